@@ -1,0 +1,1 @@
+"""Floor 1: DICOM objects. Knows no network and no host."""

@@ -1,0 +1,114 @@
+"""Every exception that dicomnode raises on purpose, in one family.
+
+::
+
+    DicomnodeError
+    ├── DicomError                 floor 1: a DICOM object cannot be read or built
+    │   ├── InvalidValueError      a value does not fit its VR, or a tag is unknown
+    │   ├── BlueprintError         a blueprint contradicts itself or its SOP class
+    │   ├── MissingTagsError       the source lacks tags that a blueprint needs (all of them named)
+    │   ├── PixelDataError         an array or Pixel Data that cannot become the other
+    │   ├── GeometryError          slices that do not form one volume (positions named)
+    │   ├── ImageTreeError         an image that does not go into this tree
+    │   │   └── DuplicateImageError
+    │   └── FileGoneError          the file behind a LazyDataset has gone
+    ├── ConfigurationError         the configuration is wrong: names file, key and what to do
+    ├── PluginError                a plugin is broken, missing or in conflict
+    ├── ImageRefusedError          an image belongs to no input, or a rule refused it
+    ├── InputsIncompleteError      something is still missing (a pipeline's inputs are not complete)
+    ├── OutputError                what a pipeline returned cannot be sent out
+    ├── JobFailedError             a job ended without a result
+    ├── DeliveryError              a destination did not take a result
+    └── DataDirectoryError         the host's data directory is unusable, or held by another host
+
+A message says what is wrong, where it came from and what to do about it. It is meant for the reader, so it
+carries no traceback with it; patient data stays out of it unless the caller put them there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class DicomnodeError(Exception):
+    """The base of every exception that dicomnode raises on purpose."""
+
+
+class DicomError(DicomnodeError):
+    """A DICOM object cannot be read or built."""
+
+
+class InvalidValueError(DicomError, ValueError):
+    """A value does not fit its value representation (PS3.5 section 6.2), or a tag is not known."""
+
+
+class BlueprintError(DicomError):
+    """A blueprint contradicts itself or the SOP class that it names."""
+
+
+class MissingTagsError(DicomError):
+    """The source datasets lack attributes that a blueprint needs.
+
+    Parameters
+    ----------
+    message : str
+        The whole message.
+    keywords : sequence of str
+        The keyword (or ``(gggg,eeee)`` where there is none) of every missing attribute.
+    """
+
+    def __init__(self, message: str, keywords: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.keywords: tuple[str, ...] = tuple(keywords)
+
+
+class PixelDataError(DicomError, ValueError):
+    """An array that cannot become Pixel Data, or Pixel Data that cannot become an array."""
+
+
+class GeometryError(DicomError):
+    """Slices that do not form one regular volume. The message names the positions."""
+
+
+class ImageTreeError(DicomError):
+    """An image that does not go into this tree."""
+
+
+class DuplicateImageError(ImageTreeError):
+    """An image whose SOP Instance UID is in the tree already."""
+
+
+class FileGoneError(DicomError, FileNotFoundError):
+    """The file behind a :class:`~dicomnode.LazyDataset` is no longer there."""
+
+
+class ConfigurationError(DicomnodeError):
+    """The configuration is wrong. The message names the file, the key and what to do."""
+
+
+class PluginError(DicomnodeError):
+    """A plugin is broken, missing, or claims a name that is taken."""
+
+
+class ImageRefusedError(DicomnodeError):
+    """An image that no input wants, or that a rule refused. The message is the reason."""
+
+
+class InputsIncompleteError(DicomnodeError):
+    """The inputs of a patient are not complete yet. The message says what is missing."""
+
+
+class OutputError(DicomnodeError):
+    """What a pipeline returned cannot be sent out."""
+
+
+class JobFailedError(DicomnodeError):
+    """A job ended without a result. The message says why."""
+
+
+class DeliveryError(DicomnodeError):
+    """A destination did not take a result."""
+
+
+class DataDirectoryError(DicomnodeError):
+    """The host's data directory cannot be used, or another host holds it."""

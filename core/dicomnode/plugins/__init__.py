@@ -1,0 +1,1 @@
+"""Floor 3: the contract with plugins, and their discovery."""
