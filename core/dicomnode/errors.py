@@ -5,6 +5,7 @@
     DicomnodeError
     ├── DicomError                 floor 1: a DICOM object cannot be read or built
     │   ├── InvalidValueError      a value does not fit its VR, or a tag is unknown
+    │   ├── StructureError         an encoded data set that cannot be read to its end
     │   ├── BlueprintError         a blueprint contradicts itself or its SOP class
     │   ├── MissingTagsError       the source lacks tags that a blueprint needs (all of them named)
     │   ├── PixelDataError         an array or Pixel Data that cannot become the other
@@ -40,6 +41,10 @@ class DicomError(DicomnodeError):
 
 class InvalidValueError(DicomError, ValueError):
     """A value does not fit its value representation (PS3.5 section 6.2), or a tag is not known."""
+
+
+class StructureError(DicomError):
+    """An encoded data set that cannot be read to its end. The message names tag and offset, never a value."""
 
 
 class BlueprintError(DicomError):

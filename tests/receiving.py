@@ -1,0 +1,133 @@
+"""Help for tests of the receiver: a sink that remembers, data sets as bytes, a receiver that cleans up."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pydicom
+import pytest
+from pydicom.data import get_testdata_file
+from pydicom.dataset import Dataset
+from pydicom.filewriter import write_dataset
+from pydicom.uid import UID, ExplicitVRLittleEndian, generate_uid
+
+from dicomnode.host.receiver_settings import ReceiverSettings
+from dicomnode.host.reception_types import (
+    SUCCESS,
+    AssociationInfo,
+    IndexedValue,
+    SpooledFile,
+    StoreRequest,
+    StoreResponse,
+)
+from dicomnode.host.scp import Receiver
+from dicomnode.host.spool import Spool
+
+
+@dataclass
+class RecordingSink:
+    """Keeps everything, and remembers what it was told."""
+
+    wanted: frozenset[int] = frozenset({0x00100020, 0x00080060})
+    called: str = "DICOMNODE"
+    refusal: StoreResponse | None = None
+    answer: StoreResponse = field(default_factory=lambda: StoreResponse(SUCCESS))
+    kept: list[tuple[StoreRequest, Mapping[int, IndexedValue], Path]] = field(default_factory=list)
+    ended: list[tuple[AssociationInfo, bool]] = field(default_factory=list)
+    changed: threading.Condition = field(default_factory=threading.Condition)
+
+    def accepts_called_ae(self, called: str, calling: str, address: str) -> bool:  # noqa: ARG002
+        """Accept one title."""
+        return called == self.called
+
+    def admit(self, request: StoreRequest) -> StoreResponse | None:  # noqa: ARG002
+        """Answer as told."""
+        return self.refusal
+
+    def received(
+        self, request: StoreRequest, index: Mapping[int, IndexedValue], spooled: SpooledFile
+    ) -> StoreResponse:
+        """Keep what is answered with Success."""
+        if self.answer.status == SUCCESS:
+            path = spooled.keep(request.association.called_ae_title, request.AffectedSOPInstanceUID)
+            with self.changed:
+                self.kept.append((request, index, path))
+        return self.answer
+
+    def association_ended(self, association: AssociationInfo, *, released: bool) -> None:
+        """Remember it."""
+        with self.changed:
+            self.ended.append((association, released))
+            self.changed.notify_all()
+
+    def wait_for_end(self, count: int = 1) -> None:
+        """Wait until so many associations have ended."""
+        with self.changed:
+            assert self.changed.wait_for(lambda: len(self.ended) >= count, timeout=10)
+
+
+@contextmanager
+def receiving(
+    directory: Path, sink: RecordingSink | None = None, durability: Any = "process", **settings: Any
+) -> Iterator[tuple[Receiver, RecordingSink, Spool]]:
+    """Run a receiver on a free port of the loopback interface."""
+    sink = sink or RecordingSink()
+    spool = Spool(directory / "spool", durability)
+    receiver = Receiver(ReceiverSettings(**{"port": 0, **settings}), sink, spool)
+    receiver.start()
+    try:
+        yield receiver, sink, spool
+    finally:
+        receiver.stop(grace=2)
+
+
+def small_dataset(**values: Any) -> Dataset:
+    """Return a small, whole MR image of its own."""
+    dataset = pydicom.dcmread(get_testdata_file("MR_small.dcm"))
+    dataset.SOPInstanceUID = generate_uid()
+    for keyword, value in values.items():
+        setattr(dataset, keyword, value)
+    dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+    return dataset
+
+
+def encoded(dataset: Dataset, transfer_syntax: str = ExplicitVRLittleEndian) -> bytes:
+    """Return the data set's bytes, without preamble or file meta information."""
+    uid = UID(transfer_syntax)
+    buffer = pydicom.filebase.DicomFileLike(BytesIO())
+    buffer.is_implicit_VR, buffer.is_little_endian = uid.is_implicit_VR, uid.is_little_endian
+    write_dataset(buffer, dataset)
+    return buffer.parent.getvalue()  # type: ignore[no-any-return, union-attr]
+
+
+def dataset_bytes(path: Path) -> bytes:
+    """Return the bytes of a file's data set as they lie in the file."""
+    data = path.read_bytes()
+    return data[144 + int.from_bytes(data[140:144], "little") :]
+
+
+def run_tool(*command: str | Path, expect: int | None = 0) -> subprocess.CompletedProcess[str]:
+    """Run a real peer's tool; skip the test where it is not installed."""
+    program = Path("/usr/bin") / str(command[0])
+    if not program.exists():
+        pytest.skip(f"{program} is not installed (apt-get install dcmtk)")
+    done = subprocess.run(
+        [program, *map(str, command[1:])], capture_output=True, text=True, timeout=60, check=False
+    )
+    if expect is not None:
+        assert done.returncode == expect, done.stdout + done.stderr
+    return done
+
+
+def free_port() -> int:
+    """Return a port that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
