@@ -1,0 +1,177 @@
+"""Blueprints: what the header of a result looks like, attribute by attribute."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from enum import Enum
+
+from pydicom.tag import BaseTag
+from pydicom.uid import UID
+
+from dicomnode.dicom.elements import VirtualElement
+from dicomnode.dicom.tags import TagLike, parse_tag
+from dicomnode.errors import BlueprintError
+
+Key = tuple[BaseTag, str | None]
+
+
+class FillingStrategy(Enum):
+    """What happens to the attributes of the source that a blueprint does not mention."""
+
+    DISCARD = "discard"
+    """They are left out: the result holds what the blueprint says."""
+    COPY = "copy"
+    """They are copied, save those that describe the pixels or the instance itself."""
+
+
+class Blueprint:
+    """An immutable set of virtual elements, one for each attribute.
+
+    Parameters
+    ----------
+    elements : iterable of VirtualElement
+        The elements. Two for one attribute are a conflict; use ``+`` to override.
+    SOPClassUID : str, optional
+        The SOP class that the results belong to. When it is given the blueprint is checked against it at once.
+    name : str, optional
+        What messages call the blueprint.
+
+    Raises
+    ------
+    BlueprintError
+        When two elements contradict each other, or the blueprint contradicts its SOP class. All faults are in
+        one message.
+
+    Examples
+    --------
+    >>> from dicomnode.dicom.elements import CopyElement, StaticElement
+    >>> patient = Blueprint([CopyElement("PatientID"), CopyElement("PatientName")])
+    >>> named = patient + StaticElement("PatientName", "Anonymous")
+    >>> named["PatientName"]
+    StaticElement('PatientName', 'Anonymous')
+    >>> "PatientID" in named - "PatientID"
+    False
+    """
+
+    __slots__ = ("_elements", "_name", "_sop_class")
+
+    def __init__(
+        self,
+        elements: Iterable[VirtualElement] = (),
+        *,
+        SOPClassUID: str | None = None,  # noqa: N803 - DICOM's own spelling
+        name: str | None = None,
+    ) -> None:
+        held: dict[Key, VirtualElement] = {}
+        for element in elements:
+            if not isinstance(element, VirtualElement):
+                raise BlueprintError(f"{name or 'Blueprint'}: {element!r} is not a VirtualElement")
+            if element.key in held and held[element.key] != element:
+                raise BlueprintError(
+                    f"{name or 'Blueprint'}: {held[element.key]!r} and {element!r} contradict each other;"
+                    " to override, add them: Blueprint(...) + element"
+                )
+            held[element.key] = element
+        self._elements = dict(sorted(held.items(), key=lambda item: (item[0][0], item[0][1] or "")))
+        self._sop_class = None if SOPClassUID is None else UID(SOPClassUID)
+        self._name = name
+        if self._sop_class is not None:
+            self._check()
+
+    @property
+    def SOPClassUID(self) -> UID | None:  # noqa: N802 - DICOM's own spelling
+        """The SOP class of the results, ``None`` where the blueprint does not say."""
+        return self._sop_class
+
+    @property
+    def name(self) -> str | None:
+        """What messages call the blueprint."""
+        return self._name
+
+    @property
+    def tags(self) -> frozenset[BaseTag]:
+        """The standard (not private) tags that the blueprint mentions."""
+        return frozenset(tag for tag, creator in self._elements if creator is None)
+
+    def required_tags(self) -> frozenset[BaseTag]:
+        """Return the tags that the source datasets must have."""
+        return frozenset().union(*(element.required_tags() for element in self))
+
+    def with_sop_class(self, SOPClassUID: str, *, name: str | None = None) -> Blueprint:  # noqa: N803 - DICOM's own spelling
+        """Return the same elements as the blueprint of a SOP class, checked against it.
+
+        Parameters
+        ----------
+        SOPClassUID : str
+            The SOP class.
+        name : str, optional
+            What messages call it; the name stays if not given.
+
+        Raises
+        ------
+        BlueprintError
+            When the blueprint contradicts the SOP class.
+        """
+        return Blueprint(self, SOPClassUID=SOPClassUID, name=name or self._name)
+
+    def get(self, tag: TagLike) -> VirtualElement | None:
+        """Return the element of an attribute, ``None`` if the blueprint does not mention it."""
+        return self._elements.get(parse_tag(tag))
+
+    def _check(self) -> None:
+        """Raise for everything in which the blueprint contradicts its SOP class."""
+
+    def __add__(self, other: Blueprint | VirtualElement) -> Blueprint:
+        """Join two blueprints; where both mention an attribute the right side wins."""
+        if isinstance(other, VirtualElement):
+            other = Blueprint([other])
+        if not isinstance(other, Blueprint):
+            return NotImplemented
+        return Blueprint(
+            {**self._elements, **other._elements}.values(),
+            SOPClassUID=self._sop_class if other._sop_class is None else other._sop_class,
+            name=other._name or self._name,
+        )
+
+    def __sub__(self, tag: TagLike) -> Blueprint:
+        """Leave an attribute out of the blueprint.
+
+        Raises
+        ------
+        BlueprintError
+            When the SOP class needs it.
+        """
+        key = parse_tag(tag)
+        rest = [element for element in self if element.key != key]
+        return Blueprint(rest, SOPClassUID=self._sop_class, name=self._name)
+
+    def __iter__(self) -> Iterator[VirtualElement]:
+        return iter(self._elements.values())
+
+    def __len__(self) -> int:
+        return len(self._elements)
+
+    def __contains__(self, tag: object) -> bool:
+        if isinstance(tag, VirtualElement):
+            return self._elements.get(tag.key) == tag
+        return parse_tag(tag) in self._elements  # type: ignore[arg-type] # parse_tag refuses what is no tag
+
+    def __getitem__(self, tag: TagLike) -> VirtualElement:
+        return self._elements[parse_tag(tag)]
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, Blueprint)
+            and self._elements == other._elements
+            and self._sop_class == other._sop_class
+        )
+
+    def __hash__(self) -> int:
+        return hash((frozenset(self._elements.values()), self._sop_class))
+
+    def __repr__(self) -> str:
+        title = self._name or (self._sop_class.name if self._sop_class else None)
+        return f"<Blueprint {title + ' ' if title else ''}of {len(self)} elements>"
+
+
+__all__ = ["Blueprint", "FillingStrategy"]

@@ -1,0 +1,60 @@
+"""Putting elements into a dataset, and gathering what is missing so that all of it is reported at once."""
+
+from __future__ import annotations
+
+from pydicom.dataelem import DataElement
+from pydicom.dataset import Dataset
+
+from dicomnode.errors import MissingTagsError
+
+
+def place(dataset: Dataset, element: DataElement, creator: str | None = None) -> None:
+    """Put an element into a dataset; a private one into the block of its creator, made when needed.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        Is changed.
+    element : DataElement
+        With the nominal tag, if private.
+    creator : str, optional
+        The private creator.
+    """
+    if creator is not None:
+        block = dataset.private_block(element.tag.group, creator, create=True)
+        element.tag = block.get_tag(element.tag.element & 0xFF)
+    dataset[element.tag] = element
+
+
+class MissingTags:
+    """Gathers what is missing, so that all of it is reported at once. Used as a context manager, many times."""
+
+    def __init__(self) -> None:
+        self.errors: list[MissingTagsError] = []
+
+    def __enter__(self) -> MissingTags:
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> bool:
+        if isinstance(error, MissingTagsError):
+            self.errors.append(error)
+            return True
+        return False
+
+    def report(self, what: str) -> None:
+        """Raise one error for all, if there were any.
+
+        Raises
+        ------
+        MissingTagsError
+            With every keyword.
+        """
+        if not self.errors:
+            return
+        keywords = [keyword for error in self.errors for keyword in error.keywords]
+        if len(self.errors) == 1:
+            raise MissingTagsError(f"{what}: {self.errors[0]}", keywords)
+        lines = "".join(f"\n  {error}" for error in self.errors)
+        raise MissingTagsError(
+            f"{what}: {len(keywords)} attributes are missing: {', '.join(keywords)}{lines}", keywords
+        )
