@@ -43,7 +43,7 @@ class _Directory:
 
     def __init__(self, path: Path, room: int) -> None:
         path.mkdir(mode=0o700)
-        self.path = path
+        self.path = str(path)
         self.room = room
         self.sync = SharedSync(lambda: sync_directory(path))
 
@@ -74,7 +74,7 @@ class Spool:
         self._limits = limits or InspectionLimits()
         self._incoming, self._kept, self._aside = root / "incoming", root / "kept", root / "quarantine"
         # Names are unique without asking the file system: a random part for this run, a count within it.
-        self._run = secrets.token_hex(6)
+        self._new = f"{self._incoming}/{secrets.token_hex(6)}-"
         self._count = itertools.count()
         self._filling: _Directory | None = None
         self._lock = threading.Lock()
@@ -107,17 +107,16 @@ class Spool:
         Raises
         ------
         OSError
-            If the file cannot be made (the disk is full, too many are open).
+            Not here, but by the first write.
         """
-        path = self._incoming / f"{self._run}-{next(self._count):x}"
-        return SpoolWriter(path, meta, self)
+        return SpoolWriter(f"{self._new}{next(self._count):x}", meta, self)
 
-    def keep(self, path: Path, name_parts: tuple[str, ...]) -> Path:
+    def keep(self, path: str, name_parts: tuple[str, ...]) -> str:
         """Move a finished file to its final name, durably; see :meth:`SpooledFile.keep`."""
         directory = self._room()
         digest = hashlib.sha256("\0".join(name_parts).encode("utf-8", "surrogateescape")).hexdigest()[:32]
-        final = directory.path / f"{digest}-{path.name}.dcm"
-        path.rename(final)
+        final = f"{directory.path}/{digest}-{path[path.rindex('/') + 1 :]}.dcm"
+        os.rename(path, final)  # noqa: PTH104 - no Path objects on the way of every instance
         if self.durable:
             try:
                 directory.sync()
@@ -126,7 +125,7 @@ class Spool:
                 # this file is not acknowledged, and this directory is not written to again.
                 self._abandon(directory)
                 with suppress(OSError):
-                    final.unlink()
+                    os.unlink(final)  # noqa: PTH108 - as above
                 raise
         return final
 

@@ -14,6 +14,7 @@ from dicomnode.host.file_meta import FileMeta, encode_prefix
 _MOST_BUFFERS: Final = 1024  # IOV_MAX on Linux
 _SMALL_WINDOW: Final = 4096
 _LARGE_WINDOW: Final = 262_144
+_NEW_FILE: Final = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 
 
 class _Keeper(Protocol):
@@ -21,7 +22,7 @@ class _Keeper(Protocol):
 
     durable: bool
 
-    def keep(self, path: Path, name_parts: tuple[str, ...]) -> Path: ...
+    def keep(self, path: str, name_parts: tuple[str, ...]) -> str: ...
 
 
 class DescriptorSource:
@@ -57,34 +58,37 @@ class SpoolWriter:
 
     Attributes
     ----------
-    path : Path
-    dataset_offset : int
-        Where the data set begins.
+    path : str
+    prefix : bytes
+        What precedes the data set: it is written together with the first of its bytes.
     size : int
         How much was written so far.
     """
 
-    __slots__ = ("_descriptor", "_spool", "dataset_offset", "path", "size")
+    __slots__ = ("_descriptor", "_spool", "path", "prefix", "size")
 
-    def __init__(self, path: Path, meta: FileMeta, spool: _Keeper) -> None:
+    def __init__(self, path: str, meta: FileMeta, spool: _Keeper) -> None:
         self.path, self._spool = path, spool
-        prefix = encode_prefix(meta)
-        self.dataset_offset, self.size = len(prefix), 0
-        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        try:
-            self.write([prefix])
-        except BaseException:
-            self.abandon()
-            raise
+        self.prefix = encode_prefix(meta)
+        self.size = 0
+        self._descriptor = -1
+
+    @property
+    def dataset_offset(self) -> int:
+        """Where the data set begins in the file."""
+        return len(self.prefix)
 
     def write(self, buffers: Sequence[bytes | memoryview]) -> None:
-        """Append the buffers.
+        """Append the buffers; the first call makes the file.
 
         Raises
         ------
         OSError
-            If they cannot be written, or not entirely.
+            If the file cannot be made, or they cannot be written, or not entirely.
         """
+        if self._descriptor < 0:
+            self._descriptor = os.open(self.path, _NEW_FILE, 0o600)
+            buffers = [self.prefix, *buffers]
         if len(buffers) > _MOST_BUFFERS:
             for at in range(0, len(buffers), _MOST_BUFFERS):
                 self.write(buffers[at : at + _MOST_BUFFERS])
@@ -112,14 +116,16 @@ class SpoolWriter:
             If it cannot be synced. The file is abandoned then: a second sync could only seem to succeed.
         """
         try:
+            if self._descriptor < 0:
+                self.write([])
             if self._spool.durable:
                 os.fsync(self._descriptor)
-            descriptor, self._descriptor = self._descriptor, -1
-            os.close(descriptor)
+            os.close(self._descriptor)
+            self._descriptor = -1
         except BaseException:
             self.abandon()
             raise
-        return FinishedFile(self.path, self.size, self.dataset_offset, self._spool)
+        return FinishedFile(self.path, self.size, len(self.prefix), self._spool)
 
     def abandon(self) -> None:
         """Close and remove the file. Doing so twice does nothing."""
@@ -127,30 +133,34 @@ class SpoolWriter:
             descriptor, self._descriptor = self._descriptor, -1
             with suppress(OSError):
                 os.close(descriptor)
-        with suppress(OSError):
-            self.path.unlink(missing_ok=True)
+            with suppress(OSError):
+                os.unlink(self.path)  # noqa: PTH108 - no Path objects on the way of every instance
 
 
 class FinishedFile:
     """A whole, synced file waiting for its fate; see :class:`~dicomnode.host.reception_types.SpooledFile`."""
 
-    __slots__ = ("_decided", "_digest", "_spool", "dataset_offset", "path", "size")
+    __slots__ = ("_decided", "_digest", "_path", "_spool", "dataset_offset", "size")
 
-    def __init__(self, path: Path, size: int, dataset_offset: int, spool: _Keeper) -> None:
-        self.path, self.size, self.dataset_offset = path, size, dataset_offset
+    def __init__(self, path: str, size: int, dataset_offset: int, spool: _Keeper) -> None:
+        self._path, self.size, self.dataset_offset = path, size, dataset_offset
         self._spool, self._decided = spool, False
         self._digest: bytes | None = None
+
+    @property
+    def path(self) -> Path:
+        """Where the bytes lie now."""
+        return Path(self._path)
 
     def keep(self, *name_parts: str) -> Path:
         """Give the file its final name, durably, and return the final path."""
         if not self._decided:
             self._decided = True
-            temporary = self.path
             try:
-                self.path = self._spool.keep(temporary, name_parts)
+                self._path = self._spool.keep(self._path, name_parts)
             except BaseException:
                 with suppress(OSError):
-                    temporary.unlink(missing_ok=True)
+                    os.unlink(self._path)  # noqa: PTH108 - as above
                 raise
         return self.path
 
@@ -167,4 +177,4 @@ class FinishedFile:
         if not self._decided:
             self._decided = True
             with suppress(OSError):
-                self.path.unlink(missing_ok=True)
+                os.unlink(self._path)  # noqa: PTH108 - as above
