@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from enum import Enum
 
+import pydicom.uid
 from pydicom.tag import BaseTag
 from pydicom.uid import UID
 
-from dicomnode.dicom.elements import VirtualElement
+from dicomnode.dicom.blueprint_check import check, refuse_borrowed_uids
 from dicomnode.dicom.tags import TagLike, parse_tag
+from dicomnode.dicom.virtual_element import VirtualElement
 from dicomnode.errors import BlueprintError
 
 Key = tuple[BaseTag, str | None]
@@ -32,7 +34,8 @@ class Blueprint:
     elements : iterable of VirtualElement
         The elements. Two for one attribute are a conflict; use ``+`` to override.
     SOPClassUID : str, optional
-        The SOP class that the results belong to. When it is given the blueprint is checked against it at once.
+        The SOP class that the results belong to. When it is given the blueprint is checked against
+        it at once. Also by the name that pydicom has for it, ``"CTImageStorage"``.
     name : str, optional
         What messages call the blueprint.
 
@@ -73,10 +76,9 @@ class Blueprint:
                 )
             held[element.key] = element
         self._elements = dict(sorted(held.items(), key=lambda item: (item[0][0], item[0][1] or "")))
-        self._sop_class = None if SOPClassUID is None else UID(SOPClassUID)
+        self._sop_class = None if SOPClassUID is None else _sop_class(SOPClassUID)
         self._name = name
-        if self._sop_class is not None:
-            self._check()
+        self._check()
 
     @property
     def SOPClassUID(self) -> UID | None:  # noqa: N802 - DICOM's own spelling
@@ -119,7 +121,11 @@ class Blueprint:
         return self._elements.get(parse_tag(tag))
 
     def _check(self) -> None:
-        """Raise for everything in which the blueprint contradicts its SOP class."""
+        """Raise for everything in which the blueprint contradicts itself or its SOP class."""
+        title = self._name or "Blueprint"
+        refuse_borrowed_uids(self, title)
+        if self._sop_class is not None:
+            check(self._elements, self._sop_class, title)
 
     def __add__(self, other: Blueprint | VirtualElement) -> Blueprint:
         """Join two blueprints; where both mention an attribute the right side wins."""
@@ -172,6 +178,15 @@ class Blueprint:
     def __repr__(self) -> str:
         title = self._name or (self._sop_class.name if self._sop_class else None)
         return f"<Blueprint {title + ' ' if title else ''}of {len(self)} elements>"
+
+
+def _sop_class(given: str) -> UID:
+    """Accept a UID, or the name that pydicom has for it (``"CTImageStorage"``)."""
+    named = getattr(pydicom.uid, given, None)
+    uid = named if isinstance(named, UID) else UID(given)
+    if not uid.is_valid:
+        raise BlueprintError(f"SOPClassUID={given!r} is neither a UID nor the keyword of a SOP class")
+    return uid
 
 
 __all__ = ["Blueprint", "FillingStrategy"]

@@ -27,7 +27,7 @@ def place(dataset: Dataset, element: DataElement, creator: str | None = None) ->
 
 
 class MissingTags:
-    """Gathers what is missing, so that all of it is reported at once. Used as a context manager, many times."""
+    """Gathers what is missing, so that all of it is reported at once. Entered as a context, repeatedly."""
 
     def __init__(self) -> None:
         self.errors: list[MissingTagsError] = []

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _GROUPS_NOT_COPIED = (0x0028, 0x5400, 0x7FE0)  # image pixel, waveform, pixel data: the result has its own
 _OVERLAY = range(0x6000, 0x6100)
-# Who the instance is and where its pixels lie; copying them would name the source, or place every slice alike.
+# Who the instance is and where its pixels lie: copied, they would name the source or place all slices alike.
 _NOT_COPIED = frozenset(
     Tag(keyword)
     for keyword in (

@@ -161,7 +161,7 @@ class SourceImageElement(InstanceElement):
 
 
 def reference_item(source: Dataset) -> Dataset:
-    """Return an item that refers to an instance, with the purpose of reference (PS3.3 tables 10-3 and C.12-10)."""
+    """Return an item that refers to an instance, with the purpose of reference (PS3.3 table 10-3)."""
     item = Dataset()
     item.ReferencedSOPClassUID = source.SOPClassUID
     item.ReferencedSOPInstanceUID = source.SOPInstanceUID

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.tag import BaseTag
 
 from dicomnode.dicom.blueprint import Blueprint
-from dicomnode.dicom.elements import Corporeal, InstanceEnvironment, InstanceProducer, VirtualElement
+from dicomnode.dicom.blueprint_check import shortfalls_of
 from dicomnode.dicom.gathering import MissingTags, place
 from dicomnode.dicom.tags import TagLike
+from dicomnode.dicom.virtual_element import Corporeal, InstanceEnvironment, InstanceProducer, VirtualElement
 from dicomnode.errors import BlueprintError, MissingTagsError
+
+if TYPE_CHECKING:
+    from dicomnode.dicom.modules import Attribute
 
 
 class SequenceElement(VirtualElement):
     """A sequence with one item for each nested blueprint.
 
-    The nested elements read the source datasets at their root, as all elements do. If one of them differs from
-    instance to instance, the whole sequence is made for each instance.
+    The nested elements read the source datasets at their root, as all elements do. If one of them differs
+    from instance to instance, the whole sequence is made for each instance.
 
     Parameters
     ----------
@@ -96,6 +100,13 @@ class SequenceElement(VirtualElement):
     def required_tags(self) -> frozenset[BaseTag]:
         """Return what the nested blueprints need of a source."""
         return frozenset().union(*(item.required_tags() for item in self.items))
+
+    def shortfalls(self, attribute: Attribute) -> Iterator[str]:
+        """Say whether it is empty, or an item lacks something."""
+        if not self.items and attribute.type == "1":
+            yield "has no item"
+        for number, item in enumerate(self.items):
+            yield from (f"[{number}].{fault}" for fault in shortfalls_of(item, attribute.items))
 
     def _details(self) -> list[str]:
         return [f"<{len(self.items)} item{'s' * (len(self.items) != 1)}>"]

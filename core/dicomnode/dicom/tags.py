@@ -1,4 +1,4 @@
-"""Naming an attribute: a keyword, an integer, a pair, or a private tag with its creator (PS3.5 section 7.8)."""
+"""Naming an attribute: keyword, integer, pair, or private tag with its creator (PS3.5 section 7.8)."""
 
 from __future__ import annotations
 
@@ -63,8 +63,8 @@ class PrivateTag:
         creator = self.creator.strip()
         if not creator or len(creator) > _CREATOR_LENGTH or "\\" in creator:
             raise InvalidValueError(
-                f"private tag ({self.group:04x},xx{self.element & 0xFF:02x}): creator {self.creator!r} must be"
-                f" 1 to {_CREATOR_LENGTH} characters without a backslash"
+                f"private tag ({self.group:04x},xx{self.element & 0xFF:02x}): creator {self.creator!r} must"
+                f" be 1 to {_CREATOR_LENGTH} characters without a backslash"
             )
         object.__setattr__(self, "creator", creator)
         object.__setattr__(self, "element", self.element & 0xFF)
@@ -105,8 +105,8 @@ def parse_tag(tag: TagLike) -> tuple[BaseTag, str | None]:
     parsed = _from_keyword(tag) if isinstance(tag, str) else _from_number(tag)
     if parsed.group in (0x0000, 0x0002) or parsed.element == 0:
         raise InvalidValueError(
-            f"{describe_tag(parsed)} does not belong to a data set: command, file meta and group length elements"
-            " are written by whoever writes the file"
+            f"{describe_tag(parsed)} does not belong to a data set: command, file meta and group length"
+            " elements are written by whoever writes the file"
         )
     if parsed.is_private:
         raise InvalidValueError(
@@ -149,7 +149,7 @@ def describe_tag(tag: BaseTag | int, creator: str | None = None) -> str:
 
 
 def dictionary_vr(tag: BaseTag, creator: str | None = None) -> str | None:
-    """Return the VR of the DICOM dictionary (``"US or SS"`` where it offers several), ``None`` if not listed."""
+    """Return the dictionary's VR (``"US or SS"`` where it offers several), ``None`` if it has none."""
     try:
         return dictionary_VR(tag) if creator is None else private_dictionary_VR(tag, creator)
     except KeyError:

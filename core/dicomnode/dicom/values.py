@@ -13,6 +13,7 @@ import math
 import numbers
 import re
 from collections.abc import Callable, Iterable
+from decimal import Decimal
 from enum import Enum
 from typing import Any
 
@@ -188,7 +189,7 @@ def _decimal(value: Any, fault: Fault) -> str:
         if not STR_VR_REGEXES["DS"].match(value) or len(value) > MAX_VALUE_LEN["DS"]:
             raise fault(f"{_shown(value)} is not a decimal number of at most 16 characters")
         return value
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+    if isinstance(value, bool) or not isinstance(value, numbers.Real | Decimal):
         raise fault(f"{_shown(value)} is not a number")
     if not math.isfinite(value):
         raise fault(
@@ -206,10 +207,13 @@ def _decimal(value: Any, fault: Fault) -> str:
 def _integer(vr: str, value: Any, fault: Fault) -> int:
     if isinstance(value, str) and vr == "IS" and STR_VR_REGEXES["IS"].match(value):
         value = int(value)
-    if isinstance(value, bool) or not isinstance(value, numbers.Real) or value != int(value):
+    # Not through float(), which cannot hold every 64-bit number.
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
         raise fault(f"{_shown(value)} is not a whole number")
     low, high = _INTEGER_RANGES[vr]
-    if not low <= value <= high:
+    if not low <= int(value) <= high:
         raise fault(f"{_shown(value)} is outside {low} to {high}")
     return int(value)
 
@@ -271,7 +275,7 @@ def _check_moment(vr: str, text: str, fault: Fault) -> None:
         raise fault(f"{_shown(text)} is a range, which only a query may hold")
     if vr == "DA":
         try:
-            dt.datetime.strptime(text, "%Y%m%d")  # noqa: DTZ007 - a DICOM date has no time zone
+            dt.datetime.strptime(text, "%Y%m%d")
         except ValueError:
             raise fault(f"{_shown(text)} is not a day of the calendar") from None
 
@@ -304,7 +308,7 @@ def _check_multiplicity(tag: BaseTag, vr: str, count: int, fault: Fault) -> None
 
 
 def allows_multiplicity(wanted: str, count: int) -> bool:
-    """Say whether ``count`` values satisfy a multiplicity of PS3.6: ``1``, ``1-3``, ``1-n``, ``2-2n``, ``1-n or 1``."""
+    """Say whether ``count`` values satisfy a multiplicity of PS3.6: ``1``, ``1-3``, ``1-n``, ``2-2n``."""
     return any(_one_multiplicity(part.strip(), count) for part in wanted.split(" or "))
 
 

@@ -108,4 +108,4 @@ derived_image_blueprint: Final = (
         name="derived image",
     )
 )
-"""A result with the geometry and the SOP class of its source, slice for slice: a filtered CT, a denoised MR."""
+"""A result with the geometry and the SOP class of its source, slice for slice: a filtered CT or MR."""
