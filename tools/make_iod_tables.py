@@ -1,15 +1,16 @@
 """Make core/dicomnode/dicom/data/iod_tables.json from the tables that highdicom carries.
 
-highdicom (MIT) ships the IOD, module and attribute tables of DICOM PS3.3 as JSON, parsed from the standard's own
-text. They are 22 MB, because every macro is written out wherever it is included. This keeps what a blueprint is
-checked against and writes every nested set of attributes once.
+highdicom (MIT) ships the IOD, module and attribute tables of DICOM PS3.3 as JSON, parsed from the standard's
+own text. They are 22 MB, because every macro is written out wherever it is included. This keeps what a
+blueprint is checked against and writes every nested set of attributes once. It also takes highdicom's table of
+PS3.16 annex L, from BodyPartExamined to a code of the anatomic region.
 
 Run it when highdicom has taken up a newer edition, and name that edition (highdicom's
 ``src/highdicom/_standard/README.md`` says it)::
 
     python tools/make_iod_tables.py --edition 2026b
 
-Kept are: all attributes at the root of a dataset with their Type; within sequences the Type 1 and Type 2 ones.
+Kept are: all attributes at the root of a dataset with their Type; within sequences the Type 1 and 2 ones.
 Left out are the contents of the functional group sequences (which the factory writes) and the module
 ``sr-document-content``, whose table mixes the attributes of all value types and would demand each of them.
 """
@@ -106,6 +107,7 @@ def main() -> None:
             iod: {m["key"]: m["usage"] for m in uses if m["key"] in modules}
             for iod, uses in sorted(load("iod_module_map").items())
         },
+        "body_parts": {part: row[:3] for part, row in sorted(load("anatomic_regions").items())},
         "modules": modules,
         "sets": sets.sets,
     }

@@ -3,56 +3,28 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
-from pydicom.tag import BaseTag, Tag
+from pydicom.tag import BaseTag
 
 from dicomnode.dicom.blueprint import Blueprint, FillingStrategy
+from dicomnode.dicom.charset import settle_charset
 from dicomnode.dicom.elements import (
-    DiscardElement,
     InstanceEnvironment,
     InstanceProducer,
     StaticElement,
     VirtualElement,
 )
+from dicomnode.dicom.filling import filling_elements
 from dicomnode.dicom.gathering import MissingTags, place
 from dicomnode.dicom.provenance import Equipment, default_elements
-from dicomnode.dicom.tags import find_tag
 
 if TYPE_CHECKING:
     from dicomnode.dicom.uids import UIDSource
-
-_GROUPS_NOT_COPIED = (0x0028, 0x5400, 0x7FE0)  # image pixel, waveform, pixel data: the result has its own
-_OVERLAY = range(0x6000, 0x6100)
-# Who the instance is and where its pixels lie: copied, they would name the source or place all slices alike.
-_NOT_COPIED = frozenset(
-    Tag(keyword)
-    for keyword in (
-        "SOPInstanceUID",
-        "SeriesInstanceUID",
-        "InstanceNumber",
-        "SeriesNumber",
-        "ImagePositionPatient",
-        "SliceLocation",
-        "AcquisitionNumber",
-        "InstanceCreationDate",
-        "InstanceCreationTime",
-        "ContentDate",
-        "ContentTime",
-        "PerFrameFunctionalGroupsSequence",
-        "SharedFunctionalGroupsSequence",
-        "DimensionIndexSequence",
-        "DimensionOrganizationSequence",
-        "OriginalAttributesSequence",
-        "DigitalSignaturesSequence",
-        "MACParametersSequence",
-        "DataSetTrailingPadding",
-        "IconImageSequence",
-    )
-)
 
 
 @dataclass(frozen=True)
@@ -106,6 +78,7 @@ class SeriesHeader:
             When producers lack something: all of it in one message.
         """
         dataset = copy.deepcopy(self.shared)
+        made: list[DataElement] = []
         gathered = MissingTags()
         for producer in self.producers:
             if producer.tag in supplied:
@@ -113,7 +86,9 @@ class SeriesHeader:
             with gathered:
                 if (element := producer.produce(environment)) is not None:
                     place(dataset, element, producer.creator)
+                    made.append(element)
         gathered.report(f"instance {environment.instance_number} of {environment.total}")
+        settle_charset(dataset, made)
         return dataset
 
 
@@ -155,7 +130,9 @@ def make_header(
     """
     held = tuple(sources)
     whole = default_elements(blueprint, held, equipment) + blueprint
-    shared = _filled(whole, held) if filling_strategy is FillingStrategy.COPY else Dataset()
+    if filling_strategy is FillingStrategy.COPY:
+        whole = filling_elements(whole, held) + whole
+    shared = Dataset()
     producers: list[InstanceProducer] = []
     gathered = MissingTags()
     for element in _with_sop_class(whole):
@@ -166,6 +143,9 @@ def make_header(
             elif real is not None:
                 place(shared, real, element.creator)
     gathered.report(blueprint.name or "blueprint")
+    if held and "SpecificCharacterSet" not in whole and (declared := held[0].get("SpecificCharacterSet")):
+        shared.SpecificCharacterSet = declared
+    settle_charset(shared)
     return SeriesHeader(blueprint, shared, tuple(producers), held, uids, equipment, factory)
 
 
@@ -175,26 +155,3 @@ def _with_sop_class(blueprint: Blueprint) -> list[VirtualElement]:
     if blueprint.SOPClassUID is not None and "SOPClassUID" not in blueprint:
         elements.append(StaticElement("SOPClassUID", str(blueprint.SOPClassUID)))
     return elements
-
-
-def _filled(blueprint: Blueprint, sources: Sequence[Dataset]) -> Dataset:
-    """Copy what the blueprint does not mention from the first source."""
-    filled = Dataset()
-    if not sources:
-        return filled
-    discarded = {element.key for element in blueprint if isinstance(element, DiscardElement)}
-    for tag in sources[0].keys():  # noqa: SIM118 - iterating a dataset reads every value
-        if tag not in blueprint.tags and _is_copied(tag):
-            filled[tag] = copy.deepcopy(sources[0][tag])
-    for tag, creator in discarded:
-        _discard(filled, tag, creator)
-    return filled
-
-
-def _discard(dataset: Dataset, tag: BaseTag, creator: str | None) -> None:
-    if (found := find_tag(dataset, tag, creator)) is not None:
-        del dataset[found]
-
-
-def _is_copied(tag: BaseTag) -> bool:
-    return tag not in _NOT_COPIED and tag.group not in _GROUPS_NOT_COPIED and tag.group not in _OVERLAY

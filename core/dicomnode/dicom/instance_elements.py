@@ -132,7 +132,7 @@ class InstanceCopyElement(InstanceElement):
             why = "no source image lies there" if environment.source is None else "its source image lacks it"
             raise MissingTagsError(
                 f"{self.keyword} of instance {environment.instance_number} cannot be copied: {why}; give the"
-                f" result the geometry of its sources, or use InstanceCopyElement({self.keyword!r}, optional=True)",
+                " result the geometry of its sources, or make the element optional",
                 [self.keyword],
             )
         return found

@@ -56,7 +56,7 @@ FRAMES = frozenset(
 )
 """What tells the frames of a multi-frame image apart: the factory knows it from array and geometry."""
 
-BY_DEFAULT = frozenset({"ImageType", "ContentDate", "ContentTime"})
+BY_DEFAULT = frozenset({"ImageType", "ContentDate", "ContentTime", "SeriesNumber"})
 """What every derived image gets from :func:`~dicomnode.dicom.provenance.default_elements`."""
 
 SUPPLIED = IDENTITY | PIXELS | FRAMES | BY_DEFAULT

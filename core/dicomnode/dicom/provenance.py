@@ -1,14 +1,16 @@
-"""Where a result comes from: what every derived image says without its author doing anything.
+"""Where a result comes from: what every derived instance says without its author doing anything.
 
-PS3.3 C.7.6.1 (General Image), C.12.4 (General Reference) and C.12.1 (SOP Common) say how.
+PS3.3 C.7.6.1 (General Image), C.12.4 (General Reference), C.7.6.16.2.6 (Derivation Image) and C.12.1 (SOP
+Common) say how.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Sequence
+import datetime as dt
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
@@ -21,12 +23,18 @@ from dicomnode.dicom.elements import (
     StaticElement,
     VirtualElement,
 )
+from dicomnode.dicom.modules import iod_of
 
 Code = tuple[str, str, str]
 """Code value, coding scheme designator, code meaning: ``("113085", "DCM", "Spatial resampling")``."""
 
-PROCESSING_EQUIPMENT: Code = ("109102", "DCM", "Processing Equipment")
-SOURCE_IMAGE: Code = ("121322", "DCM", "Source image for image processing operation")
+PROCESSING_EQUIPMENT: Final[Code] = ("109102", "DCM", "Processing Equipment")
+SOURCE_IMAGE: Final[Code] = ("121322", "DCM", "Source image for image processing operation")
+IMAGE_PROCESSING: Final[Code] = ("110001", "DCM", "Image Processing")
+
+_DESCRIPTION_LENGTH = 64  # SeriesDescription is an LO
+_SERIES_NUMBER_STEP = 1000
+_MANY_REFERENCES = 10_000
 
 
 @dataclass(frozen=True)
@@ -44,9 +52,17 @@ class Equipment:
     description : str, optional
         What it did to the images: ContributionDescription and DerivationDescription.
     codes : tuple of (str, str, str)
-        What it did, as codes of CID 7203 for DerivationCodeSequence: (value, scheme, meaning).
-    datetime : str, optional
-        When, a DT. Left out by default, so that a job that is run again makes the same bytes.
+        What it did, as codes of CID 7203 for DerivationCodeSequence: (value, scheme, meaning). Without any it
+        is "Image Processing" (DCM 110001).
+    moment : datetime.datetime, optional
+        When: ContributionDateTime, ContentDate and ContentTime. A host gives the moment when the job was made,
+        so that a job that is run again makes the same bytes. Without it ContentDate and ContentTime are those
+        of the header's making.
+
+    Examples
+    --------
+    >>> Equipment("smooth", "1.2", codes=(("113088", "DCM", "Gaussian blur"),)).item().SoftwareVersions
+    '1.2'
     """
 
     name: str = "dicomnode-host"
@@ -54,7 +70,7 @@ class Equipment:
     manufacturer: str = "dicomnode-host"
     description: str | None = None
     codes: tuple[Code, ...] = ()
-    datetime: str | None = None
+    moment: dt.datetime | None = None
 
     def item(self) -> Dataset:
         """Return the item of ContributingEquipmentSequence."""
@@ -66,9 +82,17 @@ class Equipment:
             item.SoftwareVersions = self.version[:64]
         if self.description:
             item.ContributionDescription = self.description[:1024]
-        if self.datetime:
-            item.ContributionDateTime = self.datetime
+        if self.moment:
+            item.ContributionDateTime = self.moment.strftime("%Y%m%d%H%M%S.%f%z")
         return item
+
+    def derivation_description(self) -> str:
+        """Return what DerivationDescription says, at most 1024 characters (an ST)."""
+        return (self.description or f"Processed by {self.name} {self.version}".strip())[:1024]
+
+    def derivation_codes(self) -> list[Dataset]:
+        """Return the items of DerivationCodeSequence; always at least one, as PS3.3 C.7.6.16.2.6 wants."""
+        return [code_item(code) for code in self.codes or (IMAGE_PROCESSING,)]
 
 
 def code_item(code: Code) -> Dataset:
@@ -85,14 +109,14 @@ def code_item(code: Code) -> Dataset:
 
 
 def default_elements(
-    blueprint: Blueprint,  # noqa: ARG001 - used once modules are known
-    sources: Sequence[Dataset],
-    equipment: Equipment | None,
+    blueprint: Blueprint, sources: Sequence[Dataset], equipment: Equipment | None
 ) -> Blueprint:
-    """Return what a derived image carries unless its blueprint says otherwise.
+    """Return what a derived instance carries unless its blueprint says otherwise.
 
-    ImageType with DERIVED, SourceImageSequence, DerivationDescription and DerivationCodeSequence,
-    ContributingEquipmentSequence. To leave one out, a blueprint holds a ``DiscardElement`` for it.
+    ImageType with DERIVED, SourceImageSequence (of a document SourceInstanceSequence), DerivationDescription and
+    DerivationCodeSequence, ContributingEquipmentSequence, ContentDate and ContentTime, SeriesNumber and
+    SeriesDescription, and that a source was once compressed with loss. To leave one out, a blueprint holds a
+    ``DiscardElement`` for it.
 
     Parameters
     ----------
@@ -104,18 +128,36 @@ def default_elements(
         The software; dicomnode-host itself if not given.
     """
     who = equipment or Equipment()
-    elements: list[VirtualElement] = [SeriesElement("ContributingEquipmentSequence", _Contributors(who))]
+    elements: list[VirtualElement] = [
+        SeriesElement("ContributingEquipmentSequence", _Contributors(who)),
+        *_content_moment(who),
+        SeriesElement("SeriesNumber", derived_series_number),
+        SeriesElement("ImageType", derived_image_type),
+        SeriesElement("SeriesDescription", _SeriesDescription(who)),
+    ]
     if sources:
         elements += [
-            SeriesElement("ImageType", derived_image_type),
-            SourceImageElement(),
-            StaticElement(
-                "DerivationDescription", who.description or f"Processed by {who.name} {who.version}".strip()
-            ),
+            SourceElement("SourceImageSequence"),
+            StaticElement("DerivationDescription", who.derivation_description()),
+            StaticElement("DerivationCodeSequence", who.derivation_codes()),
+            *_lossy_past(sources),
         ]
-        if who.codes:
-            elements.append(StaticElement("DerivationCodeSequence", [code_item(code) for code in who.codes]))
-    return Blueprint(elements)
+    allowed = _allowed(blueprint, sources)
+    if not allowed("Rows"):
+        elements.append(SourceElement("SourceInstanceSequence"))
+    return Blueprint(element for element in elements if allowed(element.keyword))
+
+
+def _allowed(blueprint: Blueprint, sources: Sequence[Dataset]) -> Callable[[str], bool]:
+    """Return what tells whether the result's IOD knows an attribute; all of them where the IOD is unknown."""
+    named = blueprint.SOPClassUID
+    if named is None and (element := blueprint.get("SOPClassUID")) is not None:
+        if isinstance(element, StaticElement):
+            named = element.value
+        elif sources:
+            named = sources[0].get("SOPClassUID")
+    iod = None if named is None else iod_of(str(named))
+    return (lambda _: True) if iod is None else iod.attributes.__contains__
 
 
 def derived_image_type(sources: Sequence[Dataset]) -> list[str]:
@@ -126,11 +168,28 @@ def derived_image_type(sources: Sequence[Dataset]) -> list[str]:
     sources : sequence of Dataset
         The source datasets; the first one that has an ImageType counts.
     """
-    values: Iterable[Any] = next(
-        (s.ImageType for s in sources if s.get("ImageType")), ("ORIGINAL", "SECONDARY")
-    )
-    values = [values] if isinstance(values, str) else list(values)
-    return ["DERIVED", *(str(value) for value in values[1:])] if len(values) > 1 else ["DERIVED", "SECONDARY"]
+    found: Any = next((source.ImageType for source in sources if source.get("ImageType")), ())
+    values = [found] if isinstance(found, str) else [str(value) for value in found]
+    return ["DERIVED", *values[1:]] if len(values) > 1 else ["DERIVED", "SECONDARY"]
+
+
+def derived_series_number(sources: Sequence[Dataset]) -> int:
+    """Return a series number that tells the result from its source: the source's, and 1000 more."""
+    number = next((int(s.SeriesNumber) for s in sources if s.get("SeriesNumber") not in (None, "")), 0)
+    larger = number + _SERIES_NUMBER_STEP
+    return larger if larger < 2**31 else _SERIES_NUMBER_STEP
+
+
+class _SeriesDescription:
+    """The source's description and the name of the software, so that a reader can tell the series apart."""
+
+    def __init__(self, equipment: Equipment) -> None:
+        self.name = equipment.name[:_DESCRIPTION_LENGTH].strip()
+
+    def __call__(self, sources: Sequence[Dataset]) -> str:
+        before = next((str(s.SeriesDescription) for s in sources if s.get("SeriesDescription")), "")
+        room = _DESCRIPTION_LENGTH - len(self.name) - 1
+        return f"{before[:room].strip()} {self.name}".strip() if room > 0 else self.name
 
 
 class _Contributors:
@@ -144,20 +203,51 @@ class _Contributors:
         return [*copy.deepcopy(list(before or ())), self.equipment.item()]
 
 
-class SourceImageElement(InstanceElement):
-    """SourceImageSequence: the source slice at the same place, or all sources where there is none."""
+def _content_moment(equipment: Equipment) -> list[VirtualElement]:
+    moment = equipment.moment or dt.datetime.now()
+    return [StaticElement("ContentDate", moment), StaticElement("ContentTime", moment)]
 
-    def __init__(self) -> None:
-        super().__init__("SourceImageSequence")
+
+def _lossy_past(sources: Sequence[Dataset]) -> list[VirtualElement]:
+    """Say that pixels came from a lossy compression; once lossy, always lossy (PS3.3 C.7.6.1.1.5)."""
+    lossy = next((s for s in sources if s.get("LossyImageCompression") == "01"), None)
+    if lossy is None:
+        return []
+    keywords = ("LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod")
+    return [StaticElement(k, lossy[k].value) for k in keywords if k in lossy]
+
+
+class SourceElement(InstanceElement):
+    """A sequence that refers to the source at the same place, or to all sources where there is none.
+
+    Parameters
+    ----------
+    tag : str
+        ``"SourceImageSequence"`` or another sequence of references.
+    """
 
     def produce(self, environment: InstanceEnvironment) -> DataElement | None:
         """Refer to the instance's own source, or to all sources of the series."""
-        if environment.source is not None:
-            sources: Sequence[Dataset] = (environment.source,)
-        else:
-            sources = environment.header.sources if environment.header is not None else ()
-        items = [reference_item(source) for source in sources if "SOPInstanceUID" in source]
+        items = reference_items(environment)
         return self.element(items) if items else None
+
+
+def reference_items(environment: InstanceEnvironment) -> list[Dataset]:
+    """Return items that refer to what an instance was derived from.
+
+    Parameters
+    ----------
+    environment : InstanceEnvironment
+        The instance. With a source of its own that is the one; without, all sources of the header are meant.
+        Where that would be more than ten thousand references in a series, none are returned.
+    """
+    sources: Sequence[Dataset] = ()
+    if environment.source is not None:
+        sources = (environment.source,)
+    elif environment.header is not None:
+        everything = environment.header.sources
+        sources = everything if len(everything) * environment.total <= _MANY_REFERENCES else ()
+    return [reference_item(s) for s in sources if "SOPInstanceUID" in s and "SOPClassUID" in s]
 
 
 def reference_item(source: Dataset) -> Dataset:
@@ -166,4 +256,24 @@ def reference_item(source: Dataset) -> Dataset:
     item.ReferencedSOPClassUID = source.SOPClassUID
     item.ReferencedSOPInstanceUID = source.SOPInstanceUID
     item.PurposeOfReferenceCodeSequence = [code_item(SOURCE_IMAGE)]
+    return item
+
+
+def derivation_image_item(sources: Iterable[Dataset], equipment: Equipment | None) -> Dataset:
+    """Return the item of DerivationImageSequence, by which a frame names its sources (PS3.3 C.7.6.16.2.6).
+
+    Parameters
+    ----------
+    sources : iterable of Dataset
+        What the frame was derived from.
+    equipment : Equipment or None
+        The software.
+    """
+    who = equipment or Equipment()
+    item = Dataset()
+    item.DerivationDescription = who.derivation_description()
+    item.DerivationCodeSequence = who.derivation_codes()
+    item.SourceImageSequence = [
+        reference_item(s) for s in sources if "SOPInstanceUID" in s and "SOPClassUID" in s
+    ]
     return item

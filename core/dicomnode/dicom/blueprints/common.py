@@ -55,8 +55,7 @@ study_blueprint: Final = Blueprint(
 series_blueprint: Final = Blueprint(
     [
         CopyElement("Modality"),
-        *_type2("SeriesNumber"),
-        *_optional("SeriesDescription", "BodyPartExamined", "PatientPosition", "Laterality", "ProtocolName"),
+        *_optional("BodyPartExamined", "PatientPosition", "Laterality", "ProtocolName"),
     ],
     name="series",
 )

@@ -1,0 +1,55 @@
+"""Choosing SpecificCharacterSet so that every text can be written (PS3.5 section 6.1; PS3.3 C.12.1.1.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from pydicom.charset import convert_encodings
+from pydicom.dataelem import DataElement
+from pydicom.dataset import Dataset
+from pydicom.valuerep import CUSTOMIZABLE_CHARSET_VR
+
+UNICODE: Final = "ISO_IR 192"
+
+
+def settle_charset(dataset: Dataset, texts: Iterable[DataElement] | None = None) -> None:
+    """Set SpecificCharacterSet to UTF-8 if the one in the dataset cannot hold its texts; keep it otherwise.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        Is changed at SpecificCharacterSet only.
+    texts : iterable of DataElement, optional
+        The elements to look at, all of the dataset if not given.
+    """
+    declared = dataset.get("SpecificCharacterSet")
+    if declared == UNICODE:
+        return
+    encoding = _encoding_of(declared)
+    if not all(_fits(element, encoding) for element in (dataset if texts is None else texts)):
+        dataset.SpecificCharacterSet = UNICODE
+
+
+def _encoding_of(declared: object) -> str:
+    """Return one Python encoding; ASCII where code extensions (ISO 2022) would have to be juggled."""
+    if not isinstance(declared, str) or not declared:
+        return "ascii"
+    try:
+        return str(convert_encodings(declared)[0])
+    except (LookupError, ValueError):
+        return "ascii"
+
+
+def _fits(element: DataElement, encoding: str) -> bool:
+    if element.VR == "SQ":
+        return all(_fits(nested, encoding) for item in element.value or () for nested in item)
+    if element.VR not in CUSTOMIZABLE_CHARSET_VR or not element.value:
+        return True
+    values = element.value if element.VM > 1 else (element.value,)
+    try:
+        for value in values:
+            str(value).encode(encoding)
+    except UnicodeEncodeError:
+        return False
+    return True
