@@ -2,8 +2,8 @@
 
 highdicom (MIT) ships the IOD, module and attribute tables of DICOM PS3.3 as JSON, parsed from the standard's
 own text. They are 22 MB, because every macro is written out wherever it is included. This keeps what a
-blueprint is checked against and writes every nested set of attributes once. It also takes highdicom's table of
-PS3.16 annex L, from BodyPartExamined to a code of the anatomic region.
+blueprint is checked against and writes every nested set of attributes once. It also takes highdicom's table
+of PS3.16 annex L, from BodyPartExamined to a code of the anatomic region.
 
 Run it when highdicom has taken up a newer edition, and name that edition (highdicom's
 ``src/highdicom/_standard/README.md`` says it)::

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Container, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from pydicom.dataelem import DataElement
@@ -77,6 +77,8 @@ class SeriesHeader:
         MissingTagsError
             When producers lack something: all of it in one message.
         """
+        if environment.header is None:
+            environment = replace(environment, header=self)
         dataset = copy.deepcopy(self.shared)
         made: list[DataElement] = []
         gathered = MissingTags()

@@ -59,7 +59,10 @@ FRAMES = frozenset(
 BY_DEFAULT = frozenset({"ImageType", "ContentDate", "ContentTime", "SeriesNumber"})
 """What every derived image gets from :func:`~dicomnode.dicom.provenance.default_elements`."""
 
-SUPPLIED = IDENTITY | PIXELS | FRAMES | BY_DEFAULT
+DOCUMENT = frozenset({"EncapsulatedDocument"})
+"""The document itself: it is added with the data."""
+
+SUPPLIED = IDENTITY | PIXELS | FRAMES | BY_DEFAULT | DOCUMENT
 """What a blueprint need not hold, because something else writes it."""
 
 
@@ -148,6 +151,18 @@ def iod_of(SOPClassUID: str) -> IOD | None:  # noqa: N803 - DICOM's own spelling
         MappingProxyType({k: a for k, a in required.items() if a.type in ("1", "2")}),
         MappingProxyType(attributes),
     )
+
+
+def region_code(body_part: str) -> tuple[str, str, str] | None:
+    """Return the code of an anatomic region: scheme, value, meaning (PS3.16 annex L).
+
+    Parameters
+    ----------
+    body_part : str
+        A BodyPartExamined; spaces do not matter.
+    """
+    row = _tables()["body_parts"].get(body_part.replace(" ", "").upper())
+    return None if row is None else (row[0], row[1], row[2])
 
 
 def module_attributes(module: str) -> Mapping[str, Attribute]:

@@ -24,6 +24,7 @@ from dicomnode.dicom.elements import (
     VirtualElement,
 )
 from dicomnode.dicom.modules import iod_of
+from dicomnode.errors import BlueprintError
 
 Code = tuple[str, str, str]
 """Code value, coding scheme designator, code meaning: ``("113085", "DCM", "Spatial resampling")``."""
@@ -55,9 +56,11 @@ class Equipment:
         What it did, as codes of CID 7203 for DerivationCodeSequence: (value, scheme, meaning). Without any it
         is "Image Processing" (DCM 110001).
     moment : datetime.datetime, optional
-        When: ContributionDateTime, ContentDate and ContentTime. A host gives the moment when the job was made,
-        so that a job that is run again makes the same bytes. Without it ContentDate and ContentTime are those
-        of the header's making.
+        When: ContributionDateTime, ContentDate and ContentTime. A host gives the moment when the job was
+        made, so that a job that is run again makes the same bytes. Without it ContentDate and ContentTime are
+        those of the header's making.
+    serial_number : str
+        DeviceSerialNumber, where an IOD wants one of the software itself (PS3.3 C.7.5.2).
 
     Examples
     --------
@@ -71,6 +74,7 @@ class Equipment:
     description: str | None = None
     codes: tuple[Code, ...] = ()
     moment: dt.datetime | None = None
+    serial_number: str = "0"
 
     def item(self) -> Dataset:
         """Return the item of ContributingEquipmentSequence."""
@@ -113,10 +117,10 @@ def default_elements(
 ) -> Blueprint:
     """Return what a derived instance carries unless its blueprint says otherwise.
 
-    ImageType with DERIVED, SourceImageSequence (of a document SourceInstanceSequence), DerivationDescription and
-    DerivationCodeSequence, ContributingEquipmentSequence, ContentDate and ContentTime, SeriesNumber and
-    SeriesDescription, and that a source was once compressed with loss. To leave one out, a blueprint holds a
-    ``DiscardElement`` for it.
+    ImageType with DERIVED, SourceImageSequence (of a document SourceInstanceSequence), DerivationDescription
+    and DerivationCodeSequence, ContributingEquipmentSequence, ContentDate and ContentTime, SeriesNumber and
+    SeriesDescription, and that a source was once compressed with loss. To leave one out, a blueprint holds
+    a ``DiscardElement`` for it.
 
     Parameters
     ----------
@@ -215,6 +219,42 @@ def _lossy_past(sources: Sequence[Dataset]) -> list[VirtualElement]:
         return []
     keywords = ("LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod")
     return [StaticElement(k, lossy[k].value) for k in keywords if k in lossy]
+
+
+class EquipmentElement(InstanceElement):
+    """What the enhanced general equipment module wants (PS3.3 C.7.5.2): of the source, else of the software.
+
+    Parameters
+    ----------
+    tag : str
+        ``"Manufacturer"``, ``"ManufacturerModelName"``, ``"DeviceSerialNumber"`` or ``"SoftwareVersions"``.
+    copy_source : bool
+        Whether the source's value comes first. ``False`` for what software alone makes: a parametric map.
+    """
+
+    def __init__(self, tag: str, *, copy_source: bool = True) -> None:
+        super().__init__(tag)
+        if self.keyword not in _EQUIPMENT_FIELDS:
+            raise BlueprintError(f"EquipmentElement({tag!r}): it is one of {', '.join(_EQUIPMENT_FIELDS)}")
+        self.copy_source = copy_source
+
+    def produce(self, environment: InstanceEnvironment) -> DataElement | None:
+        """Return the source's value or the software's, never an empty one."""
+        header = environment.header
+        sources = header.sources if header is not None and self.copy_source else ()
+        for source in sources:
+            if (found := self.find(source)) is not None and not found.is_empty:
+                return found
+        who = (header.equipment if header is not None else None) or Equipment()
+        return self.element(getattr(who, _EQUIPMENT_FIELDS[self.keyword])[:64] or "unknown")
+
+
+_EQUIPMENT_FIELDS: Final = {
+    "Manufacturer": "manufacturer",
+    "ManufacturerModelName": "name",
+    "DeviceSerialNumber": "serial_number",
+    "SoftwareVersions": "version",
+}
 
 
 class SourceElement(InstanceElement):

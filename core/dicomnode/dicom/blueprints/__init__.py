@@ -1,19 +1,8 @@
-"""Ready-made blueprints."""
+"""Ready-made blueprints, by IOD: taken as they are, or as a start, ``ct_blueprint + StaticElement(...)``.
 
-from dicomnode.dicom.blueprints.common import (
-    derived_image_blueprint,
-    equipment_blueprint,
-    geometry_blueprint,
-    patient_blueprint,
-    series_blueprint,
-    study_blueprint,
-)
+Each is checked against its SOP class when it is first used, so they are loaded one by one.
+"""
 
-__all__ = [
-    "derived_image_blueprint",
-    "equipment_blueprint",
-    "geometry_blueprint",
-    "patient_blueprint",
-    "series_blueprint",
-    "study_blueprint",
-]
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

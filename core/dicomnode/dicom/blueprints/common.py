@@ -2,25 +2,94 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
+from pydicom.dataset import Dataset
+
 from dicomnode.dicom.blueprint import Blueprint
-from dicomnode.dicom.elements import CopyElement, InstanceCopyElement
+from dicomnode.dicom.elements import CopyElement, InstanceCopyElement, SeriesElement
+from dicomnode.dicom.provenance import EquipmentElement, derived_image_type
 
 
-def _type2(*keywords: str) -> list[CopyElement]:
-    """Copy, and write an empty element if the source lacks it (Type 2)."""
+def type2(*keywords: str) -> list[CopyElement]:
+    """Return elements that copy, and write an empty element if the source lacks it (Type 2)."""
     return [CopyElement(keyword, default=None) for keyword in keywords]
 
 
-def _optional(*keywords: str) -> list[CopyElement]:
+def optional(*keywords: str) -> list[CopyElement]:
+    """Return elements that copy what there is."""
     return [CopyElement(keyword, optional=True) for keyword in keywords]
+
+
+def optional_by_instance(*keywords: str) -> list[InstanceCopyElement]:
+    """Return elements that copy what there is, slice by slice."""
+    return [InstanceCopyElement(keyword, optional=True) for keyword in keywords]
+
+
+def image_type(*fallback: str) -> SeriesElement:
+    """Return ImageType: DERIVED, then the source's further values, then ``fallback`` where it has none.
+
+    Parameters
+    ----------
+    *fallback : str
+        Values 2, 3, ... for a source that does not say.
+    """
+    return SeriesElement("ImageType", DerivedImageType(fallback))
+
+
+class DerivedImageType:
+    """Works out ImageType; a class and not a closure, so that blueprints can be pickled and compared."""
+
+    def __init__(self, fallback: tuple[str, ...]) -> None:
+        self.fallback = fallback
+
+    def __call__(self, sources: Sequence[Dataset]) -> list[str]:
+        """Return the values."""
+        values = derived_image_type(sources)
+        return values + list(self.fallback[len(values) - 1 :])
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, DerivedImageType) and self.fallback == other.fallback
+
+    def __hash__(self) -> int:
+        return hash(self.fallback)
+
+
+class FirstValue:
+    """The first value that the first source has of several attributes; a fallback where it has none.
+
+    Parameters
+    ----------
+    *keywords : str
+        Where to look, in this order.
+    fallback : str, optional
+        What to return otherwise.
+    """
+
+    def __init__(self, *keywords: str, fallback: str | None = None) -> None:
+        self.keywords = keywords
+        self.fallback = fallback
+
+    def __call__(self, sources: Sequence[Dataset]) -> object:
+        """Return the value."""
+        for keyword in self.keywords:
+            for source in sources[:1]:
+                if source.get(keyword) not in (None, ""):
+                    return source[keyword].value
+        return self.fallback
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, FirstValue) and vars(self) == vars(other)
+
+    def __hash__(self) -> int:
+        return hash((self.keywords, self.fallback))
 
 
 patient_blueprint: Final = Blueprint(
     [
-        *_type2("PatientName", "PatientID", "PatientBirthDate", "PatientSex"),
-        *_optional(
+        *type2("PatientName", "PatientID", "PatientBirthDate", "PatientSex"),
+        *optional(
             "IssuerOfPatientID",
             "OtherPatientIDsSequence",
             "PatientSpeciesDescription",
@@ -37,8 +106,8 @@ patient_blueprint: Final = Blueprint(
 study_blueprint: Final = Blueprint(
     [
         CopyElement("StudyInstanceUID"),
-        *_type2("StudyDate", "StudyTime", "AccessionNumber", "ReferringPhysicianName", "StudyID"),
-        *_optional(
+        *type2("StudyDate", "StudyTime", "AccessionNumber", "ReferringPhysicianName", "StudyID"),
+        *optional(
             "StudyDescription",
             "IssuerOfAccessionNumberSequence",
             "ProcedureCodeSequence",
@@ -55,16 +124,16 @@ study_blueprint: Final = Blueprint(
 series_blueprint: Final = Blueprint(
     [
         CopyElement("Modality"),
-        *_optional("BodyPartExamined", "PatientPosition", "Laterality", "ProtocolName"),
+        *optional("BodyPartExamined", "PatientPosition", "Laterality", "ProtocolName"),
     ],
     name="series",
 )
-"""General Series (PS3.3 C.7.3.1) without its UID, which is new."""
+"""General Series (PS3.3 C.7.3.1); its UID is new, number and description are derived by default."""
 
 equipment_blueprint: Final = Blueprint(
     [
-        *_type2("Manufacturer"),
-        *_optional(
+        *type2("Manufacturer"),
+        *optional(
             "InstitutionName",
             "StationName",
             "ManufacturerModelName",
@@ -76,35 +145,56 @@ equipment_blueprint: Final = Blueprint(
 )
 """General Equipment (PS3.3 C.7.5.1): what acquired the source; the plugin is a contributor."""
 
-geometry_blueprint: Final = Blueprint(
+enhanced_equipment_blueprint: Final = Blueprint(
     [
-        CopyElement("FrameOfReferenceUID"),
-        *_type2("PositionReferenceIndicator"),
+        EquipmentElement("Manufacturer"),
+        EquipmentElement("ManufacturerModelName"),
+        EquipmentElement("DeviceSerialNumber"),
+        EquipmentElement("SoftwareVersions"),
+        *optional("InstitutionName", "StationName"),
+    ],
+    name="enhanced equipment",
+)
+"""Enhanced General Equipment (PS3.3 C.7.5.2): what acquired the source; where it is silent, the software."""
+
+frame_of_reference_blueprint: Final = Blueprint(
+    [CopyElement("FrameOfReferenceUID"), *type2("PositionReferenceIndicator")], name="frame of reference"
+)
+"""Frame of Reference (PS3.3 C.7.4.1): the result lies in the source's space."""
+
+geometry_blueprint: Final = frame_of_reference_blueprint + Blueprint(
+    [
         CopyElement("ImageOrientationPatient"),
         CopyElement("PixelSpacing"),
-        *_type2("SliceThickness"),
-        *_optional("SpacingBetweenSlices"),
+        *type2("SliceThickness"),
+        *optional("SpacingBetweenSlices"),
         InstanceCopyElement("ImagePositionPatient"),
-        InstanceCopyElement("SliceLocation", optional=True),
+        *optional_by_instance("SliceLocation"),
     ],
     name="geometry",
 )
 """Frame of Reference and Image Plane (PS3.3 C.7.4.1, C.7.6.2): each slice lies where its source lies."""
 
-derived_image_blueprint: Final = (
+acquisition_blueprint: Final = Blueprint(
+    [
+        InstanceCopyElement("AcquisitionNumber", default=None),
+        *optional_by_instance("AcquisitionDate", "AcquisitionTime"),
+    ],
+    name="acquisition",
+)
+"""General Acquisition (PS3.3 C.7.10.1): when each slice's source was acquired."""
+
+slices_blueprint: Final = (
     patient_blueprint
     + study_blueprint
     + series_blueprint
     + equipment_blueprint
     + geometry_blueprint
-    + Blueprint(
-        [
-            CopyElement("SOPClassUID"),
-            InstanceCopyElement("AcquisitionDate", optional=True),
-            InstanceCopyElement("AcquisitionTime", optional=True),
-            InstanceCopyElement("AcquisitionNumber", optional=True),
-        ],
-        name="derived image",
-    )
+    + acquisition_blueprint
 )
-"""A result with the geometry and the SOP class of its source, slice for slice: a filtered CT or MR."""
+"""What slices of every modality have in common."""
+
+derived_image_blueprint: Final = slices_blueprint + Blueprint(
+    [CopyElement("SOPClassUID")], name="derived image"
+)
+"""A result with the geometry and SOP class of its source, slice for slice: a filtered CT or MR."""

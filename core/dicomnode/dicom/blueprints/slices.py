@@ -1,0 +1,141 @@
+"""Ready-made blueprints of slices: CT, MR and PET, one instance a slice."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from pydicom.uid import CTImageStorage, MRImageStorage, PositronEmissionTomographyImageStorage
+
+from dicomnode.dicom.blueprint import Blueprint
+from dicomnode.dicom.blueprints.common import (
+    FirstValue,
+    image_type,
+    optional,
+    optional_by_instance,
+    slices_blueprint,
+    type2,
+)
+from dicomnode.dicom.elements import (
+    CallElement,
+    CopyElement,
+    InstanceCopyElement,
+    InstanceEnvironment,
+    SeriesElement,
+    StaticElement,
+)
+
+ct_blueprint: Final = (
+    slices_blueprint
+    + Blueprint(
+        [
+            StaticElement("Modality", "CT"),
+            image_type("SECONDARY", "AXIAL"),
+            *type2("KVP"),
+            *optional(
+                "ConvolutionKernel",
+                "ContrastBolusAgent",
+                "DataCollectionDiameter",
+                "ReconstructionDiameter",
+                "GantryDetectorTilt",
+                "RotationDirection",
+                "FilterType",
+                "RescaleType",
+            ),
+            *optional_by_instance("ExposureTime", "XRayTubeCurrent", "Exposure"),
+        ]
+    )
+).with_sop_class(CTImageStorage, name="CT")
+"""CT Image (PS3.3 A.3), from CT sources or any others with slices in the same places."""
+
+mr_blueprint: Final = (
+    slices_blueprint
+    + Blueprint(
+        [
+            StaticElement("Modality", "MR"),
+            image_type("SECONDARY", "OTHER"),
+            CopyElement("ScanningSequence", default="RM"),
+            CopyElement("SequenceVariant", default="NONE"),
+            *type2("ScanOptions", "MRAcquisitionType"),
+            InstanceCopyElement("EchoTime", default=None),
+            InstanceCopyElement("RepetitionTime", default=None),
+            InstanceCopyElement("EchoTrainLength", default=None),
+            *optional_by_instance(
+                "InversionTime", "EchoNumbers", "TriggerTime", "TemporalPositionIdentifier"
+            ),
+            *optional(
+                "SequenceName",
+                "MagneticFieldStrength",
+                "ImagingFrequency",
+                "ImagedNucleus",
+                "FlipAngle",
+                "NumberOfAverages",
+                "NumberOfTemporalPositions",
+                "ReceiveCoilName",
+                "InPlanePhaseEncodingDirection",
+            ),
+        ]
+    )
+).with_sop_class(MRImageStorage, name="MR")
+"""MR Image (PS3.3 A.4). Where a source is no MR image, ScanningSequence says RM (research mode)."""
+
+
+def number_of_slices(instance: InstanceEnvironment) -> int:
+    """Return NumberOfSlices: of a dynamic series those of one volume, else all of them (PS3.3 C.8.9.1)."""
+    stated = instance.source.get("NumberOfSlices") if instance.source is not None else None
+    return int(stated) if stated and instance.total % int(stated) == 0 else instance.total
+
+
+def image_index(instance: InstanceEnvironment) -> int:
+    """Return ImageIndex: the one-based place within the series (PS3.3 C.8.9.4.1.9)."""
+    return instance.instance_number
+
+
+pet_blueprint: Final = (
+    slices_blueprint
+    + Blueprint(
+        [
+            StaticElement("Modality", "PT"),
+            image_type("SECONDARY"),
+            SeriesElement("SeriesDate", FirstValue("SeriesDate", "AcquisitionDate", "StudyDate")),
+            SeriesElement("SeriesTime", FirstValue("SeriesTime", "AcquisitionTime", "StudyTime")),
+            CopyElement("Units"),
+            CopyElement("CountsSource", default="EMISSION"),
+            CopyElement("SeriesType", default=["STATIC", "IMAGE"]),
+            CopyElement("DecayCorrection", default="NONE"),
+            *type2(
+                "CollimatorType",
+                "CorrectedImage",
+                "RadiopharmaceuticalInformationSequence",
+                "PatientOrientationCodeSequence",
+                "PatientGantryRelationshipCodeSequence",
+            ),
+            CallElement("NumberOfSlices", number_of_slices),
+            CallElement("ImageIndex", image_index),
+            InstanceCopyElement("AcquisitionDate", default=None),
+            InstanceCopyElement("AcquisitionTime", default=None),
+            InstanceCopyElement("ActualFrameDuration", default=None),
+            InstanceCopyElement("FrameReferenceTime", default=0),
+            *optional_by_instance(
+                "DecayFactor",
+                "ScatterFractionFactor",
+                "DeadTimeFactor",
+                "DoseCalibrationFactor",
+                "TriggerTime",
+                "FrameTime",
+            ),
+            *optional(
+                "NumberOfTimeSlices",
+                "NumberOfRRIntervals",
+                "NumberOfTimeSlots",
+                "ReprojectionMethod",
+                "RandomsCorrectionMethod",
+                "AttenuationCorrectionMethod",
+                "ScatterCorrectionMethod",
+                "ReconstructionMethod",
+                "ConvolutionKernel",
+                "SUVType",
+            ),
+        ]
+    )
+).with_sop_class(PositronEmissionTomographyImageStorage, name="PET")
+"""PET Image (PS3.3 A.21). Units are the source's; a blueprint whose result has others overrides them."""
