@@ -25,6 +25,7 @@ from dicomnode.host.dimse_templates import (
 )
 from dicomnode.host.file_meta import FileMeta
 from dicomnode.host.inspection import MISSING_IDENTITY, RefusedDataSetError, inspect, is_uid
+from dicomnode.host.layouts import Layouts
 from dicomnode.host.receiver_settings import ReceiverSettings
 from dicomnode.host.reception_types import (
     OUT_OF_RESOURCES,
@@ -80,6 +81,8 @@ class FastLane:
         When the message that has begun must have ended (:func:`time.monotonic`); None between messages.
     stored, refused : int
         C-STOREs answered with and without Success.
+    layouts : Layouts
+        Of what was received before on this association.
     """
 
     def __init__(self, reader: BoundedReader, common: LaneContext, serve_other: ServeOther) -> None:
@@ -90,6 +93,7 @@ class FastLane:
         self._message: _Message | None = None
         self.deadline: float | None = None
         self.stored = self.refused = 0
+        self.layouts = Layouts()
 
     def take(self, begin: int, end: int) -> None:
         """Act on the body of a P-DATA-TF that lies in the reader's buffer.
@@ -263,6 +267,7 @@ class _StoreMessage:
             common.sink.wanted,
             common.settings.limits,
             expected=(request.AffectedSOPClassUID, request.AffectedSOPInstanceUID),
+            layouts=self._lane.layouts,
         )
         spooled: FinishedFile = writer.finish()
         try:

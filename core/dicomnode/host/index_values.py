@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, lru_cache
 
 from pydicom.charset import convert_encodings, decode_bytes, python_encoding
 from pydicom.datadict import dictionary_VR
@@ -21,7 +21,7 @@ from dicomnode.host.reception_types import IndexedValue
 from dicomnode.host.structure import Findings, RawValue
 
 SPECIFIC_CHARACTER_SET = 0x00080005
-_LATIN = ["iso8859"]
+_LATIN = ("iso8859",)
 
 _ENCODED_TEXT = frozenset({"LO", "LT", "PN", "SH", "ST", "UC", "UT"})  # PS3.5 section 6.1.2.3
 _ONE_VALUE = frozenset({"LT", "ST", "UR", "UT"})  # a backslash is no separator in these
@@ -74,7 +74,8 @@ def index_of(findings: Findings, wanted: frozenset[int]) -> dict[int, IndexedVal
             if vr == "UN":
                 vr = vr_of(tag)
             if vr not in _NOT_INDEXED:
-                index[tag] = _decode(vr, raw.value, encodings, little_endian=findings.little_endian)
+                value = _decode(vr, raw.value, encodings, findings.little_endian)
+                index[tag] = value.copy() if type(value) is list else value
     return index
 
 
@@ -84,17 +85,19 @@ def text_of(values: Mapping[int, RawValue], tag: int) -> str:
     return raw.value.decode("ascii", "replace").strip(" \0") if raw else ""
 
 
-def _encodings(raw: RawValue | None) -> list[str]:
+def _encodings(raw: RawValue | None) -> tuple[str, ...]:
     """Return Python's names for a Specific Character Set (PS3.3 section C.12.1.1.2)."""
     if raw is None or not raw.value.strip(b" \0"):
         return _LATIN
     terms = [term.strip() for term in raw.value.decode("ascii", "replace").strip(" \0").split("\\")]
     # What pydicom does not know it warns about by value: that would put the sender's text into the log.
     known = [term if term in python_encoding else "" for term in terms]
-    return list(convert_encodings(known))
+    return tuple(convert_encodings(known))
 
 
-def _decode(vr: str, value: bytes, encodings: list[str], *, little_endian: bool) -> IndexedValue:
+# Most indexed values are those of the instance before: the patient, the study, the size of the image.
+@lru_cache(maxsize=2048)
+def _decode(vr: str, value: bytes, encodings: tuple[str, ...], little_endian: bool) -> IndexedValue:
     if vr in _NUMBERS:
         return _numbers(_NUMBERS[vr], value, little_endian=little_endian)
     if vr == "AT":
@@ -109,7 +112,7 @@ def _decode(vr: str, value: bytes, encodings: list[str], *, little_endian: bool)
     return _one_or_list([convert(part) for part in text.rstrip(" \0").split("\\")])
 
 
-def _text(vr: str, value: bytes, encodings: list[str]) -> str:
+def _text(vr: str, value: bytes, encodings: tuple[str, ...]) -> str:
     if vr not in _ENCODED_TEXT or (b"\x1b" not in value and value.isascii()):
         return value.decode("ascii", "replace")
     if len(encodings) == 1 and b"\x1b" not in value:

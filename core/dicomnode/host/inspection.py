@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from dicomnode.errors import StructureError
 from dicomnode.host.encodings import DEFLATED, JPIP_DEFLATED, NATIVE
 from dicomnode.host.index_values import index_of, text_of, vr_of
+from dicomnode.host.layouts import Layouts
 from dicomnode.host.reception_types import (
     ALWAYS_WANTED,
     CANNOT_UNDERSTAND,
@@ -77,6 +78,7 @@ def inspect(  # noqa: PLR0917 - as walk
     limits: InspectionLimits = InspectionLimits(),
     *,
     expected: tuple[str, str] | None = None,
+    layouts: Layouts | None = None,
 ) -> dict[int, IndexedValue]:
     """Check a data set and return its index.
 
@@ -90,6 +92,8 @@ def inspect(  # noqa: PLR0917 - as walk
         What the data set may not exceed.
     expected : (str, str), optional
         The SOP class and SOP instance UIDs that the data set must hold.
+    layouts : Layouts, optional
+        Those of data sets that came before, to be fast with one that is laid out alike.
 
     Raises
     ------
@@ -100,7 +104,8 @@ def inspect(  # noqa: PLR0917 - as walk
         source = BytesSource(_inflated(source, start, end, limits.inflated))
         start, end = 0, len(source)
     try:
-        findings = walk(source, start, end, transfer_syntax_uid, _collected(wanted), limits.walk)
+        walker = walk if layouts is None else layouts.walk
+        findings = walker(source, start, end, transfer_syntax_uid, _collected(wanted), limits.walk)
     except StructureError as error:
         raise RefusedDataSetError(BROKEN_STRUCTURE, f"unreadable: {error}") from None
     _check_identity(findings, expected)

@@ -114,7 +114,7 @@ class Spool:
     def keep(self, path: str, name_parts: tuple[str, ...]) -> str:
         """Move a finished file to its final name, durably; see :meth:`SpooledFile.keep`."""
         directory = self._room()
-        digest = hashlib.sha256("\0".join(name_parts).encode("utf-8", "surrogateescape")).hexdigest()[:32]
+        digest = hashlib.sha256("\0".join(name_parts).encode("utf-8", "surrogatepass")).hexdigest()[:32]
         final = f"{directory.path}/{digest}-{path[path.rindex('/') + 1 :]}.dcm"
         os.rename(path, final)  # noqa: PTH104 - no Path objects on the way of every instance
         if self.durable:

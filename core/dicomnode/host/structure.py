@@ -133,8 +133,46 @@ def walk(  # noqa: PLR0917 - what, where from and to, how, and what of it: they 
     OSError
         If `source` cannot be read.
     """
-    walker = _Walk(source, start, end, transfer_syntax_uid, wanted, limits)
-    return walker.run()
+    return _Walk(source, start, end, transfer_syntax_uid, wanted, limits).run()
+
+
+def walk_and_mark(  # noqa: PLR0917 - as walk
+    source: ByteSource,
+    start: int,
+    end: int,
+    transfer_syntax_uid: str,
+    wanted: frozenset[int],
+    limits: WalkLimits,
+) -> tuple[Findings, list[tuple[int, int]], dict[int, tuple[int, int]]]:
+    """Walk, and tell where everything lies that the outcome depends on.
+
+    Returns
+    -------
+    findings : Findings
+    marks : list of (int, int)
+        Position and length of every header of an element, item or delimiter. Any other data set of the same
+        length that has the same bytes there has the same structure.
+    places : dict
+        Tag to start and end (within the first bytes that `source` gives) of each of the findings' values;
+        empty if some of them lie elsewhere.
+
+    Raises
+    ------
+    StructureError, OSError
+        As :func:`walk`.
+    """
+    marks: list[tuple[int, int]] = []
+    walker = _Walk(source, start, end, transfer_syntax_uid, wanted, limits, marks)
+    first = walker.data
+    findings = walker.run()
+    places: dict[int, tuple[int, int]] = {}
+    for key, (_vr, data, begin, stop) in walker.found.items():
+        tag = walker.encoding.tag(key)
+        if tag in findings.values:
+            if data is not first:
+                return findings, marks, {}
+            places[tag] = begin, stop
+    return findings, marks, places
 
 
 @lru_cache(maxsize=256)
@@ -208,6 +246,8 @@ class _Frame:
 
 
 class _Walk:
+    """The walk. With `marks`, it goes one element at a time and notes where every header lies."""
+
     def __init__(  # noqa: PLR0917 - as walk
         self,
         source: ByteSource,
@@ -216,7 +256,9 @@ class _Walk:
         transfer_syntax_uid: str,
         wanted: frozenset[int],
         limits: WalkLimits,
+        marks: list[tuple[int, int]] | None = None,
     ) -> None:
+        self.marks = marks
         self.source, self.start, self.limits = source, start, limits
         self.encoding = encoding_of(transfer_syntax_uid)
         self.encapsulated = transfer_syntax_uid not in NATIVE
@@ -257,7 +299,10 @@ class _Walk:
         stop = min(frame.end - self.base, len(self.data))
         keys = self.keys if top else _NOTHING
         run = _explicit_run if frame.encoding.explicit else _implicit_run
-        at, passed = run(self.data, self.at - self.base, stop, self.budget, frame.encoding, keys, self.found)
+        budget = self.budget if self.marks is None else 1
+        at, passed = run(self.data, self.at - self.base, stop, budget, frame.encoding, keys, self.found)
+        if self.marks is not None and passed:
+            self.marks.append((self.at, self._vr_and_length(frame, 0)[1]))
         self.at = self.base + at
         self.budget -= passed
         if passed == 0 and self.at < frame.end and self.budget > 0:
@@ -269,6 +314,8 @@ class _Walk:
             return
         key = self._u32(self.at, frame)
         encoding = frame.encoding
+        if self.marks is not None:
+            self.marks.append((self.at, 8))
         if key == encoding.item_end and not frame.defined:
             self._expect_empty(frame)
             self.stack.pop()
@@ -278,6 +325,8 @@ class _Walk:
         if key in self.found and top and key in self.keys:
             raise self._error("the same element twice", frame, key)
         vr, header_length, length = self._vr_and_length(frame, key)
+        if self.marks is not None:
+            self.marks.append((self.at, header_length))
         self.budget -= 1
         value = self.at + header_length
         if vr == encoding.sq or (not encoding.explicit and key in encoding.sequence_keys):
@@ -350,6 +399,8 @@ class _Walk:
         if self.at + 8 > frame.end:
             raise self._error("an end within a sequence", frame, frame.key)
         self._refilled(8, frame)
+        if self.marks is not None:
+            self.marks.append((self.at, 8))
         self.budget -= 1
         return self._u32(self.at, frame), self._u32(self.at + 4, frame)
 
