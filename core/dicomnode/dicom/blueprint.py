@@ -6,10 +6,12 @@ from collections.abc import Iterable, Iterator
 from enum import Enum
 
 import pydicom.uid
+from pydicom.config import IGNORE
 from pydicom.tag import BaseTag
 from pydicom.uid import UID
 
 from dicomnode.dicom.blueprint_check import check, refuse_borrowed_uids
+from dicomnode.dicom.gathering import MissingTags
 from dicomnode.dicom.tags import TagLike, parse_tag
 from dicomnode.dicom.virtual_element import VirtualElement
 from dicomnode.errors import BlueprintError
@@ -116,6 +118,25 @@ class Blueprint:
         """
         return Blueprint(self, SOPClassUID=SOPClassUID, name=name or self._name)
 
+    def check_factory(self, factory: object) -> None:
+        """Say at start-up, before there is a source, which attributes a factory lacks.
+
+        Parameters
+        ----------
+        factory : object
+            What the blueprint's ``AttrElement`` read.
+
+        Raises
+        ------
+        MissingTagsError
+            When the factory lacks attributes: all of them in one message, nested ones too.
+        """
+        gathered = MissingTags()
+        for element in self:
+            with gathered:
+                element.check_factory(factory)
+        gathered.report(self._name or "blueprint")
+
     def get(self, tag: TagLike) -> VirtualElement | None:
         """Return the element of an attribute, ``None`` if the blueprint does not mention it."""
         return self._elements.get(parse_tag(tag))
@@ -183,7 +204,7 @@ class Blueprint:
 def _sop_class(given: str) -> UID:
     """Accept a UID, or the name that pydicom has for it (``"CTImageStorage"``)."""
     named = getattr(pydicom.uid, given, None)
-    uid = named if isinstance(named, UID) else UID(given)
+    uid = named if isinstance(named, UID) else UID(given, validation_mode=IGNORE)
     if not uid.is_valid:
         raise BlueprintError(f"SOPClassUID={given!r} is neither a UID nor the keyword of a SOP class")
     return uid

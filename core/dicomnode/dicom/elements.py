@@ -244,22 +244,22 @@ class AttrElement(VirtualElement):
         MissingTagsError
             When the factory has no such attribute; reported together with the tags that the sources lack.
         """
-        value = self.read(factory)
-        if value is not UNSET:
-            return self.element(value)
-        if self.optional:
-            return None
-        raise MissingTagsError(
-            f"{self.keyword}: {type(factory).__name__} has no attribute {self.attribute!r}", [self.keyword]
-        )
+        value = self._read(factory)
+        return None if value is UNSET else self.element(value)
 
-    def read(self, factory: Any) -> Any:
-        """Return the factory's value, ``UNSET`` if it has none. Known at start-up, before any source."""
+    def check_factory(self, factory: object) -> None:
+        """Raise ``MissingTagsError`` if the factory has no such attribute and the element is not optional."""
+        self._read(factory)
+
+    def _read(self, factory: Any) -> Any:
         value = factory
         for part in self.attribute.split("."):
             value = getattr(value, part, UNSET)
-            if value is UNSET:
-                return UNSET
+            if value is UNSET and not self.optional:
+                raise MissingTagsError(
+                    f"{self.keyword}: {type(factory).__name__} has no attribute {self.attribute!r}",
+                    [self.keyword],
+                )
         return value
 
     def shortfalls(self, attribute: Attribute) -> Iterator[str]:  # noqa: ARG002 - whatever its type

@@ -58,3 +58,20 @@ class MissingTags:
         raise MissingTagsError(
             f"{what}: {len(keywords)} attributes are missing: {', '.join(keywords)}{lines}", keywords
         )
+
+    def report_within(self, keyword: str) -> None:
+        """Raise one error for all that is missing in a sequence, its keyword in front of each.
+
+        Parameters
+        ----------
+        keyword : str
+            The sequence.
+
+        Raises
+        ------
+        MissingTagsError
+            With every keyword as ``Sequence.Attribute``.
+        """
+        if self.errors:
+            keywords = [f"{keyword}.{nested}" for error in self.errors for nested in error.keywords]
+            raise MissingTagsError("; ".join(f"{keyword}.{error}" for error in self.errors), keywords)

@@ -14,7 +14,7 @@ from dicomnode.dicom.blueprint_check import shortfalls_of
 from dicomnode.dicom.gathering import MissingTags, place
 from dicomnode.dicom.tags import TagLike
 from dicomnode.dicom.virtual_element import Corporeal, InstanceEnvironment, InstanceProducer, VirtualElement
-from dicomnode.errors import BlueprintError, MissingTagsError
+from dicomnode.errors import BlueprintError
 
 if TYPE_CHECKING:
     from dicomnode.dicom.modules import Attribute
@@ -72,13 +72,7 @@ class SequenceElement(VirtualElement):
         """
         gathered = MissingTags()
         made = [self._item(item, factory, sources, gathered) for item in self.items]
-        if gathered.errors:
-            keywords = [
-                f"{self.keyword}.{keyword}" for error in gathered.errors for keyword in error.keywords
-            ]
-            raise MissingTagsError(
-                "; ".join(f"{self.keyword}.{error}" for error in gathered.errors), keywords
-            )
+        gathered.report_within(self.keyword)
         if any(producers for _, producers in made):
             return _SequenceProducer(self, tuple((item, tuple(producers)) for item, producers in made))
         return self.element([item for item, _ in made])
@@ -96,6 +90,15 @@ class SequenceElement(VirtualElement):
                 elif real is not None:
                     place(item, real, element.creator)
         return item, producers
+
+    def check_factory(self, factory: object) -> None:
+        """Raise for what the nested elements lack of the factory."""
+        gathered = MissingTags()
+        for item in self.items:
+            for element in item:
+                with gathered:
+                    element.check_factory(factory)
+        gathered.report_within(self.keyword)
 
     def required_tags(self) -> frozenset[BaseTag]:
         """Return what the nested blueprints need of a source."""

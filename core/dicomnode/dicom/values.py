@@ -45,7 +45,7 @@ _NO_CONTROL = re.compile(
     r"[\x00-\x1a\x1c-\x1f\x7f]"
 )  # ESC (0x1b) switches character sets (PS3.5 section 6.1.2.5)
 _CONTROL_BUT_LINES = re.compile(r"[\x00-\x08\x0b\x0e-\x1a\x1c-\x1f\x7f]")
-_RANGE = re.compile(r"^\d{4,}-$|^-\d{4,}$|^\d{2,}(\.\d+)?-\d{5,}(\.\d+)?$")  # PS3.4 C.2.2.2.5: queries only
+_OFFSET = re.compile(r"[+-](0\d|1[0-4])[0-5]\d$")  # the time zone that ends a DT; any other "-" is a range
 _KNOWN_VRS = frozenset(_INTEGER_RANGES) | _BYTES | _TEXT | {"AT", "DS", "FD", "FL", "SQ"}
 _PN_GROUPS, _PN_COMPONENTS = 3, 5
 
@@ -201,7 +201,10 @@ def _decimal(value: Any, fault: Fault) -> str:
         return original
     if isinstance(value, numbers.Integral) and len(str(int(value))) <= MAX_VALUE_LEN["DS"]:
         return str(int(value))
-    return str(format_number_as_ds(float(value)))
+    text = str(format_number_as_ds(float(value)))
+    if not math.isfinite(float(text)):  # rounding to 16 characters left the range of a double
+        raise fault(f"{_shown(value)} cannot be written in 16 characters")
+    return text
 
 
 def _integer(vr: str, value: Any, fault: Fault) -> int:
@@ -228,6 +231,8 @@ def _text(vr: str, value: Any, fault: Fault) -> Any:
     text = _as_text(vr, value, fault)
     if not text:
         return text
+    if "\\" in text and vr not in _ONE_VALUE:
+        raise fault(f"{_shown(text)} holds a backslash, which separates values")
     controls = _CONTROL_BUT_LINES if vr in ("LT", "ST", "UT") else _NO_CONTROL
     if controls.search(text):
         raise fault(f"{_shown(text)} holds a control character")
@@ -271,7 +276,7 @@ def _as_text(vr: str, value: Any, fault: Fault) -> str:
 
 
 def _check_moment(vr: str, text: str, fault: Fault) -> None:
-    if _RANGE.match(text) and not (vr == "DT" and re.match(r"^\d{4,14}(\.\d+)?[+-]\d{4}$", text)):
+    if "-" in (_OFFSET.sub("", text) if vr == "DT" else text):
         raise fault(f"{_shown(text)} is a range, which only a query may hold")
     if vr == "DA":
         try:

@@ -189,6 +189,9 @@ class VirtualElement(metaclass=_FrozenAfterInit):
         """Return the tags that a source must have for this element to become real."""
         return frozenset()
 
+    def check_factory(self, factory: object) -> None:
+        """Raise ``MissingTagsError`` for what a factory lacks, as far as that is known without sources."""
+
     def shortfalls(self, attribute: Attribute) -> Iterator[str]:  # noqa: ARG002 - for subclasses
         """Say how the element may fail what the standard asks of its attribute.
 

@@ -51,4 +51,4 @@ rt_dose_blueprint: Final = (
         ]
     )
 ).with_sop_class(RTDoseStorage, name="RT Dose")
-"""RT Dose (PS3.3 A.18.3) in gray. A plan's dose names it: add ReferencedRTPlanSequence if no source has one."""
+"""RT Dose (PS3.3 A.18.3) in gray. A plan's dose must name it in ReferencedRTPlanSequence."""
