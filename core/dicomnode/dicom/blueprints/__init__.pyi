@@ -10,6 +10,8 @@ from .dose import rt_dose_blueprint as rt_dose_blueprint
 from .enhanced import enhanced_ct_blueprint as enhanced_ct_blueprint
 from .enhanced import enhanced_mr_blueprint as enhanced_mr_blueprint
 from .enhanced import parametric_map_blueprint as parametric_map_blueprint
+from .highdicom_results import report_blueprint as report_blueprint
+from .highdicom_results import segmentation_blueprint as segmentation_blueprint
 from .nuclear_medicine import nm_blueprint as nm_blueprint
 from .secondary_capture import multiframe_grayscale_byte_blueprint as multiframe_grayscale_byte_blueprint
 from .secondary_capture import multiframe_grayscale_word_blueprint as multiframe_grayscale_word_blueprint
@@ -36,8 +38,10 @@ __all__ = [
     "patient_blueprint",
     "pdf_blueprint",
     "pet_blueprint",
+    "report_blueprint",
     "rt_dose_blueprint",
     "secondary_capture_blueprint",
+    "segmentation_blueprint",
     "series_blueprint",
     "study_blueprint",
 ]
