@@ -44,11 +44,11 @@ class RecordingSink:
     ended: list[tuple[AssociationInfo, bool]] = field(default_factory=list)
     changed: threading.Condition = field(default_factory=threading.Condition)
 
-    def accepts_called_ae(self, called: str, calling: str, address: str) -> bool:  # noqa: ARG002
+    def accepts_called_ae(self, called: str, calling: str, address: str) -> bool:
         """Accept one title."""
         return called == self.called
 
-    def admit(self, request: StoreRequest) -> StoreResponse | None:  # noqa: ARG002
+    def admit(self, request: StoreRequest) -> StoreResponse | None:
         """Answer as told."""
         return self.refusal
 

@@ -82,9 +82,9 @@ class Layouts:
         if len(known) >= _MOST_ALIKE:
             return walk(source, start, end, transfer_syntax_uid, wanted, limits)
         findings, marks, places = walk_and_mark(source, start, end, transfer_syntax_uid, wanted, limits)
-        layout = _layout(findings, marks, places, start, data)
-        if layout is not None:
-            known.append(layout)
+        learnt = _layout(findings, marks, places, start, data)
+        if learnt is not None:
+            known.append(learnt)
         return findings
 
 
