@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import copy
 import datetime as dt
+import pickle
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Final
 
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence as DicomSequence
 
 from dicomnode.dicom.blueprint import Blueprint
 from dicomnode.dicom.elements import (
@@ -269,7 +272,7 @@ class SourceElement(InstanceElement):
     def produce(self, environment: InstanceEnvironment) -> DataElement | None:
         """Refer to the instance's own source, or to all sources of the series."""
         items = reference_items(environment)
-        return self.element(items) if items else None
+        return DataElement(self.tag, "SQ", DicomSequence(items)) if items else None
 
 
 def reference_items(environment: InstanceEnvironment) -> list[Dataset]:
@@ -292,11 +295,17 @@ def reference_items(environment: InstanceEnvironment) -> list[Dataset]:
 
 def reference_item(source: Dataset) -> Dataset:
     """Return an item that refers to an instance, with the purpose of reference (PS3.3 table 10-3)."""
-    item = Dataset()
+    item: Dataset = pickle.loads(_reference_template())  # noqa: S301 - our own bytes, quicker than building it
     item.ReferencedSOPClassUID = source.SOPClassUID
     item.ReferencedSOPInstanceUID = source.SOPInstanceUID
-    item.PurposeOfReferenceCodeSequence = [code_item(SOURCE_IMAGE)]
     return item
+
+
+@cache
+def _reference_template() -> bytes:
+    item = Dataset()
+    item.PurposeOfReferenceCodeSequence = [code_item(SOURCE_IMAGE)]
+    return pickle.dumps(item)
 
 
 def derivation_image_item(sources: Iterable[Dataset], equipment: Equipment | None) -> Dataset:

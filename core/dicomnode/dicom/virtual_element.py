@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import inspect
 from abc import ABC, ABCMeta, abstractmethod
 from collections.abc import Iterator, Sequence
@@ -13,6 +12,7 @@ from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.tag import BaseTag
 
+from dicomnode.dicom.gathering import copy_element
 from dicomnode.dicom.tags import TagLike, describe_tag, dictionary_vr, find_tag, parse_tag
 from dicomnode.dicom.values import make_element
 from dicomnode.errors import BlueprintError, InvalidValueError, MissingTagsError
@@ -221,7 +221,7 @@ class VirtualElement(metaclass=_FrozenAfterInit):
         tag = find_tag(dataset, self.tag, self.creator)
         if tag is None:
             return None
-        found = copy.deepcopy(dataset[tag])
+        found = copy_element(dataset[tag])
         found.tag = self.tag
         return found
 
