@@ -19,31 +19,51 @@ from .dicom.highdicom_results import MeasurementGroup as MeasurementGroup
 from .dicom.highdicom_results import Segment as Segment
 from .dicom.highdicom_results import build_report as build_report
 from .dicom.highdicom_results import build_segmentation as build_segmentation
+from .dicom.identity import IdentityMapping as IdentityMapping
+from .dicom.image_tree import DicomTree as DicomTree
+from .dicom.image_tree import ImageTreeInterface as ImageTreeInterface
+from .dicom.image_tree import PatientTree as PatientTree
+from .dicom.image_tree import SeriesTree as SeriesTree
+from .dicom.image_tree import StudyTree as StudyTree
+from .dicom.lazy import LazyDataset as LazyDataset
 from .dicom.provenance import Equipment as Equipment
+from .dicom.safe import safe_name as safe_name
+from .dicom.safe import safe_text as safe_text
 from .dicom.sequence_element import SequenceElement as SequenceElement
+from .dicom.tree_files import Discovery as Discovery
 
 __all__ = [
     "AttrElement",
     "Blueprint",
     "CallElement",
     "CopyElement",
+    "DicomTree",
     "DiscardElement",
+    "Discovery",
     "Equipment",
     "FillingStrategy",
+    "IdentityMapping",
+    "ImageTreeInterface",
     "InstanceCopyElement",
     "InstanceElement",
     "InstanceEnvironment",
     "InstanceProducer",
+    "LazyDataset",
     "Measurement",
     "MeasurementGroup",
+    "PatientTree",
     "PrivateTag",
     "Segment",
     "SequenceElement",
     "SeriesElement",
     "SeriesHeader",
+    "SeriesTree",
     "StaticElement",
+    "StudyTree",
     "VirtualElement",
     "blueprints",
     "build_report",
     "build_segmentation",
+    "safe_name",
+    "safe_text",
 ]
