@@ -93,7 +93,7 @@ class UIDSource:
         Parameters
         ----------
         identity : str
-            What makes the job this job: pipeline, patient, input instances. It cannot be read back from a UID.
+            What makes the job this job: pipeline, patient, input instances. No UID gives it away.
         """
         return cls(hashlib.blake2b(identity.encode("utf-8"), digest_size=_KEY_SIZE).digest())
 
@@ -103,7 +103,7 @@ class UIDSource:
         Parameters
         ----------
         key : str, optional
-            The name of the series within the job, such as ``"mask"``. The same key gives the same UIDs, whatever
+            The name of a series within the job, such as ``"mask"``. The same key gives the same UIDs whatever
             else was made. Without it, series are counted: the n-th one of a job is the same when the job runs
             again.
         """
