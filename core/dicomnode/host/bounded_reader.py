@@ -6,6 +6,7 @@ All bytes go into one buffer, made once for each connection and used again and a
 
 from __future__ import annotations
 
+import mmap
 import socket
 import ssl
 import struct
@@ -65,7 +66,8 @@ class BoundedReader:
         self._longest = max_pdu_length + _SLACK
         self.associated = False
         size = max(_LEAST_BUFFER, 4 * max_pdu_length)
-        self.buffer = memoryview(bytearray(size))
+        # Mapped, not allocated: pages that no byte has reached yet take no memory, and all are given back.
+        self.buffer = memoryview(mmap.mmap(-1, size))
         self.before_reuse: Callable[[], None] = lambda: None
         self._begin = self._end = 0  # what was received and not yet returned
         self._plain = not isinstance(sock, ssl.SSLSocket)

@@ -179,6 +179,8 @@ class Connection:
                 reader.rewind()
                 self._quiet_since = now
                 kind, begin, end = reader.next_pdu(now + idle, strict=False)
+            elif now > lane.deadline:
+                raise ConnectionEndedError("too slow: a message's deadline has passed", 0x00)
             else:
                 kind, begin, end = reader.next_pdu(min(lane.deadline, now + idle))
             if kind == P_DATA:

@@ -115,7 +115,7 @@ def _decode(vr: str, value: bytes, encodings: tuple[str, ...], little_endian: bo
 def _text(vr: str, value: bytes, encodings: tuple[str, ...]) -> str:
     if vr not in _ENCODED_TEXT or (b"\x1b" not in value and value.isascii()):
         return value.decode("ascii", "replace")
-    if len(encodings) == 1 and b"\x1b" not in value:
+    if len(encodings) == 1:  # no code extensions: an escape is a character like any other
         return value.decode(encodings[0], "replace")
     return str(decode_bytes(value, encodings, set(TEXT_VR_DELIMS)))
 

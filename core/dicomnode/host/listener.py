@@ -53,15 +53,15 @@ class Listener:
         self._open: dict[Runnable, threading.Thread] = {}
         self._closed = threading.Event()
         self._server: socket.socket | None = None
+        self._address: tuple[str, int] | None = None
         self._thread: threading.Thread | None = None
 
     @property
     def address(self) -> tuple[str, int]:
-        """Where it listens."""
-        if self._server is None:
+        """Where it listens, or did until it was closed."""
+        if self._address is None:
             raise RuntimeError("the receiver was not started")
-        host, port = self._server.getsockname()[:2]
-        return str(host), int(port)
+        return self._address
 
     def start(self) -> None:
         """Bind and accept.
@@ -78,6 +78,8 @@ class Listener:
         self._server = socket.create_server(
             (str(address[0]), int(address[1])), family=family, backlog=_BACKLOG, reuse_port=False
         )
+        host, port = self._server.getsockname()[:2]
+        self._address = str(host), int(port)
         self._thread = threading.Thread(target=self._accept, name="receiver-listener", daemon=True)
         self._thread.start()
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import logging
 import queue
 import socket
+import warnings
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
@@ -226,10 +227,13 @@ def _split(pdus: bytes) -> Iterable[bytes]:
 
 
 def quiet_loggers() -> None:
-    """Keep pynetdicom and pydicom from logging what peers send: it may be patient data, or control bytes.
+    """Keep pynetdicom and pydicom from telling what peers send: it may be patient data, or control bytes.
 
     What goes wrong is said in our own words, by our own loggers.
     """
     for name in ("pynetdicom", "pydicom"):
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)
     _config.LOG_HANDLER_LEVEL = "none"
+    # pydicom warns of invalid values by showing them.
+    for message in ("Invalid value for VR", "The value length", "Found unknown escape", "Failed to decode"):
+        warnings.filterwarnings("ignore", message=message, module=r"pydicom\.")

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import logging
 import socket
+import sys
 import time
 
 from dicomnode.host.allowed_peers import AllowedPeers
@@ -29,6 +30,7 @@ from dicomnode.host.tls import ServerTLS
 
 _LOG = logging.getLogger(__name__)
 _LAST_WAIT = 5.0
+_SWITCH_INTERVAL = 0.0005
 
 
 class Receiver:
@@ -76,6 +78,9 @@ class Receiver:
         OSError
             If the address cannot be bound (the port is in use).
         """
+        # A thread that waits for the interpreter asks for it after this long. A peer that keeps one thread
+        # busy would make another's association, which waits some fifty times, last that many intervals.
+        sys.setswitchinterval(min(sys.getswitchinterval(), _SWITCH_INTERVAL))
         self._listener.start()
         settings = self._settings
         if settings.insecure and not is_loopback(settings.host):
