@@ -22,9 +22,20 @@ def ct_slices() -> list[Dataset]:
     return _series("98892001/CT5N")
 
 
-def mr_slices() -> list[Dataset]:
-    """Return seven MR slices of one series, in the order of their files."""
-    return _series("98892003/MR700")
+def mr_slices(count: int = 4) -> list[Dataset]:
+    """Return MR slices that form a volume: copies of pydicom's MR_small, 5 mm apart."""
+    slices = []
+    for index in range(count):
+        image = pydicom.dcmread(_PYDICOM / "MR_small.dcm")
+        image.SOPInstanceUID = generate_uid(entropy_srcs=["mr", str(index)])
+        image.InstanceNumber = index + 1
+        image.ImagePositionPatient = [
+            *image.ImagePositionPatient[:2],
+            image.ImagePositionPatient[2] + 5 * index,
+        ]
+        image.SliceLocation = image.ImagePositionPatient[2]
+        slices.append(image)
+    return slices
 
 
 def dose_grid() -> Dataset:
@@ -87,7 +98,6 @@ def _detector() -> Dataset:
     detector.CollimatorType = "PARA"
     detector.ImageOrientationPatient = [1, 0, 0, 0, 0, -1]
     detector.ImagePositionPatient = [0, 0, 0]
-    detector.ViewCodeSequence = []
     return detector
 
 

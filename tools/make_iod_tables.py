@@ -107,7 +107,7 @@ def main() -> None:
             iod: {m["key"]: m["usage"] for m in uses if m["key"] in modules}
             for iod, uses in sorted(load("iod_module_map").items())
         },
-        "body_parts": {part: row[:3] for part, row in sorted(load("anatomic_regions").items())},
+        "body_parts": {part: row for part, row in sorted(load("anatomic_regions").items())},
         "modules": modules,
         "sets": sets.sets,
     }

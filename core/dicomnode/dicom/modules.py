@@ -161,8 +161,25 @@ def region_code(body_part: str) -> tuple[str, str, str] | None:
     body_part : str
         A BodyPartExamined; spaces do not matter.
     """
-    row = _tables()["body_parts"].get(body_part.replace(" ", "").upper())
+    row = _body_part(body_part)
     return None if row is None else (row[0], row[1], row[2])
+
+
+def is_paired(body_part: str) -> bool | None:
+    """Return whether a body part is one of a pair, ``None`` where annex L does not know it.
+
+    Parameters
+    ----------
+    body_part : str
+        A BodyPartExamined.
+    """
+    row = _body_part(body_part)
+    return None if row is None else bool(row[3])
+
+
+def _body_part(body_part: str) -> list[Any] | None:
+    row: list[Any] | None = _tables()["body_parts"].get(body_part.replace(" ", "").upper())
+    return row
 
 
 def module_attributes(module: str) -> Mapping[str, Attribute]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import datetime as dt
 import pickle
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final
@@ -26,7 +26,7 @@ from dicomnode.dicom.elements import (
     StaticElement,
     VirtualElement,
 )
-from dicomnode.dicom.modules import iod_of
+from dicomnode.dicom.modules import IOD, iod_of
 from dicomnode.errors import BlueprintError
 
 Code = tuple[str, str, str]
@@ -149,22 +149,68 @@ def default_elements(
             StaticElement("DerivationCodeSequence", who.derivation_codes()),
             *_lossy_past(sources),
         ]
-    allowed = _allowed(blueprint, sources)
-    if not allowed("Rows"):
+    iod = _iod(blueprint, sources)
+    if iod is None:
+        return Blueprint(elements)
+    if not iod.is_image:
         elements.append(SourceElement("SourceInstanceSequence"))
-    return Blueprint(element for element in elements if allowed(element.keyword))
+    if "SharedFunctionalGroupsSequence" in iod.attributes:
+        # The frames name their sources; these tell in which series they are (PS3.3 C.12.2, C.8.13.2.1).
+        elements += [
+            SeriesElement("SourceImageEvidenceSequence", evidence_by_study),
+            SeriesElement("ReferencedSeriesSequence", evidence_by_series),
+        ]
+    return Blueprint(element for element in elements if element.keyword in iod.attributes)
 
 
-def _allowed(blueprint: Blueprint, sources: Sequence[Dataset]) -> Callable[[str], bool]:
-    """Return what tells whether the result's IOD knows an attribute; all of them where the IOD is unknown."""
+def _iod(blueprint: Blueprint, sources: Sequence[Dataset]) -> IOD | None:
+    """Return the IOD of the result as far as it is known."""
     named = blueprint.SOPClassUID
     if named is None and (element := blueprint.get("SOPClassUID")) is not None:
         if isinstance(element, StaticElement):
             named = element.value
         elif sources:
             named = sources[0].get("SOPClassUID")
-    iod = None if named is None else iod_of(str(named))
-    return (lambda _: True) if iod is None else iod.attributes.__contains__
+    return None if named is None else iod_of(str(named))
+
+
+def evidence_by_series(sources: Sequence[Dataset]) -> list[Dataset] | None:
+    """Return ReferencedSeriesSequence: the sources by series (PS3.3 table 10-4); ``None`` without any."""
+    series: dict[str, list[Dataset]] = {}
+    for source in sources:
+        if "SOPInstanceUID" in source and "SOPClassUID" in source and "SeriesInstanceUID" in source:
+            series.setdefault(str(source.SeriesInstanceUID), []).append(source)
+    items = []
+    for uid, members in series.items():
+        item = Dataset()
+        item.SeriesInstanceUID = uid
+        item.ReferencedInstanceSequence = [_plain_reference(source) for source in members]
+        items.append(item)
+    return items or None
+
+
+def evidence_by_study(sources: Sequence[Dataset]) -> list[Dataset] | None:
+    """Return SourceImageEvidenceSequence: the sources by study and series (PS3.3 C.17.2.1 macro)."""
+    studies: dict[str, list[Dataset]] = {}
+    for source in sources:
+        if "StudyInstanceUID" in source:
+            studies.setdefault(str(source.StudyInstanceUID), []).append(source)
+    items = []
+    for uid, members in studies.items():
+        item = Dataset()
+        item.StudyInstanceUID = uid
+        item.ReferencedSeriesSequence = evidence_by_series(members) or []
+        for series in item.ReferencedSeriesSequence:
+            series.ReferencedSOPSequence = series.ReferencedInstanceSequence
+            del series.ReferencedInstanceSequence
+        items.append(item)
+    return items or None
+
+
+def _plain_reference(source: Dataset) -> Dataset:
+    item = Dataset()
+    item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = source.SOPClassUID, source.SOPInstanceUID
+    return item
 
 
 def derived_image_type(sources: Sequence[Dataset]) -> list[str]:

@@ -1,4 +1,3 @@
-from .common import derived_image_blueprint as derived_image_blueprint
 from .common import equipment_blueprint as equipment_blueprint
 from .common import geometry_blueprint as geometry_blueprint
 from .common import patient_blueprint as patient_blueprint
@@ -18,6 +17,7 @@ from .secondary_capture import multiframe_grayscale_word_blueprint as multiframe
 from .secondary_capture import multiframe_true_color_blueprint as multiframe_true_color_blueprint
 from .secondary_capture import secondary_capture_blueprint as secondary_capture_blueprint
 from .slices import ct_blueprint as ct_blueprint
+from .slices import derived_image_blueprint as derived_image_blueprint
 from .slices import mr_blueprint as mr_blueprint
 from .slices import pet_blueprint as pet_blueprint
 

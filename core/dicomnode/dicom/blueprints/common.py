@@ -9,6 +9,7 @@ from pydicom.dataset import Dataset
 
 from dicomnode.dicom.blueprint import Blueprint
 from dicomnode.dicom.elements import CopyElement, InstanceCopyElement, SeriesElement
+from dicomnode.dicom.modules import is_paired
 from dicomnode.dicom.provenance import EquipmentElement, derived_image_type
 
 
@@ -27,33 +28,38 @@ def optional_by_instance(*keywords: str) -> list[InstanceCopyElement]:
     return [InstanceCopyElement(keyword, optional=True) for keyword in keywords]
 
 
-def image_type(*fallback: str) -> SeriesElement:
+def image_type(*fallback: str, modality: str | None = None) -> SeriesElement:
     """Return ImageType: DERIVED, then the source's further values, then ``fallback`` where it has none.
 
     Parameters
     ----------
     *fallback : str
         Values 2, 3, ... for a source that does not say.
+    modality : str, optional
+        Whose values from the third on are taken: other IODs mean other things by them.
     """
-    return SeriesElement("ImageType", DerivedImageType(fallback))
+    return SeriesElement("ImageType", DerivedImageType(fallback, modality))
 
 
 class DerivedImageType:
     """Works out ImageType; a class and not a closure, so that blueprints can be pickled and compared."""
 
-    def __init__(self, fallback: tuple[str, ...]) -> None:
+    def __init__(self, fallback: tuple[str, ...], modality: str | None) -> None:
         self.fallback = fallback
+        self.modality = modality
 
     def __call__(self, sources: Sequence[Dataset]) -> list[str]:
         """Return the values."""
         values = derived_image_type(sources)
+        if not sources or sources[0].get("Modality") != self.modality:
+            values = values[:2]
         return values + list(self.fallback[len(values) - 1 :])
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, DerivedImageType) and self.fallback == other.fallback
+        return isinstance(other, DerivedImageType) and vars(self) == vars(other)
 
     def __hash__(self) -> int:
-        return hash(self.fallback)
+        return hash((self.fallback, self.modality))
 
 
 class FirstValue:
@@ -84,6 +90,22 @@ class FirstValue:
 
     def __hash__(self) -> int:
         return hash((self.keywords, self.fallback))
+
+
+def laterality(sources: Sequence[Dataset]) -> str | None:
+    """Return Laterality (PS3.3 C.7.3.1): the source's, nothing for an unpaired body part, else empty.
+
+    Parameters
+    ----------
+    sources : sequence of Dataset
+        The first one counts.
+    """
+    source = sources[0] if sources else Dataset()
+    if source.get("Laterality"):
+        return str(source.Laterality)
+    if source.get("ImageLaterality") or is_paired(str(source.get("BodyPartExamined") or "")) is False:
+        return None
+    return ""
 
 
 patient_blueprint: Final = Blueprint(
@@ -124,7 +146,8 @@ study_blueprint: Final = Blueprint(
 series_blueprint: Final = Blueprint(
     [
         CopyElement("Modality"),
-        *optional("BodyPartExamined", "PatientPosition", "Laterality", "ProtocolName"),
+        *optional("BodyPartExamined", "PatientPosition", "ProtocolName"),
+        SeriesElement("Laterality", laterality),
     ],
     name="series",
 )
@@ -193,8 +216,3 @@ slices_blueprint: Final = (
     + acquisition_blueprint
 )
 """What slices of every modality have in common."""
-
-derived_image_blueprint: Final = slices_blueprint + Blueprint(
-    [CopyElement("SOPClassUID")], name="derived image"
-)
-"""A result with the geometry and SOP class of its source, slice for slice: a filtered CT or MR."""

@@ -9,22 +9,22 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from pydicom.dataset import Dataset
-from pydicom.uid import EnhancedCTImageStorage, EnhancedMRImageStorage, ParametricMapStorage
+from pydicom.uid import UID, EnhancedCTImageStorage, EnhancedMRImageStorage, ParametricMapStorage
 
 from dicomnode.dicom.blueprint import Blueprint
 from dicomnode.dicom.blueprints.common import (
-    DerivedImageType,
     enhanced_equipment_blueprint,
     frame_of_reference_blueprint,
-    image_type,
     optional,
     patient_blueprint,
     study_blueprint,
+    type2,
 )
 from dicomnode.dicom.elements import CopyElement, SeriesElement, StaticElement
 from dicomnode.dicom.modules import region_code
-from dicomnode.dicom.provenance import EquipmentElement, code_item
+from dicomnode.dicom.provenance import EquipmentElement, code_item, derived_image_type
 from dicomnode.dicom.sequence_element import SequenceElement
+from dicomnode.dicom.uids import UIDSource
 
 _WHOLE_BODY: Final = ("SCT", "38266002", "Entire body")
 _LATERALITIES: Final = ("R", "L", "B", "U")
@@ -36,7 +36,9 @@ _common: Final = (
     + enhanced_equipment_blueprint
     + Blueprint(
         [
-            *optional("BodyPartExamined", "PatientPosition", "ProtocolName"),
+            *optional("BodyPartExamined", "ProtocolName"),
+            *type2("PatientPosition"),
+            CopyElement("ContentQualification", default="RESEARCH"),
             StaticElement("AcquisitionContextSequence", None),
             CopyElement("BurnedInAnnotation", default="NO"),
             StaticElement("LossyImageCompression", "00"),
@@ -70,6 +72,15 @@ def frame_laterality(sources: Sequence[Dataset]) -> str:
     return "U"
 
 
+def irradiation_event(sources: Sequence[Dataset]) -> UID:
+    """Return the IrradiationEventUID that the sources name; else one that follows from their series."""
+    source = sources[0] if sources else Dataset()
+    named = source.get("IrradiationEventUID")
+    if named:
+        return UID(str(named if isinstance(named, str) else named[0]))
+    return UIDSource.derived(f"{source.get('SeriesInstanceUID')}").uid("IrradiationEventUID")
+
+
 def _description(frame_type: SeriesElement) -> list[Any]:
     """Return what image and frame type say alike (PS3.3 C.8.16.1)."""
     return [
@@ -94,8 +105,7 @@ def _frames(*items: SequenceElement) -> SequenceElement:
     return SequenceElement("SharedFunctionalGroupsSequence", Blueprint([anatomy, *items]))
 
 
-_CT_TYPE: Final = ("PRIMARY", "VOLUME", "NONE")
-_MR_TYPE: Final = ("PRIMARY", "VOLUME", "NONE")
+_TYPE: Final = ("PRIMARY", "VOLUME", "NONE")
 
 
 class EnhancedImageType:
@@ -110,7 +120,8 @@ class EnhancedImageType:
     def __call__(self, sources: Sequence[Dataset]) -> list[str]:
         """Return the four values."""
         enhanced = [s for s in sources[:1] if "SharedFunctionalGroupsSequence" in s]
-        return DerivedImageType(self.fallback)(enhanced)[:4] if enhanced else ["DERIVED", *self.fallback]
+        values = derived_image_type(enhanced)[:4] if enhanced else ["DERIVED"]
+        return values + list(self.fallback[len(values) - 1 :])
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, EnhancedImageType) and self.fallback == other.fallback
@@ -124,12 +135,16 @@ enhanced_ct_blueprint: Final = (
     + Blueprint(
         [
             StaticElement("Modality", "CT"),
-            *_description(SeriesElement("ImageType", EnhancedImageType(_CT_TYPE))),
+            *_description(SeriesElement("ImageType", EnhancedImageType(_TYPE))),
             _frames(
                 SequenceElement(
+                    "IrradiationEventIdentificationSequence",
+                    Blueprint([SeriesElement("IrradiationEventUID", irradiation_event)]),
+                ),
+                SequenceElement(
                     "CTImageFrameTypeSequence",
-                    Blueprint(_description(SeriesElement("FrameType", EnhancedImageType(_CT_TYPE)))),
-                )
+                    Blueprint(_description(SeriesElement("FrameType", EnhancedImageType(_TYPE)))),
+                ),
             ),
         ]
     )
@@ -141,15 +156,16 @@ enhanced_mr_blueprint: Final = (
     + Blueprint(
         [
             StaticElement("Modality", "MR"),
-            *_description(SeriesElement("ImageType", EnhancedImageType(_MR_TYPE))),
+            *_description(SeriesElement("ImageType", EnhancedImageType(_TYPE))),
             CopyElement("ComplexImageComponent", default="MAGNITUDE"),
             CopyElement("AcquisitionContrast", default="UNKNOWN"),
+            CopyElement("ApplicableSafetyStandardAgency", default="IEC"),
             _frames(
                 SequenceElement(
                     "MRImageFrameTypeSequence",
                     Blueprint(
                         [
-                            *_description(SeriesElement("FrameType", EnhancedImageType(_MR_TYPE))),
+                            *_description(SeriesElement("FrameType", EnhancedImageType(_TYPE))),
                             CopyElement("ComplexImageComponent", default="MAGNITUDE"),
                             CopyElement("AcquisitionContrast", default="UNKNOWN"),
                         ]
@@ -166,7 +182,7 @@ parametric_map_blueprint: Final = (
     + Blueprint(
         [
             CopyElement("Modality", default="OT"),
-            image_type("PRIMARY"),
+            SeriesElement("ImageType", EnhancedImageType(_TYPE)),
             EquipmentElement("Manufacturer", copy_source=False),
             EquipmentElement("ManufacturerModelName", copy_source=False),
             EquipmentElement("DeviceSerialNumber", copy_source=False),
@@ -179,7 +195,7 @@ parametric_map_blueprint: Final = (
             _frames(
                 SequenceElement(
                     "ParametricMapFrameTypeSequence",
-                    Blueprint([SeriesElement("FrameType", EnhancedImageType(("PRIMARY", "VOLUME", "NONE")))]),
+                    Blueprint([SeriesElement("FrameType", EnhancedImageType(_TYPE))]),
                 )
             ),
         ]

@@ -28,7 +28,7 @@ nm_blueprint: Final = (
     + Blueprint(
         [
             StaticElement("Modality", "NM"),
-            image_type("SECONDARY", "STATIC", "EMISSION"),
+            image_type("SECONDARY", "STATIC", "EMISSION", modality="NM"),
             *optional("FrameOfReferenceUID", "PositionReferenceIndicator"),
             *type2(
                 "PatientOrientationCodeSequence",

@@ -12,8 +12,8 @@ from pydicom.uid import (
 )
 
 from dicomnode.dicom.blueprint import Blueprint
-from dicomnode.dicom.blueprints.common import image_type, optional, patient_blueprint, study_blueprint, type2
-from dicomnode.dicom.elements import CopyElement, StaticElement
+from dicomnode.dicom.blueprints.common import laterality, optional, patient_blueprint, study_blueprint, type2
+from dicomnode.dicom.elements import CopyElement, SeriesElement, StaticElement
 
 _picture: Final = (
     patient_blueprint
@@ -22,10 +22,11 @@ _picture: Final = (
         [
             StaticElement("Modality", "OT"),
             StaticElement("ConversionType", "WSD"),
-            image_type("SECONDARY"),
+            StaticElement("ImageType", ["DERIVED", "SECONDARY"]),
             CopyElement("BurnedInAnnotation", default="NO"),
-            *optional("BodyPartExamined", "Laterality"),
+            *optional("BodyPartExamined"),
             *type2("PatientOrientation"),
+            SeriesElement("Laterality", laterality),
         ]
     )
 )

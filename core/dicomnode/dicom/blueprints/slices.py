@@ -29,8 +29,8 @@ ct_blueprint: Final = (
     + Blueprint(
         [
             StaticElement("Modality", "CT"),
-            image_type("SECONDARY", "AXIAL"),
-            *type2("KVP"),
+            image_type("SECONDARY", "AXIAL", modality="CT"),
+            *type2("KVP", "PatientPosition"),
             *optional(
                 "ConvolutionKernel",
                 "ContrastBolusAgent",
@@ -52,10 +52,10 @@ mr_blueprint: Final = (
     + Blueprint(
         [
             StaticElement("Modality", "MR"),
-            image_type("SECONDARY", "OTHER"),
+            image_type("SECONDARY", "OTHER", modality="MR"),
             CopyElement("ScanningSequence", default="RM"),
             CopyElement("SequenceVariant", default="NONE"),
-            *type2("ScanOptions", "MRAcquisitionType"),
+            *type2("ScanOptions", "MRAcquisitionType", "PatientPosition"),
             InstanceCopyElement("EchoTime", default=None),
             InstanceCopyElement("RepetitionTime", default=None),
             InstanceCopyElement("EchoTrainLength", default=None),
@@ -95,7 +95,7 @@ pet_blueprint: Final = (
     + Blueprint(
         [
             StaticElement("Modality", "PT"),
-            image_type("SECONDARY"),
+            image_type("SECONDARY", modality="PT"),
             SeriesElement("SeriesDate", FirstValue("SeriesDate", "AcquisitionDate", "StudyDate")),
             SeriesElement("SeriesTime", FirstValue("SeriesTime", "AcquisitionTime", "StudyTime")),
             CopyElement("Units"),
@@ -139,3 +139,29 @@ pet_blueprint: Final = (
     )
 ).with_sop_class(PositronEmissionTomographyImageStorage, name="PET")
 """PET Image (PS3.3 A.21). Units are the source's; a blueprint whose result has others overrides them."""
+
+
+def _as_the_source_has_it(*blueprints: Blueprint) -> Blueprint:
+    """Return what blueprints copy, as far as a source has it."""
+    return Blueprint(
+        {
+            element.key: type(element)(element.keyword, optional=True)
+            for blueprint in blueprints
+            for element in blueprint
+            if isinstance(element, CopyElement | InstanceCopyElement)
+        }.values()
+    )
+
+
+derived_image_blueprint: Final = (
+    _as_the_source_has_it(ct_blueprint, mr_blueprint, pet_blueprint)
+    + Blueprint(
+        [
+            *optional_by_instance("ImageIndex"),
+            *optional("NumberOfSlices", "SeriesDate", "SeriesTime"),
+        ]
+    )
+    + slices_blueprint
+    + Blueprint([CopyElement("SOPClassUID")], name="derived image")
+)
+"""A result with the geometry and SOP class of its source, slice for slice: a filtered CT, MR or PET."""
