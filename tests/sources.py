@@ -61,6 +61,11 @@ def pet_slices(count: int = 4) -> list[Dataset]:
         image.Units, image.CountsSource, image.SeriesType = "BQML", "EMISSION", ["STATIC", "IMAGE"]
         image.DecayCorrection, image.DecayFactor = "START", "1.02"
         image.CorrectedImage = ["DECY", "ATTN", "SCAT"]
+        image.CollimatorType = ""
+        image.RadiopharmaceuticalInformationSequence = []
+        image.PatientOrientationCodeSequence = []
+        image.PatientGantryRelationshipCodeSequence = []
+        image.PositionReferenceIndicator = ""
         image.RandomsCorrectionMethod = "DLYD"
         image.AttenuationCorrectionMethod = "measured"
         image.ScatterCorrectionMethod = "model"
@@ -95,7 +100,7 @@ def nm_image(frames: int = 2) -> Dataset:
 
 def _detector() -> Dataset:
     detector = Dataset()
-    detector.CollimatorType = "PARA"
+    detector.CollimatorType, detector.FocalDistance = "PARA", [0]
     detector.ImageOrientationPatient = [1, 0, 0, 0, 0, -1]
     detector.ImagePositionPatient = [0, 0, 0]
     return detector

@@ -88,18 +88,15 @@ class Sets:
         return self.numbers[text]
 
 
-def main() -> None:
-    """Write the data file."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--edition", required=True, help="the edition of the standard, such as 2026b")
-    edition = parser.parse_args().edition
+def tables(edition: str) -> dict[str, Any]:
+    """Return what is shipped."""
     sets = Sets()
     modules = {
-        key: sets.add(tree_of(a))
-        for key, a in sorted(load("module_attribute_map").items())
+        key: sets.add(tree_of(attributes))
+        for key, attributes in sorted(load("module_attribute_map").items())
         if key not in LEFT_OUT
     }
-    tables = {
+    return {
         "edition": f"DICOM PS3.3 {edition}",
         "source": f"highdicom {importlib.metadata.version('highdicom')} (MIT), by tools/make_iod_tables.py",
         "sop_classes": load("sop_class_iod_map"),
@@ -107,11 +104,18 @@ def main() -> None:
             iod: {m["key"]: m["usage"] for m in uses if m["key"] in modules}
             for iod, uses in sorted(load("iod_module_map").items())
         },
-        "body_parts": {part: row for part, row in sorted(load("anatomic_regions").items())},
+        "body_parts": dict(sorted(load("anatomic_regions").items())),
         "modules": modules,
         "sets": sets.sets,
     }
-    TARGET.write_text(json.dumps(tables, separators=(",", ":")) + "\n", encoding="utf-8")
+
+
+def main() -> None:
+    """Write the data file."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--edition", required=True, help="the edition of the standard, such as 2026b")
+    made = tables(parser.parse_args().edition)
+    TARGET.write_text(json.dumps(made, separators=(",", ":")) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Series headers: a blueprint made real for one set of sources."""
 
 import copy
+import datetime as dt
 
 import pytest
 from pydicom.dataset import Dataset
@@ -19,6 +20,8 @@ from dicomnode.dicom.elements import (
     StaticElement,
 )
 from dicomnode.dicom.header import make_header
+from dicomnode.dicom.lazy import LazyDataset
+from dicomnode.dicom.provenance import Equipment
 from dicomnode.dicom.sequence_element import SequenceElement
 from dicomnode.errors import MissingTagsError
 from sources import ct_slices, mr_slices
@@ -47,6 +50,30 @@ def test_a_derived_series_lies_where_its_source_lies(sources):
             assert result[keyword].value == source[keyword].value
         assert "SOPInstanceUID" not in result
         assert "PixelData" not in result
+
+
+def test_handles_on_disk_make_the_same_header(tmp_path):
+    """A LazyDataset serves as a source as well as a dataset in memory, indexed or not."""
+    sources = ct_slices()
+    handles = []
+    for number, source in enumerate(sources):
+        path = tmp_path / f"{number}.dcm"
+        source.save_as(path)
+        index = {
+            0x00100020: str(source.PatientID),
+            0x00200032: [float(x) for x in source.ImagePositionPatient],
+        }
+        handles.append(LazyDataset(path, index))
+    equipment = Equipment(moment=dt.datetime(2026, 1, 2))
+    for blueprint, strategy in (
+        (derived_image_blueprint, FillingStrategy.DISCARD),
+        (Blueprint(), FillingStrategy.COPY),
+    ):
+        made = [
+            instances(make_header(None, blueprint, given, filling_strategy=strategy, equipment=equipment))
+            for given in (sources, handles)
+        ]
+        assert made[0] == made[1]
 
 
 def test_everything_missing_is_reported_at_once_by_keyword():

@@ -1,5 +1,10 @@
 """The IOD and module tables."""
 
+import json
+import runpy
+from importlib import resources
+from pathlib import Path
+
 import pytest
 from pydicom.datadict import tag_for_keyword
 from pydicom.uid import CTImageStorage, EncapsulatedPDFStorage
@@ -11,6 +16,18 @@ from sources import ct_slices, mr_slices, pet_slices
 def test_the_tables_name_their_edition():
     """A reader can tell which standard a message is about."""
     assert modules.edition().startswith("DICOM PS3.3 20")
+
+
+def test_the_shipped_tables_are_what_the_tool_makes():
+    """The data file was not edited by hand: the tool makes it again from the highdicom that it names."""
+    highdicom = pytest.importorskip("highdicom")
+    shipped = json.loads(
+        resources.files("dicomnode.dicom").joinpath("data/iod_tables.json").read_text("utf-8")
+    )
+    if f"highdicom {highdicom.__version__} " not in shipped["source"]:
+        pytest.skip(f"the tables are of {shipped['source']}")
+    tool = runpy.run_path(str(Path(__file__).parents[2] / "tools" / "make_iod_tables.py"))
+    assert tool["tables"](shipped["edition"].split()[-1]) == shipped
 
 
 def test_an_iod_asks_for_what_its_mandatory_modules_ask_for():
@@ -56,3 +73,10 @@ def test_a_body_part_has_a_code():
     assert modules.region_code("CHEST")[2]
     assert modules.region_code("abdomen pelvis") == modules.region_code("ABDOMENPELVIS")
     assert modules.region_code("NOWHERE") is None
+
+
+def test_a_body_part_is_paired_or_not():
+    """Laterality is asked for of paired parts only."""
+    assert modules.is_paired("KNEE") is True
+    assert modules.is_paired("HEAD") is False
+    assert modules.is_paired("NOWHERE") is None
