@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from pydicom.dataset import Dataset
+from pydicom.dataelem import RawDataElement
+from pydicom.dataset import Dataset, FileDataset
 from pydicom.tag import BaseTag, Tag
 
 from dicomnode.dicom.blueprint import Blueprint
@@ -94,9 +95,17 @@ def _candidates(sources: Sequence[Dataset]) -> Iterator[BaseTag]:
 def _element(tag: BaseTag, sources: Sequence[Dataset]) -> VirtualElement:
     creator = _creator(tag, sources) if tag.is_private else None
     named = int(tag) if creator is None else PrivateTag(tag.group, tag.element, creator)
-    first = sources[0].get(tag)
-    same = tag not in PER_INSTANCE and all(source.get(tag) == first for source in sources[1:])
+    same = tag not in PER_INSTANCE and all(_agree(tag, sources[0], source) for source in sources[1:])
     return CopyElement(named, optional=True) if same else InstanceCopyElement(named, optional=True)
+
+
+def _agree(tag: BaseTag, one: Dataset, other: Dataset) -> bool:
+    """Return whether two datasets say the same; where both are as read, by bytes, which spares the decoding."""
+    if type(one) is type(other) is FileDataset and tag in one and tag in other:
+        mine, theirs = one.get_item(tag), other.get_item(tag)
+        if isinstance(mine, RawDataElement) and isinstance(theirs, RawDataElement):
+            return mine.VR == theirs.VR and mine.value == theirs.value
+    return one.get(tag) == other.get(tag)
 
 
 def _creator(tag: BaseTag, sources: Sequence[Dataset]) -> str | None:
