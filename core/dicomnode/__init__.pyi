@@ -1,6 +1,9 @@
 from .dicom import blueprints as blueprints
 from .dicom.blueprint import Blueprint as Blueprint
 from .dicom.blueprint import FillingStrategy as FillingStrategy
+from .dicom.built_series import BuiltSeries as BuiltSeries
+from .dicom.built_series import EncodedInstance as EncodedInstance
+from .dicom.built_series import encode_series as encode_series
 from .dicom.elements import AttrElement as AttrElement
 from .dicom.elements import CallElement as CallElement
 from .dicom.elements import CopyElement as CopyElement
@@ -13,6 +16,15 @@ from .dicom.elements import PrivateTag as PrivateTag
 from .dicom.elements import SeriesElement as SeriesElement
 from .dicom.elements import StaticElement as StaticElement
 from .dicom.elements import VirtualElement as VirtualElement
+from .dicom.factory import DicomFactory as DicomFactory
+from .dicom.geometry import SliceStack as SliceStack
+from .dicom.geometry import sort_by_geometry as sort_by_geometry
+from .dicom.grinders import DicomTreeGrinder as DicomTreeGrinder
+from .dicom.grinders import Grinder as Grinder
+from .dicom.grinders import ListGrinder as ListGrinder
+from .dicom.grinders import ManyGrinder as ManyGrinder
+from .dicom.grinders import NumpyGrinder as NumpyGrinder
+from .dicom.grinders import TagGrinder as TagGrinder
 from .dicom.header import SeriesHeader as SeriesHeader
 from .dicom.highdicom_results import Measurement as Measurement
 from .dicom.highdicom_results import MeasurementGroup as MeasurementGroup
@@ -26,22 +38,32 @@ from .dicom.image_tree import PatientTree as PatientTree
 from .dicom.image_tree import SeriesTree as SeriesTree
 from .dicom.image_tree import StudyTree as StudyTree
 from .dicom.lazy import LazyDataset as LazyDataset
+from .dicom.numpy_factory import NumpyCaller as NumpyCaller
+from .dicom.numpy_factory import NumpyFactory as NumpyFactory
 from .dicom.provenance import Equipment as Equipment
 from .dicom.safe import safe_name as safe_name
 from .dicom.safe import safe_text as safe_text
 from .dicom.sequence_element import SequenceElement as SequenceElement
 from .dicom.tree_files import Discovery as Discovery
+from .dicom.uids import SeriesUIDs as SeriesUIDs
+from .dicom.uids import UIDSource as UIDSource
+from .dicom.volume import Volume as Volume
 
 __all__ = [
     "AttrElement",
     "Blueprint",
+    "BuiltSeries",
     "CallElement",
     "CopyElement",
+    "DicomFactory",
     "DicomTree",
+    "DicomTreeGrinder",
     "DiscardElement",
     "Discovery",
+    "EncodedInstance",
     "Equipment",
     "FillingStrategy",
+    "Grinder",
     "IdentityMapping",
     "ImageTreeInterface",
     "InstanceCopyElement",
@@ -49,8 +71,13 @@ __all__ = [
     "InstanceEnvironment",
     "InstanceProducer",
     "LazyDataset",
+    "ListGrinder",
+    "ManyGrinder",
     "Measurement",
     "MeasurementGroup",
+    "NumpyCaller",
+    "NumpyFactory",
+    "NumpyGrinder",
     "PatientTree",
     "PrivateTag",
     "Segment",
@@ -58,12 +85,19 @@ __all__ = [
     "SeriesElement",
     "SeriesHeader",
     "SeriesTree",
+    "SeriesUIDs",
+    "SliceStack",
     "StaticElement",
     "StudyTree",
+    "TagGrinder",
+    "UIDSource",
     "VirtualElement",
+    "Volume",
     "blueprints",
     "build_report",
     "build_segmentation",
+    "encode_series",
     "safe_name",
     "safe_text",
+    "sort_by_geometry",
 ]
