@@ -100,12 +100,16 @@ def _element(tag: BaseTag, sources: Sequence[Dataset]) -> VirtualElement:
 
 
 def _agree(tag: BaseTag, one: Dataset, other: Dataset) -> bool:
-    """Return whether two datasets say the same; where both are as read, by bytes, which spares the decoding."""
+    """Return whether two datasets say the same; where both are as read, by bytes without decoding them."""
     if type(one) is type(other) is FileDataset and tag in one and tag in other:
         mine, theirs = one.get_item(tag), other.get_item(tag)
         if isinstance(mine, RawDataElement) and isinstance(theirs, RawDataElement):
-            return mine.VR == theirs.VR and mine.value == theirs.value
-    return one.get(tag) == other.get(tag)
+            return (mine.VR, mine.is_little_endian, mine.value) == (
+                theirs.VR,
+                theirs.is_little_endian,
+                theirs.value,
+            )
+    return bool(one.get(tag) == other.get(tag))
 
 
 def _creator(tag: BaseTag, sources: Sequence[Dataset]) -> str | None:
