@@ -11,6 +11,7 @@ from pydicom.uid import (
     ExplicitVRLittleEndian,
     NuclearMedicineImageStorage,
     PositronEmissionTomographyImageStorage,
+    RTPlanStorage,
     generate_uid,
 )
 
@@ -39,8 +40,13 @@ def mr_slices(count: int = 4) -> list[Dataset]:
 
 
 def dose_grid() -> Dataset:
-    """Return an RT Dose of fifteen frames."""
-    return pydicom.dcmread(_PYDICOM / "rtdose.dcm")
+    """Return an RT Dose of fifteen frames, with a valid UID in place of the one that pydicom's file has."""
+    dose = pydicom.dcmread(_PYDICOM / "rtdose.dcm")
+    del dose.ReferencedRTPlanSequence
+    plan = Dataset()
+    plan.ReferencedSOPClassUID, plan.ReferencedSOPInstanceUID = RTPlanStorage, "1.2.3.4"
+    dose.ReferencedRTPlanSequence = [plan]
+    return dose
 
 
 def _series(folder: str) -> list[Dataset]:

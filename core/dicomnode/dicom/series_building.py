@@ -9,6 +9,7 @@ from typing import Any
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.tag import BaseTag
+from pydicom.uid import CTImageStorage
 
 from dicomnode.dicom.built_series import BuiltSeries
 from dicomnode.dicom.charset import UNICODE, settle_charset
@@ -110,8 +111,13 @@ def common_part(building: Building, frames: int | None = None) -> Dataset:
     for keyword in ("RescaleSlope", "RescaleIntercept"):
         if keyword in common:
             del common[keyword]
-    if _rescaled(building) and len(stored.rescales) == 1:
+    rescaled = _rescaled(building)
+    if rescaled and len(stored.rescales) == 1:
         describe_rescale(common, stored.rescales[0])
+    if _rescaled(building) and "RescaleType" not in common and (kind := _rescale_type(building)):
+        common.RescaleType = kind
+    if rescaled and building.wants("RescaleType") and _has_modality_lut(common):
+        common.RescaleType = "US"  # unspecified; the module wants some type (PS3.3 C.11.1)
     if not building.keep_window and building.rules.scaling is not Scaling.FRAME:
         describe_window(common, stored)
     if building.volume.FrameOfReferenceUID and (
@@ -133,6 +139,21 @@ def _rescaled(building: Building) -> bool:
     iod = iod_of(str(building.header.shared.SOPClassUID))
     known = iod is None or "RescaleSlope" in iod.attributes
     return known or not all(rescale.identity for rescale in stored.rescales)
+
+
+def _has_modality_lut(dataset: Dataset) -> bool:
+    iod = iod_of(str(dataset.SOPClassUID))
+    return iod is not None and "modality-lut" in iod.modules
+
+
+def _rescale_type(building: Building) -> str | None:
+    """Return RescaleType where the IOD asks for it: of CT only if it is not HU (PS3.3 C.8.2.1)."""
+    if not building.wants("RescaleType"):
+        return None
+    units = (building.volume.units or "")[:64]
+    if building.header.shared.SOPClassUID == CTImageStorage:
+        return units if units != "HU" else None
+    return units or "US"
 
 
 def _shared_place(building: Building, common: Dataset) -> None:
