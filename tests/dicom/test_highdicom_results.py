@@ -77,7 +77,7 @@ def test_a_segmentation_belongs_to_its_header(sources):
     ("mask", "message"),
     [
         (np.zeros((4, 16, 16), bool), "slice for each of 5 sources"),
-        (np.zeros((5, 8, 16), bool), "8 x 16 does not fit 16 x 16 pixels"),
+        (np.zeros((5, 8, 16), bool), "8 x 16 is not of 16 x 16 pixels"),
         (np.full((5, 16, 16), 3), "values from 3 to 3 does not fit 1 segments"),
         (np.full((5, 16, 16), -1), "values from -1"),
         (np.zeros((5, 16, 16)), "only become a FRACTIONAL"),

@@ -231,8 +231,7 @@ def _mask(mask: NDArray[Any], header: SeriesHeader, segments: Sequence[Segment],
     source = header.sources[0]
     if mask.shape[1:3] != (source.Rows, source.Columns):
         raise PixelDataError(
-            f"a mask of {mask.shape[1]} x {mask.shape[2]} does not fit "
-            f"{source.Rows} x {source.Columns} pixels"
+            f"a mask of {mask.shape[1]} x {mask.shape[2]} is not of {source.Rows} x {source.Columns} pixels"
         )
     if mask.ndim == _STACK_DIMENSIONS and mask.shape[3] != len(segments):
         raise PixelDataError(f"a mask with {mask.shape[3]} planes does not fit {len(segments)} segments")
