@@ -14,6 +14,7 @@ from pydicom.dataset import Dataset
 
 from dicomnode.errors import DuplicateImageError, ImageTreeError
 
+from .lazy import LazyDataset
 from .safe import safe_text
 
 if TYPE_CHECKING:
@@ -22,6 +23,13 @@ if TYPE_CHECKING:
     from .tree_files import Discovery, Progress
 
 T = TypeVar("T")
+
+_IDENTIFIERS = {
+    "PatientID": 0x00100020,
+    "StudyInstanceUID": 0x0020000D,
+    "SeriesInstanceUID": 0x0020000E,
+    "SOPInstanceUID": 0x00080018,
+}
 
 
 class ImageTreeInterface(ABC):
@@ -459,7 +467,8 @@ def identifier(image: Dataset, keyword: str) -> str:
     ImageTreeError
         When the image lacks it.
     """
-    value = image.get(keyword)
+    value = image.indexed_value(_IDENTIFIERS[keyword]) if isinstance(image, LazyDataset) else None
+    value = value or image.get(keyword)
     if value:
         return str(value)
     if keyword == "PatientID":

@@ -91,6 +91,22 @@ class LazyDataset(FileDataset):
             for tag, value in zip(self._index_layout, self._index_values, strict=True)
         }
 
+    def indexed_value(self, tag: int, default: IndexedValue = None) -> IndexedValue:
+        """Return the plain value of an indexed tag, without making an element; never reads the file.
+
+        Parameters
+        ----------
+        tag : int
+            The tag.
+        default : IndexedValue
+            What to return when the tag is not indexed, or the file has been read and speaks for itself.
+        """
+        entry = None if self._was_read else self._index_layout.get(tag)
+        if entry is None:
+            return default
+        value = self._index_values[entry[0]]
+        return list(value) if isinstance(value, tuple) else value
+
     @property
     def was_read(self) -> bool:
         """Whether the file has been read, so that the header is held in memory."""
@@ -194,8 +210,9 @@ class LazyDataset(FileDataset):
             try:
                 if Tag(name) in self._index_layout:
                     return True
-            except Exception:  # noqa: S110  whatever Tag raises, pydicom has a warning of its own for it
+            except Exception:  # noqa: S110 - whatever Tag raises, pydicom has a warning of its own for it
                 pass
+            self._read()  # not left to pydicom, which takes a file that has gone for a tag that is wrong
         return super().__contains__(name)
 
     def __bool__(self) -> bool:

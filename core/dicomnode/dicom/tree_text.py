@@ -68,8 +68,8 @@ def label_of(tree: ImageTreeInterface) -> str:
 
 def _said(image: Dataset, keyword: str) -> object:
     """Return what an image says of itself, unless its file would have to be read for it."""
-    if isinstance(image, LazyDataset) and not image.was_read and tag_for_keyword(keyword) not in image.index:
-        return None
+    if isinstance(image, LazyDataset) and not image.was_read:
+        return image.indexed_value(tag_for_keyword(keyword) or 0)
     return image.get(keyword)
 
 
