@@ -83,8 +83,8 @@ class BuiltSeries(Sequence[Dataset]):
     ) -> None:
         if len(own) and pixels[0].nbytes > _LONGEST:
             raise PixelDataError(
-                f"an instance of {pixels[0].nbytes} bytes of pixels is longer than DICOM can say (4 GiB); build"
-                " several series, or one instance for each slice"
+                f"an instance of {pixels[0].nbytes} bytes of pixels is longer than DICOM can say (4 GiB);"
+                " build several series, or one instance for each slice"
             )
         self._common = common
         self._own = list(own)
@@ -126,13 +126,12 @@ class BuiltSeries(Sequence[Dataset]):
         if number in self._made:
             return _encoded(self._made[number])
         own = self._own[number]
-        merged = {
-            keyword: own.get(keyword) or self._common.get(keyword)
+        sop_class, instance = (
+            str(own.get(keyword) or self._common.get(keyword))
             for keyword in ("SOPClassUID", "SOPInstanceUID")
-        }
-        sop_class, instance = str(merged["SOPClassUID"]), str(merged["SOPInstanceUID"])
+        )
         head, tail = self._around_pixels(own)
-        pixels = memoryview(np.ascontiguousarray(self._pixels[number]).reshape(-1)).cast("B")
+        pixels = np.ascontiguousarray(self._pixels[number]).reshape(-1).view(np.uint8).data
         prefix = encode_file_meta(sop_class, instance) + head + pixel_header(*self._element, pixels.nbytes)
         padding = b"\0" * (pixels.nbytes % 2)
         return EncodedInstance(
@@ -175,7 +174,7 @@ class BuiltSeries(Sequence[Dataset]):
         dataset = copy.deepcopy(self._common)
         for element in copy.deepcopy(self._own[number]):
             dataset[element.tag] = element
-        tag, VR = self._element
+        tag, VR = self._element  # noqa: N806 - DICOM's own spelling
         value = np.ascontiguousarray(self._pixels[number]).tobytes()
         dataset[tag] = DataElement(tag, VR, value + b"\0" * (len(value) % 2))
         return add_file_meta(dataset)

@@ -8,11 +8,10 @@ from io import BytesIO
 from typing import Any, Final
 
 from pydicom import dcmwrite
-from pydicom.charset import convert_encodings
-from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import correct_ambiguous_vr_element, write_data_element
+from pydicom.tag import BaseTag
 from pydicom.uid import UID, ExplicitVRLittleEndian
 from pydicom.valuerep import EXPLICIT_VR_LENGTH_32, DSdecimal, DSfloat
 
@@ -24,6 +23,8 @@ _SHORT: Final = struct.Struct("<HH2sH")
 _LONG: Final = struct.Struct("<HH2sHI")
 _PREAMBLE: Final = bytes(128) + b"DICM"
 _SHORT_LIMIT: Final = 0xFFFF
+_META_GROUP: Final = 0x0002
+_LAST_WITH_LENGTH: Final = 0x0006
 
 
 def add_file_meta(dataset: Dataset) -> Dataset:
@@ -47,7 +48,7 @@ def add_file_meta(dataset: Dataset) -> Dataset:
     meta.ImplementationClassUID = IMPLEMENTATION_CLASS_UID
     meta.ImplementationVersionName = IMPLEMENTATION_VERSION_NAME
     dataset.file_meta = meta
-    dataset.preamble = bytes(128)  # type: ignore[attr-defined] # what pydicom's writer looks for
+    dataset.preamble = bytes(128)  # what pydicom's writer looks for
     return dataset
 
 
@@ -102,30 +103,28 @@ def encode_elements(dataset: Dataset) -> list[tuple[int, bytes]]:
     dataset : Dataset
         Group 2 is left out, like group lengths, as PS3.10 asks.
     """
-    encodings = encodings_of(dataset)
-    tags = [
-        tag for tag in sorted(dataset.keys()) if tag.group > 2 and not (tag.element == 0 and tag.group > 6)
-    ]  # noqa: PLR2004 - groups of the standard
-    return [(int(tag), encode_element(dataset[tag], encodings, dataset)) for tag in tags]
+    charset = dataset.get("SpecificCharacterSet", "ISO_IR 6")
+    written = [tag for tag in sorted(dataset.keys()) if tag.group != _META_GROUP and not _group_length(tag)]
+    return [(int(tag), encode_element(dataset[tag], charset, dataset)) for tag in written]
 
 
-def encodings_of(dataset: Dataset) -> list[str]:
-    """Return the Python encodings of a dataset's SpecificCharacterSet."""
-    return list(convert_encodings(dataset.get("SpecificCharacterSet", "ISO_IR 6") or "ISO_IR 6"))
+def _group_length(tag: BaseTag) -> bool:
+    """Return whether it is a group length, which is retired outside of groups 2, 4 and 6 (PS3.5 7.2)."""
+    return tag.element == 0 and tag.group > _LAST_WITH_LENGTH
 
 
 _FAST_TEXT: Final = {"UI": b"UI", "IS": b"IS", "DS": b"DS", "CS": b"CS", "DA": b"DA", "TM": b"TM"}
 
 
-def encode_element(element: DataElement, encodings: list[str], owner: Dataset) -> bytes:
+def encode_element(element: Any, charset: Any, owner: Dataset) -> bytes:
     """Return one encoded element.
 
     Parameters
     ----------
     element : DataElement
         Of any VR, sequences too.
-    encodings : list of str
-        For text.
+    charset : str or list of str
+        SpecificCharacterSet.
     owner : Dataset
         What it belongs to, where its VR depends on other elements.
     """
@@ -136,7 +135,7 @@ def encode_element(element: DataElement, encodings: list[str], owner: Dataset) -
         element = correct_ambiguous_vr_element(element, owner, True)
     file = DicomBytesIO()
     file.is_little_endian, file.is_implicit_VR = True, False
-    write_data_element(file, element, encodings)
+    write_data_element(file, element, charset)
     return file.getvalue()
 
 

@@ -84,8 +84,8 @@ class DicomFactory(ABC):
         Returns
         -------
         Dataset
-            With new SOP and Series Instance UIDs unless the blueprint says which, and with file meta information
-            if it has a SOP class.
+            With new SOP and Series Instance UIDs unless the blueprint says which, and with file meta
+            information if it has a SOP class.
 
         Raises
         ------

@@ -24,6 +24,7 @@ COSINE_TOLERANCE: Final = 1e-3
 """Largest difference of direction cosines within a volume."""
 STEP_TOLERANCE: Final = 0.02
 """Largest deviation of a slice from its even place, as a part of the slice distance."""
+_UNIT_TOLERANCE: Final = 0.01
 _SPACING_TOLERANCE: Final = 1e-4
 _NAMED: Final = 6
 
@@ -116,16 +117,17 @@ class SliceStack:
         reasons = [problem.message for problem in self.problems if problem.fault not in tolerated]
         if reasons:
             count = len(self.images)
-            raise GeometryError(f"{count} image{'s' * (count != 1)} form no volume: " + "; ".join(reasons))
+            what = "1 image forms" if count == 1 else f"{count} images form"
+            raise GeometryError(f"{what} no volume: " + "; ".join(reasons))
         return self
 
 
 def sort_by_geometry(images: Iterable[Dataset], *, tolerance: float = STEP_TOLERANCE) -> SliceStack:
     """Sort images along their slice normal, and tell time points apart.
 
-    The normal is row x column cosines (PS3.3 C.7.6.2.1.1); slices ascend along it. Images that do not say where
-    they lie are sorted by InstanceNumber. Nothing is raised for images that form no volume: the stack says
-    so in ``problems``, and :meth:`SliceStack.require_volume` raises.
+    The normal is row x column cosines (PS3.3 C.7.6.2.1.1); slices ascend along it. Images that do not say
+    where they lie are sorted by InstanceNumber. Nothing is raised for images that form no volume: the stack
+    says so in ``problems``, and :meth:`SliceStack.require_volume` raises.
 
     Parameters
     ----------
@@ -222,11 +224,15 @@ def _orientation_problems(planes: list[Plane]) -> list[Problem]:
     lengths = np.linalg.norm(rows, axis=1), np.linalg.norm(columns, axis=1)
     skew = np.abs(np.einsum("ij,ij->i", rows, columns))
     wrong = np.flatnonzero(
-        ~((np.abs(lengths[0] - 1) < 0.01) & (np.abs(lengths[1] - 1) < 0.01) & (skew < 0.01))
+        ~(
+            (np.abs(lengths[0] - 1) < _UNIT_TOLERANCE)
+            & (np.abs(lengths[1] - 1) < _UNIT_TOLERANCE)
+            & (skew < _UNIT_TOLERANCE)
+        )
     )
     if len(wrong):
         plane = planes[wrong[0]]
-        text = f"ImageOrientationPatient of {plane} is no pair of perpendicular unit vectors: {plane.orientation}"
+        text = f"the orientation of {plane} is no pair of perpendicular unit vectors: {plane.orientation}"
         return [Problem(Fault.ORIENTATION, text)]
     groups: list[tuple[Array, int]] = []
     for cosine in cosines:
@@ -242,7 +248,8 @@ def _orientation_problems(planes: list[Plane]) -> list[Problem]:
     return [Problem(Fault.ORIENTATION, f"they have {len(groups)} orientations: {text}")]
 
 
-def _normal(plane: Plane) -> Array:
+def unit_normal(plane: Plane) -> Array:
+    """Return the slice normal of a located plane, of length 1."""
     cosines = np.array(plane.orientation, dtype=np.float64)
     normal = np.cross(cosines[:3], cosines[3:])
     length = float(np.linalg.norm(normal))
@@ -252,7 +259,7 @@ def _normal(plane: Plane) -> Array:
 def _group(planes: list[Plane]) -> Stack:
     """Return the planes of each place, the places in order along the normal of the first plane."""
     positions = np.array([plane.position for plane in planes], dtype=np.float64)
-    heights = positions @ _normal(planes[0])
+    heights = positions @ unit_normal(planes[0])
     order = np.argsort(heights, kind="stable")
     stack: Stack = []
     last = -np.inf
@@ -289,7 +296,7 @@ def _affine(slices: list[Plane], tolerance: float) -> tuple[Array | None, list[P
         text = "they have no PixelSpacing"
         return None, [Problem(Fault.UNLOCATED, text)] if len(slices) > 1 else []
     positions = np.array([plane.position for plane in slices], dtype=np.float64)
-    normal = _normal(first)
+    normal = unit_normal(first)
     problems = _gaps(slices, positions @ normal, tolerance)
     if len(slices) > 1:
         step = (positions[-1] - positions[0]) / (len(slices) - 1)
@@ -330,7 +337,8 @@ def _tilt(positions: Array, normal: Array, step: Array, tolerance: float) -> lis
     limit = max(tolerance * height, SAME_PLACE)
     if np.linalg.norm(off, axis=1).max() > limit:
         worst = int(np.linalg.norm(off, axis=1).argmax())
-        text = f"slices do not lie on one line: {_vector(positions[worst])} is {np.linalg.norm(off[worst]):.6g} mm off"
+        distance = float(np.linalg.norm(off[worst]))
+        text = f"slices do not lie on one line: {_vector(positions[worst])} is {distance:.6g} mm off"
         return [Problem(Fault.GAP, text)]
     if np.linalg.norm(shear) * (len(positions) - 1) <= max(limit, SAME_PLACE):
         return []

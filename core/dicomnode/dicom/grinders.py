@@ -66,8 +66,8 @@ class NumpyGrinder(_Configured):
     allow_tilt : bool
         Whether a stack with gantry tilt may become a volume; its affine is then a shear.
     require_geometry : bool
-        ``False`` to stack images that do not say where they lie, by InstanceNumber; the volume has no affine. One
-        image, single or multi-frame, is always taken.
+        ``False`` to stack images that do not say where they lie, by InstanceNumber; the volume has no
+        affine. One image, single or multi-frame, is always taken.
     tolerance : float
         How far a slice may lie from its even place, as a part of the slice distance.
     workers : int, optional

@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
-from pydicom.pixels import apply_modality_lut
+from pydicom.pixels.processing import apply_modality_lut
 from pydicom.uid import ParametricMapStorage
 
 from dicomnode.dicom.pixels import PixelLayout, describe
@@ -18,6 +18,7 @@ from dicomnode.errors import PixelDataError
 _FLOAT32_DIGITS: Final = 2.0**-24
 _FINE: Final = 64
 _HOUNSFIELD: Final = "HU"
+_UNSPECIFIED: Final = "US"
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +91,9 @@ Transform = Linear | Lookup
 def transform_of(plane: Plane) -> Transform:
     """Return how the stored values of a plane become physical ones.
 
-    In this order: the frame's PixelValueTransformation (enhanced images), a Modality LUT, DoseGridScaling, a
-    parametric map's linear RealWorldValueMapping, RescaleSlope and RescaleIntercept, the values themselves.
+    In this order: a parametric map's linear RealWorldValueMapping, the frame's PixelValueTransformation
+    (enhanced images), a Modality LUT, DoseGridScaling, RescaleSlope and RescaleIntercept, the values
+    themselves.
 
     Parameters
     ----------
@@ -104,14 +106,13 @@ def transform_of(plane: Plane) -> Transform:
         When slope or intercept are no finite numbers, or the slope is zero.
     """
     image = plane.image
+    if image.get("SOPClassUID") == ParametricMapStorage:
+        for group in plane.groups:
+            if items := group.get("RealWorldValueMappingSequence"):
+                return _real_world(image, items[0])
     for group in plane.groups:
         if items := group.get("PixelValueTransformationSequence"):
             return _linear(image, items[0], units=_rescale_units(image, items[0]))
-    for group in plane.groups:
-        if image.get("SOPClassUID") == ParametricMapStorage and (
-            items := group.get("RealWorldValueMappingSequence")
-        ):
-            return _real_world(image, items[0])
     if image.get("ModalityLUTSequence"):
         return Lookup(image, str(image.ModalityLUTSequence[0].get("ModalityLUTType") or "") or None)
     if image.get("DoseGridScaling") not in (None, ""):
@@ -151,7 +152,7 @@ def _rescale_units(image: Dataset, holder: Dataset) -> str | None:
     """Return the unit: Units of PET (PS3.3 C.8.9.1), else RescaleType, which for CT is HU unless stated."""
     stated = image.get("Units") or holder.get("RescaleType")
     if stated:
-        return str(stated)
+        return None if stated == _UNSPECIFIED else str(stated)
     return _HOUNSFIELD if image.get("Modality") == "CT" and "RescaleIntercept" in holder else None
 
 

@@ -64,17 +64,17 @@ class NumpyFactory(DicomFactory):
         header : SeriesHeader
             From :meth:`make_header`; its blueprint names the SOP class.
         data : array_like or Volume
-            Physical values of shape (rows, columns), (slices, rows, columns) or (times, slices, rows, columns),
-            with a last axis of 3 for colour. Booleans, integers and floats of any size, byte order
-            and memory layout. An array lies where the header's sources lie, slice by slice in geometric order,
-            and must have their size. A :class:`Volume` with an affine says itself where it lies.
+            Physical values of shape (rows, columns), (slices, rows, columns) or (times, slices, rows,
+            columns), with a last axis of 3 for colour. Booleans, integers and floats of any size, byte order
+            and memory layout. An array lies where the header's sources lie, slice by slice in geometric
+            order, and must have their size. A :class:`Volume` with an affine says itself where it lies.
         rescale : "auto", (slope, intercept) or None
             Chosen; given; or none: values are stored as they are, which must be whole and fit.
         per_slice : bool
             Whether each slice has a rescale of its own, computed over the slice.
         bits : int, optional
-            BitsAllocated: 8, 16 or 32, as far as the SOP class allows. By default 16; 8 for booleans and uint8
-            and 32 for RT Dose, where the SOP class allows it.
+            BitsAllocated: 8, 16 or 32, as far as the SOP class allows. By default 16; 8 for booleans and
+            uint8 and 32 for RT Dose, where the SOP class allows it.
         bits_stored : int, optional
             BitsStored; all allocated bits by default.
         signed : bool, optional
@@ -85,8 +85,8 @@ class NumpyFactory(DicomFactory):
         nonfinite : float, optional
             What to write instead of NaN and infinities; without it they are an error.
         rgb : bool, optional
-            Whether the last axis holds red, green and blue, stored as 0 to 255. By default only if ``data`` is a
-            colour :class:`Volume`, or the blueprint or its SOP class says so.
+            Whether the last axis holds red, green and blue, stored as 0 to 255. By default only if ``data``
+            is a colour :class:`Volume`, or the blueprint or its SOP class says so.
         source_matching : {"geometry", "index", None}
             What a slice's source is, for elements that copy slice by slice: the source at the same place, the
             one with the same index in the header's order, or none.
@@ -97,8 +97,8 @@ class NumpyFactory(DicomFactory):
         Returns
         -------
         BuiltSeries
-            A sequence of complete datasets with file meta information (Explicit VR Little Endian): one for each
-            slice, time point after time point, or a single multi-frame one if the SOP class is such.
+            A sequence of complete datasets with file meta information (Explicit VR Little Endian): one for
+            each slice, time point after time point, or a single multi-frame one if the SOP class is such.
 
         Raises
         ------
@@ -172,8 +172,8 @@ class NumpyCaller(CallElement):
         """
         if environment.image is None or environment.pixels is None:
             raise BlueprintError(
-                f"{self!r} needs the pixels of each instance, and {type(environment.factory).__name__} built this"
-                " one without any"
+                f"{self!r} needs the pixels of each instance, and {type(environment.factory).__name__} built"
+                " this one without any"
             )
         return super().produce(environment)
 
@@ -199,8 +199,9 @@ def _as_volume(data: Any, colour: bool) -> Volume:
     axes = array.ndim - colour
     if axes not in (2, 3, 4):
         raise PixelDataError(
-            f"an array of shape {array.shape} is no series: its axes are (rows, columns), (slices, rows, columns)"
-            " or (times, slices, rows, columns)" + (", and a last axis of 3 for colour" if colour else "")
+            f"an array of shape {array.shape} is no series: its axes are (rows, columns), (slices, rows,"
+            " columns) or (times, slices, rows, columns)"
+            + (", and a last axis of 3 for colour" if colour else "")
         )
     if colour and array.shape[-1] != _COLOURS:
         raise PixelDataError(f"a colour array has a last axis of 3, not {array.shape[-1]}: {array.shape}")

@@ -11,7 +11,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
-from pydicom.pixels import apply_color_lut, get_decoder
+from pydicom.pixels.decoders.base import get_decoder
+from pydicom.pixels.processing import apply_color_lut
 from pydicom.uid import (
     UID,
     DeflatedExplicitVRLittleEndian,
@@ -215,9 +216,11 @@ def used_bits(values: NDArray[Any], layout: PixelLayout) -> NDArray[Any]:
     if not unused or layout.keyword != "PixelData":
         return values
     if layout.signed:
-        shifted = np.left_shift(values, unused)
-        return np.right_shift(shifted, unused, out=shifted)
-    return np.bitwise_and(values, values.dtype.type((1 << layout.stored) - 1))
+        extended: NDArray[Any] = np.left_shift(values, unused)
+        np.right_shift(extended, unused, out=extended)
+        return extended
+    masked: NDArray[Any] = np.bitwise_and(values, values.dtype.type((1 << layout.stored) - 1))
+    return masked
 
 
 def _decode(image: Dataset, layout: PixelLayout, workers: int | None) -> NDArray[Any]:
@@ -294,7 +297,8 @@ def same_photometry(layouts: Sequence[PixelLayout]) -> None:
     kinds = {layout.photometric if not layout.colour else "RGB" for layout in layouts}
     if len(kinds) > 1:
         raise PixelDataError(
-            f"images with different PhotometricInterpretation do not go into one array: {', '.join(sorted(kinds))}"
+            "images with different PhotometricInterpretation do not go into one array:"
+            f" {', '.join(sorted(kinds))}"
         )
 
 

@@ -22,6 +22,7 @@ Matching = Literal["geometry", "index"] | None
 
 SHARED_PLACE: Final = ("ImageOrientationPatient", "PixelSpacing", "SliceThickness", "SpacingBetweenSlices")
 OWN_PLACE: Final = ("ImagePositionPatient", "SliceLocation")
+_PLACED_BY: Final = ("image-plane", "multi-frame-functional-groups")
 _NEAR: Final = 0.01
 _PARALLEL: Final = 1e-3
 
@@ -58,8 +59,8 @@ class Placement:
 def place(
     volume: Volume,
     sources: Sequence[Dataset],
-    SOPClassUID: str,
-    matching: Matching,  # noqa: N803 - DICOM's own spelling
+    SOPClassUID: str,  # noqa: N803 - DICOM's own spelling
+    matching: Matching,
 ) -> Placement:
     """Find out where the slices of a result lie.
 
@@ -98,7 +99,7 @@ def place(
         return Placement(_near(volume, stack), volume.affine)
     if same_size:
         return Placement(_slice_by_slice(volume, stack), None if _copyable(stack) else stack.affine)
-    if "image-plane" not in _modules(SOPClassUID):
+    if not _must_lie(SOPClassUID):
         return Placement((None,) * total)
     slices, rows, columns = volume.grid
     first = stack.planes[0]
@@ -119,9 +120,12 @@ def _copyable(stack: SliceStack) -> bool:
     return all(not plane.groups for plane in stack.planes) and len(stack.images) == len(stack.planes)
 
 
-def _modules(SOPClassUID: str) -> frozenset[str]:  # noqa: N803 - DICOM's own spelling
+def _must_lie(SOPClassUID: str) -> bool:  # noqa: N803 - DICOM's own spelling
+    """Return whether the IOD asks where each slice lies."""
     iod = iod_of(SOPClassUID)
-    return frozenset() if iod is None else frozenset(iod.modules)
+    return iod is not None and any(
+        usage == "M" and module.endswith(_PLACED_BY) for module, usage in iod.modules.items()
+    )
 
 
 def _by_index(stack: SliceStack, total: int) -> tuple[Plane | None, ...]:
@@ -179,7 +183,8 @@ def shared_place(volume_affine: NDArray[np.float64]) -> dict[str, Any]:
     along_row, along_column = volume_affine[:3, 2] / columns, volume_affine[:3, 1] / rows
     if abs(float(along_row @ along_column)) > _PARALLEL:
         raise GeometryError(
-            f"rows and columns of the affine are not perpendicular, which DICOM cannot express:\n{volume_affine}"
+            "rows and columns of the affine are not perpendicular, which DICOM cannot express:\n"
+            f"{volume_affine}"
         )
     return {
         "ImageOrientationPatient": [decimal_string(_clean(c)) for c in (*along_row, *along_column)],

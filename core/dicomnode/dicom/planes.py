@@ -83,8 +83,8 @@ class Plane:
 def planes_of(image: Dataset) -> list[Plane]:
     """Return the planes of an image: one, or as many as it has frames.
 
-    Read are Image Plane (PS3.3 C.7.6.2), the plane functional groups of enhanced images (C.7.6.16.2), the grid
-    of RT Dose (C.8.8.3) and of reconstructed NM (C.8.4.15).
+    Read are Image Plane (PS3.3 C.7.6.2), the plane functional groups of enhanced images (C.7.6.16.2), the
+    grid of RT Dose (C.8.8.3) and of reconstructed NM (C.8.4.15).
 
     Parameters
     ----------

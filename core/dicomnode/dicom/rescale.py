@@ -63,8 +63,10 @@ def _texts(number: Decimal) -> list[str]:
         return ["0"]
     sign, digits, exponent = number.normalize().as_tuple()
     mantissa = "".join(str(digit) for digit in digits)
-    scientific = f"{'-' * sign}{mantissa[0]}{'.' + mantissa[1:] if mantissa[1:] else ''}E{int(exponent) + len(mantissa) - 1}"
-    short = f"{'-' * sign}{mantissa}E{exponent}" if exponent else f"{'-' * sign}{mantissa}"
+    minus = "-" * sign
+    fraction = f".{mantissa[1:]}" if mantissa[1:] else ""
+    scientific = f"{minus}{mantissa[0]}{fraction}E{int(exponent) + len(mantissa) - 1}"
+    short = f"{minus}{mantissa}E{exponent}" if exponent else f"{minus}{mantissa}"
     plain = [f"{number:f}"] if -DS_LENGTH <= int(exponent) <= DS_LENGTH else []
     if plain and "." in plain[0]:
         plain = [plain[0].rstrip("0").rstrip(".")]

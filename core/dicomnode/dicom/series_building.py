@@ -89,7 +89,7 @@ def build_slices(building: Building) -> BuiltSeries:
     total = len(building.stored.pixels)
     own = [_own_part(building, common, index, total) for index in range(total)]
     refuse_same_uids(own, common)
-    keyword, VR = pixel_element(building.stored)
+    keyword, VR = pixel_element(building.stored)  # noqa: N806 - DICOM's own spelling
     return BuiltSeries(common, own, building.stored.pixels, keyword, VR)
 
 
@@ -275,8 +275,10 @@ def _place(own: Dataset, common: Dataset, element: DataElement, creator: str | N
                     own[element.tag] = element
                     return
         used = {
-            tag.element for holder in (common, own) for tag in holder.group_dataset(element.tag.group).keys()
-        }  # noqa: SIM118 - a Dataset iterates over elements
+            tag.element
+            for holder in (common, own)
+            for tag in list(holder.group_dataset(element.tag.group).keys())
+        }
         free = next(block for block in range(0x10, 0x100) if block not in used)
         own.add_new(BaseTag(element.tag.group << 16 | free), "LO", creator)
         element.tag = BaseTag(element.tag.group << 16 | free << 8 | element.tag.element & 0xFF)

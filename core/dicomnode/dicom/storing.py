@@ -21,6 +21,7 @@ RescaleOption = Literal["auto"] | tuple[float, float] | None
 
 _BYTE: Final = 8
 _COLOURS: Final = 3
+_BRIGHTEST: Final = 0xFF
 _LINEAR_WIDTH: Final = 1.0  # the least width that the VOI LUT function LINEAR allows (PS3.3 C.11.2.1.2.1)
 
 
@@ -105,7 +106,7 @@ def store(
 def _colour(slices: NDArray[Any]) -> StoredPixels:
     """Store red, green and blue in eight bits each (PS3.3 C.7.6.3.1.2)."""
     values = value_range(replace_nonfinite(slices, None))
-    if not values.whole or values.lowest < 0 or values.highest > 0xFF:
+    if not values.whole or values.lowest < 0 or values.highest > _BRIGHTEST:
         raise PixelDataError(
             f"colour is stored as whole numbers from 0 to 255, but the array goes from {values.lowest:g} to"
             f" {values.highest:g} ({slices.dtype}); scale it and cast it to uint8 first"
@@ -138,7 +139,7 @@ def _grayscale(slices: NDArray[Any], options: StoringOptions, rules: PixelRules)
     whole = value_range(slices)
     if not options.per_slice:
         stored, rescale = _choose(whole, options, rules)
-        rescales = (rescale,)
+        rescales: tuple[Rescale, ...] = (rescale,)
     else:
         if rules.scaling not in (Scaling.RESCALE, Scaling.SLOPE, Scaling.FRAME):
             raise PixelDataError(
@@ -197,8 +198,9 @@ def _as_they_are(
             return stored, Rescale()
     kind = "" if values.whole else ", not all whole,"
     raise PixelDataError(
-        f"values from {values.lowest:g} to {values.highest:g}{kind} cannot be stored as they are in {bits_stored}"
-        f" bits, and there is no rescale; round and scale them first, or use a SOP class with a rescale"
+        f"values from {values.lowest:g} to {values.highest:g}{kind} cannot be stored as they are in"
+        f" {bits_stored} bits, and there is no rescale; round and scale them first,"
+        " or use a SOP class with a rescale"
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
+from itertools import pairwise
 from typing import Any, Final
 
 from dicomnode.dicom.planes import Plane
@@ -133,7 +134,7 @@ def _by_instance_number(stack: Stack) -> tuple[Stack, tuple[str, ...]] | None:
 def _runs(groups: Sequence[Sequence[Any]]) -> bool:
     """Return whether the ranges of the groups do not overlap."""
     ranges = sorted((min(group), max(group)) for group in groups)
-    return all(before[1] < after[0] for before, after in zip(ranges, ranges[1:], strict=False))
+    return all(before[1] < after[0] for before, after in pairwise(ranges))
 
 
 def _ordered(planes: list[Plane], key: Callable[[Plane], Any]) -> list[Plane] | None:

@@ -76,8 +76,8 @@ def replace_nonfinite(array: NDArray[Any], value: float | None) -> NDArray[Any]:
         return np.where(finite, array, array.dtype.type(value))
     first = tuple(int(i) for i in np.argwhere(~finite)[0])
     raise PixelDataError(
-        f"{int((~finite).sum())} of {array.size} voxels are NaN or infinite, the first at index {first}; Pixel"
-        " Data of integers has no such value: pass nonfinite=0.0, or another value, to write instead"
+        f"{int((~finite).sum())} of {array.size} voxels are NaN or infinite, the first at index {first};"
+        " Pixel Data of integers has no such value: pass nonfinite=0.0, or another value, to write instead"
     )
 
 

@@ -26,8 +26,8 @@ class Volume:
         Shape (slices, rows, columns), (times, slices, rows, columns) with time points, and a last axis of
         3 for colour. In physical units, see ``units``. An array of two axes becomes one slice.
     affine : ndarray of float64, shape (4, 4), optional
-        Maps (slice, row, column, 1) to the patient's LPS coordinates in mm (PS3.3 C.7.6.2.1.1). ``None`` where
-        the images do not say where they lie.
+        Maps (slice, row, column, 1) to the patient's LPS coordinates in mm (PS3.3 C.7.6.2.1.1). ``None``
+        where the images do not say where they lie.
     colour : bool
         Whether the last axis holds red, green and blue.
     units : str, optional
@@ -72,8 +72,8 @@ class Volume:
             array, axes = array[np.newaxis], _AXES
         if axes not in (_AXES, _AXES + 1) or (self.colour and array.shape[-1] != _AXES):
             raise GeometryError(
-                f"an array of shape {np.shape(self.array)} is no {'colour ' if self.colour else ''}volume: its"
-                " axes are [times,] slices, rows, columns[, 3 colours]"
+                f"an array of shape {np.shape(self.array)} is no {'colour ' if self.colour else ''}volume:"
+                " its axes are [times,] slices, rows, columns[, 3 colours]"
             )
         object.__setattr__(self, "array", array)
         if self.affine is None:
@@ -109,7 +109,7 @@ class Volume:
 
     @property
     def slices(self) -> NDArray[Any]:
-        """All slices one after the other, time point after time point: (times x slices, rows, columns[, 3])."""
+        """All slices, time point after time point: shape (times x slices, rows, columns[, 3])."""
         return self.array.reshape(-1, *self.array.shape[self.array.ndim - self.colour - _AXES + 1 :])
 
     @property
@@ -122,7 +122,7 @@ class Volume:
 
     @property
     def orientation(self) -> tuple[float, ...] | None:
-        """ImageOrientationPatient: cosines of the row direction (along columns), then of the column direction."""
+        """ImageOrientationPatient: cosines of a row (from column to column), then of a column."""
         if self.affine is None or self.spacing is None:
             return None
         along_row = self.affine[:3, 2] / self.spacing[2]

@@ -39,8 +39,8 @@ def read_array(
     planes : sequence of Plane
         In the order of the array; all of one size.
     dtype : dtype, optional
-        Of the result. By default float32, or float64 where float32 would lose what the stored values tell apart;
-        colour, and stored values, keep the type they are stored in.
+        Of the result. By default float32, or float64 where float32 would lose what the stored values tell
+        apart; colour, and stored values, keep the type they are stored in.
     rescale : bool
         ``False`` for the stored values.
     workers : int, optional
@@ -63,7 +63,9 @@ def read_array(
     same_photometry(layouts)
     first = layouts[0]
     plain = first.colour or not rescale
-    transforms = [Linear()] * len(planes) if plain else [transform_of(plane) for plane in planes]
+    transforms: list[Transform] = (
+        [Linear()] * len(planes) if plain else [transform_of(plane) for plane in planes]
+    )
     units = None if plain else _units(transforms)
     if dtype is None:
         dtype = _stored_dtype(layouts) if plain else _float_dtype(transforms, jobs)
@@ -96,7 +98,7 @@ def _read(jobs: list[_Job], transforms: list[Transform], array: NDArray[Any], wo
                 raise PixelDataError(f"{describe(image)}: frame {plane.frame + 1} is missing from Pixel Data")
             transforms[place].into(frames[plane.frame], array[place])
         if not touched:
-            image.release_pixels()  # type: ignore[operator] # only a LazyDataset gets here
+            image.release_pixels()
 
     compressed = any(not layout.plain for _, layout, _ in jobs)
     if len(jobs) == 1 or workers == 1 or not compressed:
