@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import threading
@@ -60,6 +61,7 @@ class RecordingSink:
             path = spooled.keep(request.association.called_ae_title, request.AffectedSOPInstanceUID)
             with self.changed:
                 self.kept.append((request, index, path))
+                self.changed.notify_all()
         return self.answer
 
     def association_ended(self, association: AssociationInfo, *, released: bool) -> None:
@@ -115,10 +117,11 @@ def dataset_bytes(path: Path) -> bytes:
 
 
 def run_tool(*command: str | Path, expect: int | None = 0) -> subprocess.CompletedProcess[str]:
-    """Run a real peer's tool; skip the test where it is not installed."""
+    """Run a real peer's tool; where it is not installed, skip the test, or fail it if peers are required."""
     program = Path("/usr/bin") / str(command[0])
     if not program.exists():
-        pytest.skip(f"{program} is not installed (apt-get install dcmtk)")
+        missing = pytest.fail if os.environ.get("DICOMNODE_REQUIRE_PEERS") == "1" else pytest.skip
+        missing(f"{program} is not installed (apt-get install dcmtk)")
     done = subprocess.run(
         [program, *map(str, command[1:])], capture_output=True, text=True, timeout=60, check=False
     )

@@ -48,7 +48,7 @@ def test_the_bytes_reach_the_disk_as_sent(tmp_path: Path, syntax: str) -> None:
     assert dataset_bytes(path) == encoded(dataset, syntax)
     assert path.read_bytes()[:132] == b"\0" * 128 + b"DICM"
     meta = pydicom.filereader.read_file_meta_info(path)
-    assert meta.SourceApplicationEntityTitle == "SENDER"
+    assert meta.SourceApplicationEntityTitle == meta.SendingApplicationEntityTitle == "SENDER"
     assert meta.ReceivingApplicationEntityTitle == "DICOMNODE"
     assert meta.TransferSyntaxUID == syntax
     assert request.AffectedSOPInstanceUID == dataset.SOPInstanceUID

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import pydicom
 import pytest
 from pydicom.data import get_testdata_file
 
-from receiving import receiving, run_tool, small_dataset
+from dicomnode.host.receiver_settings import AllowedPeer
+from dicomnode.host.reception_types import StoreResponse
+from raw_peer import ACCEPTED, RawPeer
+from receiving import RecordingSink, receiving, run_tool, small_dataset
 
 pytestmark = pytest.mark.peers
 
@@ -65,3 +72,86 @@ def test_transfer_syntaxes(tmp_path: Path, name: str, option: str) -> None:
     expected = pydicom.dcmread(source)
     assert pydicom.dcmread(path).file_meta.TransferSyntaxUID == expected.file_meta.TransferSyntaxUID
     assert pydicom.dcmread(path).PixelData == expected.PixelData
+
+
+def test_what_is_refused_is_understood(tmp_path: Path, images: list[Path]) -> None:
+    """A wrong called AE title, an unknown peer, a refused instance: DCMTK's tools report each."""
+    peers = (AllowedPeer("SCANNER"),)
+    sink = RecordingSink(answer=StoreResponse(0xA700, "disk full"))
+    with receiving(tmp_path, sink, peers=peers) as (receiver, _sink, _spool):
+        address = ["127.0.0.1", str(receiver.address[1])]
+        wrong = run_tool("echoscu", "-aet", "SCANNER", "-aec", "NOBODY", *address, expect=None)
+        assert "Called AE Title Not Recognized" in wrong.stdout + wrong.stderr
+        unknown = run_tool("echoscu", "-aet", "STRANGER", "-aec", "DICOMNODE", *address, expect=None)
+        assert "Calling AE Title Not Recognized" in unknown.stdout + unknown.stderr
+        run_tool("echoscu", "-aet", "SCANNER", "-aec", "DICOMNODE", *address)
+        refused = run_tool(
+            "storescu", "-v", "-aet", "SCANNER", "-aec", "DICOMNODE", *address, images[0], expect=None
+        )
+        assert refused.returncode != 0
+        assert "Refused: OutOfResources" in refused.stdout + refused.stderr
+    assert not sink.kept
+
+
+@pytest.mark.parametrize("announced", [4096, 16_384, 131_072])
+def test_pdu_lengths(tmp_path: Path, images: list[Path], announced: int) -> None:
+    """Whatever maximum length either side announces, images arrive and answers are understood."""
+    with receiving(tmp_path, max_pdu_length=announced) as (receiver, sink, _spool):
+        for theirs in ("4096", "131072"):
+            run_tool(
+                "storescu", "--max-pdu", theirs, "-aec", "DICOMNODE",
+                "127.0.0.1", str(receiver.address[1]), images[0], images[1],
+            )  # fmt: skip
+    assert len(sink.kept) == 4
+
+
+@pytest.mark.parametrize("tool", ["storescu", "dcmsend"])
+def test_clients_with_nagle_do_not_stall(tmp_path: Path, images: list[Path], tool: str) -> None:
+    """Two hundred images from DCMTK's clients, as they are, take far less than 40 ms each."""
+    paths = [tmp_path / f"more{number}.dcm" for number in range(200)]
+    for path in paths:
+        small_dataset().save_as(path)
+    with receiving(tmp_path) as (receiver, sink, _spool):
+        begin = time.monotonic()
+        run_tool(tool, "-aec", "DICOMNODE", "127.0.0.1", str(receiver.address[1]), *paths)
+        taken = time.monotonic() - begin
+    print(f"{tool}: {len(paths) / taken:.0f} a second")  # noqa: T201 - a figure
+    assert len(sink.kept) == len(paths)
+    assert taken < 4
+
+
+def test_tools_are_served_beside_silent_connections(tmp_path: Path) -> None:
+    """While other addresses hold all their places, echoscu is answered; from its own it fails at once."""
+    with (
+        receiving(tmp_path, max_associations_per_address=5) as (receiver, _sink, _spool),
+        ExitStack() as stack,
+    ):
+        for source in ("127.0.0.2", "127.0.0.4", "127.0.0.5"):
+            for _ in range(5):
+                peer = stack.enter_context(RawPeer(receiver.address, source))
+                assert peer.associate() == ACCEPTED
+        command = ["echoscu", "-aec", "DICOMNODE", "127.0.0.1", str(receiver.address[1])]
+        begin = time.monotonic()
+        run_tool(*command)
+        assert time.monotonic() - begin < 1
+        for _ in range(5):
+            stack.enter_context(RawPeer(receiver.address, "127.0.0.1"))
+        begin = time.monotonic()
+        assert run_tool(*command, expect=None).returncode != 0
+        assert time.monotonic() - begin < 1
+
+
+def test_a_tool_that_is_frozen_is_given_up(tmp_path: Path, images: list[Path]) -> None:
+    """A storescu stopped in the midst of an association ends it at the idle timeout, and is told apart."""
+    with receiving(tmp_path, idle_timeout=1.0) as (receiver, sink, _spool):
+        command = ["/usr/bin/storescu", "-R", "-aec", "DICOMNODE", "--repeat", "1000000"]
+        frozen = subprocess.Popen([*command, "127.0.0.1", str(receiver.address[1]), str(images[0])])
+        try:
+            with sink.changed:
+                assert sink.changed.wait_for(lambda: len(sink.kept) > 3, timeout=10)
+            frozen.send_signal(signal.SIGSTOP)
+            sink.wait_for_end()
+        finally:
+            frozen.kill()
+            frozen.wait()
+    assert [released for _association, released in sink.ended] == [False]

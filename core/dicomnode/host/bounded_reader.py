@@ -123,7 +123,7 @@ class BoundedReader:
 
     def _awaited(self, deadline: float, *, strict: bool) -> tuple[int, int, int]:
         if not self.has_partial:
-            self._fill(1, deadline)
+            self._fill(1, deadline, within=strict)
         pdu_deadline = time.monotonic() + self._pdu_timeout
         deadline = min(deadline, pdu_deadline) if strict else pdu_deadline
         self._fill(HEADER_LENGTH, deadline)
@@ -147,12 +147,17 @@ class BoundedReader:
         if length > longest:
             raise ConnectionEndedError(f"PDU of type {kind:#04x} declares {length} bytes", 0x06)
 
-    def _fill(self, need: int, deadline: float) -> None:
-        """Receive until `need` bytes are there."""
+    def _fill(self, need: int, deadline: float, *, within: bool = True) -> None:
+        """Receive until `need` bytes are there; `within` a message the peer may wait for our TCP ACK."""
         if self._end - self._begin >= need:
             return
         self._make_room(need)
         while True:
+            if within:
+                # Clients with Nagle's algorithm keep back the data set until the command is acknowledged, for
+                # which TCP would take 40 ms. It must be asked for again every time.
+                with suppress(OSError):  # closed by the peer: recv will say so
+                    self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
             self._receive()
             if self._end - self._begin >= need:
                 return
@@ -170,11 +175,6 @@ class BoundedReader:
         if count == 0:
             raise ConnectionEndedError("connection closed by the peer")
         self._end += count
-        if self._plain:
-            # Clients with Nagle's algorithm wait for this; it must be asked for again every time. It fails
-            # when the peer has closed, which the next recv tells.
-            with suppress(OSError):
-                self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
 
     def _make_room(self, need: int) -> None:
         have = self._end - self._begin

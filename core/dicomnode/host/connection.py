@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from dicomnode.dicom.safe import safe_text
 from dicomnode.host.allowed_peers import AllowedPeers
 from dicomnode.host.bounded_reader import (
     ABORT,
@@ -22,7 +23,6 @@ from dicomnode.host.bounded_reader import (
     ConnectionEndedError,
 )
 from dicomnode.host.fast_lane import FastLane, LaneContext
-from dicomnode.host.log_text import log_text
 from dicomnode.host.pynetdicom_private import AcceptedAssociation, Negotiator
 from dicomnode.host.receiver_settings import ReceiverSettings
 from dicomnode.host.reception_types import AssociationInfo, StoreSink
@@ -122,7 +122,7 @@ class Connection:
             sock.do_handshake()
         except (OSError, ValueError) as error:
             reason = getattr(error, "reason", None) or type(error).__name__
-            raise ConnectionEndedError(f"TLS handshake failed: {log_text(str(reason))}") from None
+            raise ConnectionEndedError(f"TLS handshake failed: {safe_text(reason)}") from None
         return peer_certificate(sock)
 
     def _negotiate(
@@ -145,14 +145,14 @@ class Connection:
             return None
         contexts = association.accept(request)
         if not contexts:
-            _LOG.info("association with %s: no context could be accepted", log_text(info.calling_ae_title))
+            _LOG.info("association with %s: no context could be accepted", safe_text(info.calling_ae_title))
         self._info = info
         reader.associated = True
         common = LaneContext(
             info, contexts, shared.sink, shared.spool, shared.settings, association.peer_max_pdu_length
         )
         self._lane = FastLane(reader, common, association.serve)
-        _LOG.info("association from %s at %s", log_text(info.calling_ae_title), self._address)
+        _LOG.info("association from %s at %s", safe_text(info.calling_ae_title), self._address)
         return self._lane
 
     def _welcome(
@@ -162,10 +162,10 @@ class Connection:
         if self._shared.stop_at is not None:
             association.reject(_REJECTED_TRANSIENT, _BY_PRESENTATION, _CONGESTION)
         elif not self._shared.allowed.may_associate(calling, self._address, certificate):
-            _LOG.warning("rejected unknown peer %s at %s", log_text(calling), self._address)
+            _LOG.warning("rejected unknown peer %s at %s", safe_text(calling), self._address)
             association.reject(_REJECTED_PERMANENT, _BY_USER, _CALLING_NOT_RECOGNISED)
         elif not self._shared.sink.accepts_called_ae(called, calling, self._address):
-            _LOG.warning("rejected %s: called AE title %s unknown", log_text(calling), log_text(called))
+            _LOG.warning("rejected %s: called AE title %s unknown", safe_text(calling), safe_text(called))
             association.reject(_REJECTED_PERMANENT, _BY_USER, _CALLED_NOT_RECOGNISED)
         else:
             return True
@@ -236,7 +236,7 @@ class Connection:
             return
         _LOG.info(
             "association from %s %s: %d stored, %d refused",
-            log_text(info.calling_ae_title),
+            safe_text(info.calling_ae_title),
             "released" if released else "lost",
             lane.stored,
             lane.refused,

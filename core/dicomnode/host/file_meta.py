@@ -32,7 +32,8 @@ class FileMeta:
     MediaStorageSOPClassUID, MediaStorageSOPInstanceUID, TransferSyntaxUID : str
         As in PS3.10 table 7.1-1.
     SourceApplicationEntityTitle : str
-        (0002,0016): who sent the instance (the calling AE title).
+        (0002,0016): who sent the instance (the calling AE title). Written as (0002,0017), Sending Application
+        Entity Title, too: the standard came to divide who wrote a file from who sent its content.
     ReceivingApplicationEntityTitle : str
         (0002,0018): to whom (the called AE title, which chose the pipeline).
     """
@@ -69,6 +70,7 @@ def _fixed_part(transfer_syntax_uid: str, source: str, receiving: str) -> bytes:
     ]
     if source:
         parts.append(_element(0x0016, "AE", source))
+        parts.append(_element(0x0017, "AE", source))
     if receiving:
         parts.append(_element(0x0018, "AE", receiving))
     return b"".join(parts)
@@ -107,6 +109,7 @@ def decode_prefix(head: bytes) -> tuple[FileMeta, int]:
     if end > min(len(head), _LONGEST):
         raise StructureError("the file meta information is cut off or too long")
     values = _values(head, 144, end)
+    values.setdefault(0x0016, values.get(0x0017, ""))
     meta = FileMeta(*(values.get(element, "") for element in (0x0002, 0x0003, 0x0010, 0x0016, 0x0018)))
     if not (meta.MediaStorageSOPClassUID and meta.MediaStorageSOPInstanceUID and meta.TransferSyntaxUID):
         raise StructureError("the file meta information lacks SOP class, SOP instance or transfer syntax")
