@@ -1,0 +1,140 @@
+"""The outbox: results that wait for delivery, and the couriers that deliver them."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from ..pipeline.destination import Destination
+from ..pipeline.outputs import PipelineOutput
+from .config import DeliveryTable
+from .courier import Courier
+from .delivery_rules import BackOff
+from .events import Event, Events, Station
+from .ledger import Ledger
+from .states import DeliveryState, JobState
+
+_log = logging.getLogger(__name__)
+
+
+class Outbox:
+    """Delivers what the ledger holds as pending, one thread a destination.
+
+    Every outcome is entered in the ledger as soon as it is known; what was not entered, because the host was
+    killed, is sent again under the same UID. A new outbox on the same ledger goes on where the
+    last one stopped.
+
+    Parameters
+    ----------
+    root : pathlib.Path
+        The folder to which the items' paths are relative.
+    ledger : Ledger
+        Where deliveries are entered.
+    destinations : mapping of str to Destination
+        Every configured destination by name.
+    output_class : callable
+        Entry-point name of an output -> its class. It may raise.
+    events : Events
+        Who is told.
+    settings : DeliveryTable
+        When what failed is tried again.
+    settled : callable
+        Called with the number of a built job of which nothing is pending any more (or never was), on a thread
+        of the outbox, one call at a time. It must take the job out of the state ``BUILT``; a job that stays
+        there (because the callable raised, or the host was killed) is told again at the next occasion.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        ledger: Ledger,
+        destinations: Mapping[str, Destination],
+        output_class: Callable[[str], type[PipelineOutput]],
+        *,
+        events: Events,
+        settings: DeliveryTable,
+        settled: Callable[[int], None],
+    ) -> None:
+        self._ledger, self._events, self._settled = ledger, events, settled
+        self._couriers = {
+            name: Courier(
+                root,
+                ledger,
+                destination,
+                output_class,
+                events=events,
+                back_off=BackOff(settings.first_retry, settings.longest_retry),
+                round_ended=self._wake_settler,
+            )
+            for name, destination in destinations.items()
+        }
+        self._unknown: set[str] = set()
+        self._stopping = False
+        self._woken = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="outbox", daemon=True)
+
+    def start(self) -> None:
+        """Begin to deliver."""
+        for courier in self._couriers.values():
+            courier.start()
+        self._woken.set()
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Look into the ledger: there is something new. Returns at once."""
+        self._woken.set()
+        for courier in self._couriers.values():
+            courier.wake()
+
+    def stop(self, grace: float = 10.0) -> None:
+        """Stop. What is being sent is finished, for as long as `grace` seconds; then it is broken off."""
+        until = time.monotonic() + grace
+        for courier in self._couriers.values():
+            courier.stop()
+        for courier in self._couriers.values():
+            courier.join(until)
+        self._stopping = True
+        self._woken.set()
+        if self._thread.ident is not None:
+            self._thread.join(max(1.0, until - time.monotonic()))
+
+    # -- the thread that settles ----------------------------------------------------------------------------
+
+    def _wake_settler(self) -> None:
+        self._woken.set()
+
+    def _run(self) -> None:
+        last = False
+        while not last:
+            self._woken.wait()
+            self._woken.clear()
+            last = self._stopping
+            try:
+                self._settle()
+                self._tell_unknown()
+            except Exception:
+                _log.exception("the outbox could not look after finished jobs")
+
+    def _settle(self) -> None:
+        for job in self._ledger.jobs(JobState.BUILT):
+            if self._ledger.deliveries(DeliveryState.PENDING, job=job.id):
+                continue
+            try:
+                self._settled(job.id)
+            except Exception:
+                _log.exception("job %d is delivered, but that could not be dealt with", job.id)
+
+    def _tell_unknown(self) -> None:
+        """Tell, once, of destinations that the configuration does not have. What is for them waits."""
+        waiting = self._ledger.deliveries(DeliveryState.PENDING)
+        for name in {record.destination for record in waiting} - set(self._couriers) - self._unknown:
+            self._unknown.add(name)
+            count = sum(record.destination == name for record in waiting)
+            message = (
+                f"{count} to deliver to {name!r} wait: the configuration has no such destination. Add it and "
+                "restart the host, or discard the jobs"
+            )
+            self._events.tell(Event(Station.UNDELIVERED, message, level=logging.ERROR))

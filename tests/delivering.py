@@ -1,0 +1,171 @@
+"""Help for tests of delivery: jobs whose results lie in an outbox, destinations that do as they are told."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dicomnode.host.config import DeliveryTable
+from dicomnode.host.events import Event, Events
+from dicomnode.host.ledger import Ledger
+from dicomnode.host.ledger_writes import create_job, end_job, job_built, move_job
+from dicomnode.host.outbox import Outbox
+from dicomnode.host.states import DeliveryState, JobState
+from dicomnode.pipeline.destination import Delivery, Destination, OutboxItem, Outcome
+from dicomnode.pipeline.outputs import DicomOutput, FileOutput, PipelineOutput
+from receiving import small_dataset
+
+SHORT = DeliveryTable(first_retry=0.05, longest_retry=0.4)
+"""Back-offs for tests: seconds where the field has minutes."""
+
+CLASSES: Mapping[str, type[PipelineOutput]] = {"dicom": DicomOutput, "file": FileOutput}
+
+
+class Double:
+    """A destination that does as it is told, and remembers what it was given.
+
+    Parameters
+    ----------
+    name : str
+    answer : callable, optional
+        Item -> outcome. It may raise. Everything is confirmed where it is not given.
+    """
+
+    takes_files = True
+
+    def __init__(self, name: str = "double", answer: Callable[[OutboxItem], Outcome] | None = None) -> None:
+        self.name, self.answer = name, answer or (lambda item: Outcome(Delivery.CONFIRMED))
+        self.given: list[OutboxItem] = []
+        self.rounds = 0
+        self.broken_off = threading.Event()
+
+    def send(self, items: Sequence[OutboxItem]) -> Iterator[tuple[OutboxItem, Outcome]]:
+        """Answer each item."""
+        self.rounds += 1
+        for item in items:
+            self.given.append(item)
+            yield item, self.answer(item)
+
+    def break_off(self) -> None:
+        """Remember it."""
+        self.broken_off.set()
+
+    @property
+    def uids(self) -> list[str]:
+        """What was given, by SOP Instance UID or file name, in order."""
+        return [item.SOPInstanceUID or item.file_name for item in self.given]
+
+
+@dataclass
+class Deliveries:
+    """A ledger and an outbox folder, with jobs to deliver."""
+
+    directory: Path
+    ledger: Ledger
+    events: list[Event] = field(default_factory=list)
+    settled: list[int] = field(default_factory=list)
+    changed: threading.Condition = field(default_factory=threading.Condition)
+
+    @property
+    def root(self) -> Path:
+        """The outbox."""
+        return self.directory / "outbox"
+
+    def job(self, output: PipelineOutput, *destinations: str) -> int:
+        """Enter a job that was built, its output written, and return its number."""
+        number = self.ledger.write(create_job("identity", "pipeline", "patient", ())).id
+        folder = self.root / str(number)
+        folder.mkdir(parents=True)
+        items = [item.to_json(self.root) for item in output.write(folder)]
+        self.ledger.write(move_job(number, JobState.RUNNING, ""))
+        plan = [(destination, item) for item in items for destination in destinations]
+        self.ledger.write(job_built(number, str(number), plan))
+        return number
+
+    def images(self, count: int, *destinations: str, **values: Any) -> tuple[int, list[str]]:
+        """Enter a job of so many images; return its number and their UIDs."""
+        datasets = [small_dataset(**values) for _ in range(count)]
+        return self.job(DicomOutput(datasets), *destinations), [each.SOPInstanceUID for each in datasets]
+
+    def states(self, job: int | None = None) -> dict[DeliveryState, int]:
+        """Count deliveries by state."""
+        counts: dict[DeliveryState, int] = {}
+        for record in self.ledger.deliveries(job=job):
+            counts[record.state] = counts.get(record.state, 0) + 1
+        return counts
+
+    def settle(self, job: int) -> None:
+        """End a job as the host does."""
+        dead = self.ledger.deliveries(DeliveryState.DEAD, job=job)
+        if dead:
+            self.ledger.write(move_job(job, JobState.UNDELIVERABLE, dead[0].reason))
+        else:
+            self.ledger.write(end_job(job, JobState.DELIVERED, "delivered"))
+        with self.changed:
+            self.settled.append(job)
+            self.changed.notify_all()
+
+    def note(self, event: Event) -> None:
+        """Remember an event."""
+        with self.changed:
+            self.events.append(event)
+            self.changed.notify_all()
+
+    def wait_settled(self, *jobs: int, seconds: float = 30) -> None:
+        """Wait until jobs are settled."""
+        with self.changed:
+            assert self.changed.wait_for(lambda: set(jobs) <= set(self.settled), seconds), (
+                self.settled,
+                [(each.destination, each.state, each.reason) for each in self.ledger.deliveries()],
+                self.events,
+            )
+
+    def wait_event(self, text: str, seconds: float = 30) -> Event:
+        """Wait for an event whose message holds a text."""
+
+        def found() -> list[Event]:
+            return [event for event in self.events if text in event.message]
+
+        with self.changed:
+            assert self.changed.wait_for(found, seconds), self.events
+            return found()[0]
+
+    @contextmanager
+    def outbox(
+        self,
+        *destinations: Destination,
+        classes: Mapping[str, type[PipelineOutput]] = CLASSES,
+        settings: DeliveryTable = SHORT,
+        grace: float = 5.0,
+    ) -> Iterator[Outbox]:
+        """Run an outbox."""
+        events = Events()
+        events.listen(self.note)
+        outbox = Outbox(
+            self.root,
+            self.ledger,
+            {each.name: each for each in destinations},
+            classes.__getitem__,
+            events=events,
+            settings=settings,
+            settled=self.settle,
+        )
+        outbox.start()
+        try:
+            yield outbox
+        finally:
+            outbox.stop(grace)
+
+
+@contextmanager
+def deliveries(directory: Path) -> Iterator[Deliveries]:
+    """Open a ledger."""
+    ledger = Ledger(directory / "ledger.sqlite", durable=False)
+    try:
+        yield Deliveries(directory, ledger)
+    finally:
+        ledger.close()
