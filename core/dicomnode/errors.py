@@ -108,7 +108,24 @@ class OutputError(DicomnodeError):
 
 
 class JobFailedError(DicomnodeError):
-    """A job ended without a result. The message says why."""
+    """A job ended without a result. The message says why, and may quote the plugin: keep it out of INFO.
+
+    Parameters
+    ----------
+    message : str
+        The reason, for whoever may see the job.
+    kind : str
+        What went wrong in one word, such as ``"timeout"`` (:class:`dicomnode.host.job_failure.Failure`): safe
+        for a log or a metric.
+    log_tail : str
+        The end of what the job wrote to its standard output and error, and its traceback. Plain text from the
+        plugin, escapes and all: show it through :func:`~dicomnode.safe_text`.
+    """
+
+    def __init__(self, message: str, kind: str = "failed", log_tail: str = "") -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.log_tail = log_tail
 
 
 class DeliveryError(DicomnodeError):
