@@ -1,0 +1,40 @@
+"""The core's own behaviour, as hook implementations like everybody's: they ask the pipeline object.
+
+They come last (``trylast``) where the first result wins, and first where any veto wins: asking them is cheap,
+and a veto counts wherever it comes from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from .hookspecs import hookimpl
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
+
+    from ..pipeline.container import InputContainer
+    from ..pipeline.inputs import AbstractInput
+    from ..pipeline.nodes import AbstractPipeline
+    from ..pipeline.outputs import PipelineOutput
+
+
+@hookimpl(tryfirst=True)
+def dicomnode_validate_image(input: AbstractInput, image: Dataset) -> str | None:
+    """Ask the input's rules."""
+    return input.why_not(image)
+
+
+@hookimpl(tryfirst=True)
+def dicomnode_validate_input(input: AbstractInput) -> str | None:
+    """Ask the input whether it is complete."""
+    return input.missing()
+
+
+@hookimpl(trylast=True)
+def dicomnode_process(
+    pipeline: AbstractPipeline, inputs: InputContainer
+) -> PipelineOutput | Iterable[PipelineOutput]:
+    """Let the pipeline process."""
+    return pipeline.process(inputs)

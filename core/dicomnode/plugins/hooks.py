@@ -1,0 +1,226 @@
+"""The hooks, typed: one method a hook, so that nobody else calls pluggy.
+
+An intervention's answer counts: any veto wins, additions are merged or their conflict is reported, and of
+those that do the whole thing (``dicomnode_process``, ``dicomnode_executor``) the first result wins. A
+notification reaches every plugin on its own, and a plugin that fails at it disturbs nobody. In whatever order
+plugins were installed, the outcome is the same: they are asked sorted by name.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from collections.abc import Iterable
+from concurrent.futures import Executor
+from typing import TYPE_CHECKING, Any
+
+import pluggy
+
+from ..errors import OutputError, PluginError
+from ..pipeline.outputs import PipelineOutput
+from . import defaults, hookspecs
+from .calls import answers, first_veto
+from .merging import merged_blueprint, merged_commands
+from .registry import Registry
+
+if TYPE_CHECKING:
+    import click
+    from pydicom.dataset import Dataset
+
+    from ..dicom.blueprint import Blueprint
+    from ..pipeline.container import InputContainer
+    from ..pipeline.inputs import AbstractInput
+    from ..pipeline.nodes import AbstractPipeline
+
+_log = logging.getLogger("dicomnode.plugins")
+
+
+class Hooks:
+    """The registered hook implementations.
+
+    Parameters
+    ----------
+    registry : Registry
+        Whose hook modules are imported. One that cannot be used is noted there and left out.
+    """
+
+    def __init__(self, registry: Registry) -> None:
+        self._manager = pluggy.PluginManager(hookspecs.PROJECT_NAME)
+        self._manager.add_hookspecs(hookspecs)
+        self._manager.register(defaults, name="dicomnode")
+        # pluggy asks the last registered first, so that now the first by name is asked first.
+        by_name = sorted(registry.registrations("hooks"), key=lambda each: (each.distribution, each.name))
+        for registration in reversed(by_name):
+            plugin = registry.plugin_of(registration)
+            try:
+                implementation = registry.load_registration(registration)
+                plugin.note_hooks(
+                    self._register(implementation, f"{registration.distribution}:{registration.name}")
+                )
+            except PluginError as error:
+                plugin.fail(str(error))
+                _log.error("%s", error)
+
+    def register(self, implementation: object, name: str) -> None:
+        """Register an object with hook implementations under a name of its own.
+
+        Raises
+        ------
+        PluginError
+            When it implements no hook or an unknown one, asks for arguments that a hook does not have, or
+            wraps a hook that cannot be wrapped.
+        """
+        self._register(implementation, name)
+
+    def _register(self, implementation: object, name: str) -> list[str]:
+        """Register and return the names of the hooks implemented; register nothing where one is wrong."""
+        try:
+            self._manager.register(implementation, name=name)
+        except (pluggy.PluginValidationError, ValueError) as error:
+            reason = str(error).replace("\n", "; ")
+        else:
+            callers = self._manager.get_hookcallers(implementation) or []
+            reason = _fault(callers, implementation)
+            if not reason:
+                return sorted(caller.name for caller in callers)
+        if self._manager.is_registered(implementation):
+            self._manager.unregister(implementation)
+        msg = f"hooks of {name} cannot be used: {reason}"
+        raise PluginError(msg)
+
+    # -- interventions ------------------------------------------------------------------------------------
+
+    def validate_image(
+        self, pipeline: AbstractPipeline, input_name: str, held: AbstractInput, image: Dataset
+    ) -> str | None:
+        """Return the reason to refuse an image to an input, or ``None`` where nobody refuses.
+
+        Raises
+        ------
+        Exception
+            What an implementation raised, with a note that names its plugin; a refusal by another one comes
+            first.
+        """
+        return first_veto(
+            self._manager.hook.dicomnode_validate_image,
+            {"pipeline": pipeline, "input_name": input_name, "input": held, "image": image},
+        )
+
+    def validate_input(
+        self, pipeline: AbstractPipeline, patient_id: str, input_name: str, held: AbstractInput
+    ) -> str | None:
+        """Return what an input is still missing, or ``None`` where nobody holds it back.
+
+        Raises
+        ------
+        Exception
+            As :meth:`validate_image`.
+        """
+        return first_veto(
+            self._manager.hook.dicomnode_validate_input,
+            {"pipeline": pipeline, "patient_id": patient_id, "input_name": input_name, "input": held},
+        )
+
+    def blueprint(self, pipeline: AbstractPipeline, blueprint: Blueprint) -> Blueprint:
+        """Return the blueprint with everything that plugins add.
+
+        Raises
+        ------
+        PluginError
+            When two plugins want different things of one attribute, or something else than a blueprint came
+            back.
+        """
+        given = {"pipeline": pipeline, "blueprint": blueprint}
+        return merged_blueprint(blueprint, answers(self._manager.hook.dicomnode_blueprint, given))
+
+    def process(self, pipeline: AbstractPipeline, inputs: InputContainer) -> list[PipelineOutput]:
+        """Process a patient's inputs and return every output, those that plugins add included.
+
+        Raises
+        ------
+        OutputError
+            When something else than outputs came back.
+        Exception
+            Whatever the pipeline raises.
+        """
+        result = self._manager.hook.dicomnode_process(pipeline=pipeline, inputs=inputs)
+        outputs = _outputs(result, f"{type(pipeline).__name__}.process")
+        further: list[PipelineOutput] = []
+        for output in outputs:
+            for added in self._manager.hook.dicomnode_output(pipeline=pipeline, output=output):
+                further.extend(_outputs(added, "a dicomnode_output hook"))
+        return outputs + further
+
+    def executor(self, config: Any) -> Executor | None:
+        """Return what runs jobs, or ``None`` where no plugin provides it.
+
+        Raises
+        ------
+        PluginError
+            When a plugin provides something else than an executor.
+        """
+        executor = self._manager.hook.dicomnode_executor(config=config)
+        if executor is None or isinstance(executor, Executor):
+            return executor
+        msg = (
+            f"a dicomnode_executor hook returned {type(executor).__name__}, not a concurrent.futures.Executor"
+        )
+        raise PluginError(msg)
+
+    # -- notifications ------------------------------------------------------------------------------------
+
+    def host_started(self, host: Any) -> None:
+        """Tell that the host receives."""
+        self._notify(self._manager.hook.dicomnode_host_started, host=host)
+
+    def host_stopping(self, host: Any) -> None:
+        """Tell that the host is about to stop."""
+        self._notify(self._manager.hook.dicomnode_host_stopping, host=host)
+
+    def job_changed(self, job: Any) -> None:
+        """Tell that a job's state changed."""
+        self._notify(self._manager.hook.dicomnode_job_changed, job=job)
+
+    def commands(self, cli: click.Group) -> None:
+        """Let plugins add commands. One that takes a name that is taken is reported and left out."""
+        for trouble in merged_commands(cli, self._manager.hook.dicomnode_commands):
+            _log.error("%s", trouble)
+
+    def _notify(self, hook: pluggy.HookCaller, **given: Any) -> None:
+        """Tell each implementation on its own: one that fails does not keep the news from the others."""
+        for answer in answers(hook, given):
+            if answer.error is not None:
+                _log.error("%s of the plugin %s failed", hook.name, answer.plugin, exc_info=answer.error)
+
+
+def _fault(callers: Iterable[pluggy.HookCaller], implementation: object) -> str:
+    """Say what is wrong with what pluggy took from an object, empty where nothing is."""
+    faults: dict[str, list[str]] = defaultdict(list)
+    found = False
+    for caller in callers:
+        found = True
+        for each in caller.get_hookimpls():
+            if each.plugin is not implementation:
+                continue
+            if not caller.has_spec() and not each.optionalhook:
+                faults["this host has no hook"].append(caller.name)
+            elif (each.wrapper or each.hookwrapper) and caller.name not in hookspecs.WRAPPABLE:
+                faults["there is nothing to wrap in"].append(caller.name)
+    if not found:
+        return "it implements no hook; put @dicomnode.hookimpl above each function"
+    return "; ".join(f"{what} {', '.join(sorted(names))}" for what, names in sorted(faults.items()))
+
+
+def _outputs(result: object, source: str) -> list[PipelineOutput]:
+    """Return what came back as a list of outputs."""
+    if isinstance(result, PipelineOutput):
+        return [result]
+    if isinstance(result, Iterable) and not isinstance(result, str | bytes):
+        outputs = list(result)
+        if all(isinstance(output, PipelineOutput) for output in outputs):
+            return outputs
+    msg = (
+        f"{source} returned {type(result).__name__}, not a PipelineOutput. Return DicomOutput(datasets), "
+        "FileOutput(files), NoOutput(), or a list of these."
+    )
+    raise OutputError(msg)
