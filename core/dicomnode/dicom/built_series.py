@@ -141,10 +141,7 @@ class BuiltSeries(Sequence[Dataset]):
     def _around_pixels(self, own: Dataset) -> tuple[bytes, bytes]:
         """Return the encoded elements before and after the pixels."""
         charset = own.get("SpecificCharacterSet", self._common.get("SpecificCharacterSet"))
-        if "SpecificCharacterSet" not in own and charset:
-            own = copy.copy(own)
-            own.SpecificCharacterSet = charset
-        encoded = dict(encode_elements(own))
+        encoded = dict(encode_elements(own, charset))
         places = tuple(sorted({*encoded, int(self._element[0])}))
         encoded[int(self._element[0])] = b""
         key = (str(charset), places)
@@ -160,12 +157,8 @@ class BuiltSeries(Sequence[Dataset]):
 
     def _segment(self, charset: Any, places: tuple[int, ...]) -> list[bytes]:
         """Encode what is common, in pieces between the places of an instance's own elements."""
-        common = self._common
-        if charset != common.get("SpecificCharacterSet"):
-            common = copy.copy(common)
-            common.SpecificCharacterSet = charset
         segments: list[list[bytes]] = [[] for _ in range(len(places) + 1)]
-        for tag, element in encode_elements(common):
+        for tag, element in encode_elements(self._common, charset):
             if tag not in places:
                 segments[sum(place < tag for place in places)].append(element)
         return [b"".join(segment) for segment in segments]

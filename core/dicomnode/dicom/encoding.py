@@ -95,15 +95,17 @@ def encode_dataset(dataset: Dataset) -> bytes:
     return file.getvalue()
 
 
-def encode_elements(dataset: Dataset) -> list[tuple[int, bytes]]:
+def encode_elements(dataset: Dataset, charset: Any) -> list[tuple[int, bytes]]:
     """Return the top-level elements of a dataset, each encoded, in the order of their tags.
 
     Parameters
     ----------
     dataset : Dataset
         Group 2 is left out, like group lengths, as PS3.10 asks.
+    charset : str, list of str or None
+        SpecificCharacterSet of the instance that the elements are for.
     """
-    charset = dataset.get("SpecificCharacterSet", "ISO_IR 6")
+    charset = charset or "ISO_IR 6"
     written = [tag for tag in sorted(dataset.keys()) if tag.group != _META_GROUP and not _group_length(tag)]
     return [(int(tag), encode_element(dataset[tag], charset, dataset)) for tag in written]
 

@@ -72,6 +72,8 @@ def filling_elements(blueprint: Blueprint, sources: Sequence[Dataset]) -> Bluepr
     if not sources:
         return Blueprint()
     mentioned = {find_tag(sources[0], tag, creator) for tag, creator in (e.key for e in blueprint)}
+    if blueprint.SOPClassUID is not None:
+        mentioned.add(Tag("SOPClassUID"))
     return Blueprint(_element(tag, sources) for tag in _candidates(sources) if tag not in mentioned)
 
 

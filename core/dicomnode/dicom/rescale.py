@@ -207,6 +207,7 @@ def choose(
         if values.fits(stored_format):
             return stored_format, Rescale()
     lowest, highest = float(values.lowest), float(values.highest)
+    largest = max(abs(lowest), abs(highest))
     _refuse_coarse(values, formats[0])
     last = formats[0]
     if not zero_intercept and (shifted := _shifted(values, last)):
@@ -216,8 +217,8 @@ def choose(
             raise PixelDataError(f"values down to {lowest:g} cannot be stored unsigned without an intercept")
         if not (lowest < 0 and signed is False):
             chosen = formats[0] if lowest >= 0 else formats[-1]
-            return chosen, _checked(Rescale(_slope(_unit(lowest, highest, chosen)), "0"), chosen, highest)
-    return last, _checked(_with_intercept(lowest, highest, last), last, highest)
+            return chosen, _checked(Rescale(_slope(_unit(lowest, highest, chosen)), "0"), chosen, largest)
+    return last, _checked(_with_intercept(lowest, highest, last), last, largest)
 
 
 def _near_zero(lowest: float, highest: float) -> bool:
@@ -263,13 +264,13 @@ def _reach(end: float, start: float, steps: int) -> float:
     return span / steps if abs(span) < float("inf") else end / steps - start / steps
 
 
-def _checked(rescale: Rescale, stored: StoredFormat, highest: float) -> Rescale:
+def _checked(rescale: Rescale, stored: StoredFormat, largest: float) -> Rescale:
     with np.errstate(over="ignore"):
         extremes = [
             np.float64(rescale.slope) * end + rescale.intercept for end in (stored.lowest, stored.highest)
         ]
     if not np.isfinite(extremes).all():
-        raise PixelDataError(f"values up to {highest:g} are too large to be stored with a RescaleSlope")
+        raise PixelDataError(f"values as large as {largest:g} are too large to be stored with a RescaleSlope")
     return rescale
 
 
