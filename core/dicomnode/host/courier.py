@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import Final
@@ -15,30 +15,32 @@ from typing import Final
 from ..errors import DeliveryError, DicomnodeError
 from ..pipeline.destination import Delivery, Destination, OutboxItem, Outcome
 from ..pipeline.outputs import PipelineOutput
+from .config import DeliveryTable
 from .delivery_rules import BackOff, described_status
+from .delivery_schedule import DeliverySchedule
 from .events import Event, Events, Station
 from .ledger import Ledger
 from .ledger_records import DeliveryRecord
-from .ledger_writes import move_delivery
-from .states import DeliveryState
+from .ledger_writes import move_delivery, note_deliveries
+from .states import UNSETTLED, DeliveryState
 
-_log = logging.getLogger(__name__)
+_LOG = logging.getLogger(__name__)
 _POLL: Final = 30.0
 _MOST_AT_A_TIME: Final = 500
 _MOST_FAILURES_IN_A_ROW: Final = 3
+_LAST_WAIT: Final = 2.0
 _STATES: Final = {
     Delivery.CONFIRMED: DeliveryState.CONFIRMED,
+    Delivery.STORED: DeliveryState.STORED,
     Delivery.LATER: DeliveryState.PENDING,
     Delivery.REFUSED: DeliveryState.DEAD,
 }
-
-
-@dataclass(frozen=True, slots=True)
-class _Due:
-    """When an item is tried, on the monotonic clock, and what the ledger said when that was worked out."""
-
-    not_before: float
-    at: float
+_TOLD: Final = {
+    Delivery.CONFIRMED: (Station.DELIVERED, "confirmed by {name}", logging.INFO),
+    Delivery.STORED: (Station.DELIVERED, "stored by {name}, which was asked to commit to them", logging.INFO),
+    Delivery.LATER: (Station.UNDELIVERED, "for {name} are tried again later", logging.WARNING),
+    Delivery.REFUSED: (Station.UNDELIVERED, "refused by {name} for good: dead letters", logging.ERROR),
+}
 
 
 class Courier:
@@ -53,11 +55,15 @@ class Courier:
     root : pathlib.Path
         The outbox, to which the items' paths are relative.
     ledger : Ledger
+        What is pending, and where outcomes are entered.
     destination : Destination
+        Where it goes.
     output_class : callable
         Entry-point name -> the output's class. It may raise.
     events : Events
-    back_off : BackOff
+        Who is told.
+    settings : DeliveryTable
+        When what failed is tried again.
     round_ended : callable
         Called after each round in which anything was entered in the ledger.
     """
@@ -70,17 +76,18 @@ class Courier:
         output_class: Callable[[str], type[PipelineOutput]],
         *,
         events: Events,
-        back_off: BackOff,
+        settings: DeliveryTable,
         round_ended: Callable[[], None],
     ) -> None:
         self._root, self._ledger, self._destination = root, ledger, destination
-        self._output_class, self._events, self._back_off = output_class, events, back_off
-        self._round_ended = round_ended
-        self._due: dict[int, _Due] = {}
-        self._failures = 0
-        self._in_a_row = 0
-        self._rest_until = 0.0
-        self._stopping = False
+        self._output_class, self._events, self._round_ended = output_class, events, round_ended
+        self._back_off = BackOff(settings.first_retry, settings.longest_retry)
+        self._commitment_wait = settings.commitment_wait
+        self._schedule = DeliverySchedule(max(settings.longest_retry, settings.commitment_wait))
+        self._entered: set[int] = set()
+        self._failed_rounds = 0
+        self._rest_until = self._look_again = 0.0
+        self._stop = threading.Event()
         self._woken = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"deliver to {destination.name}", daemon=True)
 
@@ -94,7 +101,7 @@ class Courier:
 
     def stop(self) -> None:
         """Begin nothing new. :meth:`join` waits for what is being sent."""
-        self._stopping = True
+        self._stop.set()
         self._woken.set()
 
     def join(self, until: float) -> None:
@@ -103,127 +110,163 @@ class Courier:
             return
         self._thread.join(max(0.0, until - time.monotonic()))
         if self._thread.is_alive():
+            _LOG.warning("%s takes too long: what is being sent is broken off", self._destination.name)
             self._destination.break_off()
-            self._thread.join(1.0)
+            self._thread.join(_LAST_WAIT)
 
     # -- the thread ---------------------------------------------------------------------------------------
 
     def _run(self) -> None:
-        while not self._stopping:
-            self._woken.clear()
+        while not self._stop.is_set():
             try:
-                wait = self._round()
+                self._step()
             except Exception:
-                _log.exception("delivery to %s failed", self._destination.name)
-                wait = self._back_off.first
-            self._woken.wait(wait)
+                # The ledger cannot be used: a full disk, say. What was entered is kept until it can.
+                _LOG.exception("delivery to %s has to wait", self._destination.name)
+                self._stop.wait(self._back_off.first)
+        self._ledger.close_reader()
 
-    def _round(self) -> float:
-        """Deliver what is due; return for how long there is nothing to do."""
-        while not self._stopping:
-            now = time.monotonic()
-            if now < self._rest_until:
-                return min(self._rest_until - now, _POLL)
-            pending = self._pending(now)
-            due = [record for record in pending if self._due[record.id].at <= now]
-            if not due:
-                return min([_POLL, *(self._due[record.id].at - now for record in pending)])
-            # What has failed before goes last, so that it does not stand in the way.
-            due.sort(key=lambda record: (record.attempts, record.job, record.id))
-            self._deliver_some(due[:_MOST_AT_A_TIME])
-            self._round_ended()
-        return 0.0
+    def _step(self) -> None:
+        """Deliver some of what is due, or wait until something is."""
+        now = time.monotonic()
+        if now < self._rest_until:
+            self._stop.wait(self._rest_until - now)
+            self._woken.set()  # much may have come meanwhile
+            return
+        # An operator's command writes to the ledger without waking anybody.
+        if self._woken.is_set() or now >= self._look_again:
+            self._look(now)
+        due = self._schedule.due(_MOST_AT_A_TIME)
+        if due:
+            self._deliver_some(self._records(due))
+            return
+        wait = self._schedule.wait()
+        until = self._look_again if wait is None else min(self._look_again, now + wait)
+        self._woken.wait(max(until - now, 0.0))
 
-    def _pending(self, now: float) -> list[DeliveryRecord]:
-        records = self._ledger.deliveries(DeliveryState.PENDING, destination=self._destination.name)
-        known, wall = self._due, time.time()
-        self._due = {}
-        for record in records:
-            due = known.get(record.id)
-            if due is None or due.not_before != record.not_before:
-                # The wall clock is asked once, when an item is first seen: it may jump while this runs.
-                wait = min(max(record.not_before - wall, 0.0), self._back_off.longest)
-                due = _Due(record.not_before, now + wait)
-            self._due[record.id] = due
+    def _look(self, now: float) -> None:
+        self._woken.clear()
+        self._look_again = now + _POLL
+        self._commit()
+        self._schedule.update(self._ledger.unsettled_deliveries(self._destination.name))
+
+    def _records(self, due: Sequence[int]) -> list[DeliveryRecord]:
+        """Return what is due, as it stands in the ledger, in the same order."""
+        found = {record.id: record for record in self._ledger.deliveries_by_id(due)}
+        records = []
+        for number in due:
+            record = found.get(number)
+            if record is not None and record.state in UNSETTLED:
+                records.append(record)
+            else:
+                self._schedule.remove(number)
         return records
 
     def _deliver_some(self, records: Sequence[DeliveryRecord]) -> None:
-        by_class = sorted(records, key=lambda record: str(record.item.get("output", "")))
-        for name, group in groupby(by_class, key=lambda record: str(record.item.get("output", ""))):
-            if self._stopping or time.monotonic() < self._rest_until:
-                return
-            self._deliver_kind(name, list(group))
+        told = _Tally()
+        try:
+            by_class = sorted(records, key=_class_name)  # stable: the order within a class stays
+            for name, group in groupby(by_class, key=_class_name):
+                if not self._deliver_kind(name, list(group), told):
+                    break
+        finally:
+            self._tell_outcomes(told)
+            if self._entered:
+                self._commit()
+                self._round_ended()
 
-    def _deliver_kind(self, name: str, records: list[DeliveryRecord]) -> None:
+    def _deliver_kind(self, name: str, records: list[DeliveryRecord], told: _Tally) -> bool:
+        """Deliver what one output class wrote; return whether to go on with the next class."""
         attempt = _Attempt(records, self._root)
         try:
             kind = self._output_class(name)
             with closing(_reports(kind.deliver(attempt.items, self._destination))) as reports:
                 for item, outcome in reports:
-                    for record in attempt.report(item):
+                    for record in attempt.report(item, outcome):
                         self._enter(record, outcome)
-                    if self._enough():
-                        break
+                        told.add(record, outcome)
+                    if self._stop.is_set() or told.failures_in_a_row >= _MOST_FAILURES_IN_A_ROW:
+                        return self._give_up(told)
         except DeliveryError as error:
             self._rest(str(error))
+            return False
         except DicomnodeError as error:
-            self._blame(attempt.unreported, str(error))
+            self._blame(attempt.unreported, str(error), told)
         except Exception as error:
-            _log.debug("the output class %r raised", name, exc_info=True)
-            self._blame(attempt.unreported, f"the output class {name!r} raised {type(error).__name__}")
+            _LOG.debug("the output class %r raised", name, exc_info=True)
+            self._blame(attempt.unreported, f"the output class {name!r} raised {type(error).__name__}", told)
         else:
-            if not self._enough():
-                self._blame(attempt.unreported, f"the output class {name!r} did not report it")
+            self._blame(
+                attempt.unreported, f"the output class {name!r} did not report what became of it", told
+            )
+        return not self._stop.is_set()
 
-    def _enough(self) -> bool:
-        if self._in_a_row >= _MOST_FAILURES_IN_A_ROW:
-            self._rest(f"{self._in_a_row} failures in a row")
-            self._in_a_row = 0
-        return self._stopping or time.monotonic() < self._rest_until
+    def _give_up(self, told: _Tally) -> bool:
+        """End a round in which one failure follows another; rest where there was nothing else."""
+        if told.progress:
+            self._failed_rounds = 0
+        elif not self._stop.is_set():
+            self._rest(told.last_reason)
+        return False
 
     # -- what becomes of it -------------------------------------------------------------------------------
 
     def _enter(self, record: DeliveryRecord, outcome: Outcome) -> None:
-        if outcome.delivery is Delivery.LATER:
-            self._in_a_row += 1
-            self._later(record, outcome.reason, outcome.status)
-            return
-        self._failures = self._in_a_row = 0
+        """Enter an outcome at once. The ledger gathers what comes close together into one transaction."""
         state = _STATES[outcome.delivery]
-        self._ledger.write(move_delivery(record.id, state, outcome.reason, outcome.status))
-        if state is DeliveryState.DEAD:
-            self._tell(
-                f"{self._destination.name} refuses an instance for good"
-                + (f", {described_status(outcome.status)}" if outcome.status is not None else ""),
-                logging.ERROR,
-                job=str(record.job),
-                detail=outcome.reason,
-            )
-
-    def _later(self, record: DeliveryRecord, reason: str, status: int | None) -> None:
-        delay = self._back_off.delay(record.attempts + 1)
-        not_before = time.time() + delay
-        self._due[record.id] = _Due(not_before, time.monotonic() + delay)
-        self._ledger.write(
-            move_delivery(record.id, DeliveryState.PENDING, reason, status, not_before=not_before)
+        not_before = 0.0
+        if outcome.delivery is Delivery.LATER:
+            delay = self._back_off.delay(self._schedule.attempts(record.id) + 1)
+            not_before = self._schedule.postpone(record.id, delay)
+        elif outcome.delivery is Delivery.STORED:
+            not_before = self._schedule.postpone(record.id, self._commitment_wait)
+        else:
+            self._schedule.remove(record.id)
+        if outcome.delivery is not Delivery.LATER:
+            self._failed_rounds = 0
+        self._entered.add(record.id)
+        self._ledger.post(
+            move_delivery(record.id, state, outcome.reason, outcome.status, not_before=not_before)
         )
 
-    def _blame(self, records: Sequence[DeliveryRecord], reason: str) -> None:
+    def _commit(self) -> None:
+        """See to it that all that was entered is in the ledger, before that is read again."""
+        if self._entered:
+            self._ledger.flush()
+            self._entered.clear()
+
+    def _blame(self, records: Sequence[DeliveryRecord], reason: str, told: _Tally) -> None:
         """Try items again later, each at its own time: the fault is not the destination's."""
         for record in records:
-            self._later(record, reason, None)
+            outcome = Outcome(Delivery.LATER, reason)
+            self._enter(record, outcome)
+            told.add(record, outcome)
         if records:
-            self._tell(f"{len(records)} for {self._destination.name} wait: {reason}", logging.ERROR)
+            self._tell(Station.UNDELIVERED, f"{len(records)} wait: {reason}", logging.ERROR)
 
     def _rest(self, reason: str) -> None:
         """Leave the destination in peace for a while."""
-        self._failures += 1
-        delay = self._back_off.delay(self._failures)
+        self._failed_rounds += 1
+        delay = self._back_off.delay(self._failed_rounds)
         self._rest_until = time.monotonic() + delay
-        self._tell(f"{self._destination.name} waits {delay:.0f} s: {reason}", logging.WARNING)
+        self._ledger.post(note_deliveries(self._destination.name, reason))
+        self._tell(
+            Station.UNDELIVERED,
+            f"{self._destination.name} is left alone for {delay:.0f} s: {reason}",
+            logging.WARNING,
+        )
 
-    def _tell(self, message: str, level: int, *, job: str = "", detail: str = "") -> None:
-        self._events.tell(Event(Station.UNDELIVERED, message, job=job, detail=detail, level=level))
+    def _tell_outcomes(self, told: _Tally) -> None:
+        for (delivery, job, status), count in told.counts.items():
+            station, text, level = _TOLD[delivery]
+            message = f"{count} {text.format(name=self._destination.name)}"
+            if status:
+                message += f", {described_status(status)}"
+            detail = told.reasons.get((delivery, job, status), "")
+            self._tell(station, message, level, job=str(job), detail=detail)
+
+    def _tell(self, station: Station, message: str, level: int, *, job: str = "", detail: str = "") -> None:
+        self._events.tell(Event(station, message, job=job, detail=detail, level=level))
 
 
 class _Attempt:
@@ -233,20 +276,55 @@ class _Attempt:
         self._records: dict[OutboxItem, list[DeliveryRecord]] = {}
         for record in records:
             self._records.setdefault(OutboxItem.from_json(dict(record.item), root), []).append(record)
+        self._open = dict(self._records)
+        self._stored: set[OutboxItem] = set()
         self.items = tuple(self._records)
 
-    def report(self, item: OutboxItem) -> list[DeliveryRecord]:
-        """Return the deliveries that an item stands for, the first time that it is reported."""
-        return self._records.pop(item, [])
+    def report(self, item: OutboxItem, outcome: Outcome) -> list[DeliveryRecord]:
+        """Return the deliveries that an item stands for, unless its outcome is known already."""
+        if outcome.delivery is Delivery.STORED:
+            self._stored.add(item)
+        elif item in self._stored:
+            self._stored.discard(item)
+            return self._records[item]
+        return self._open.pop(item, [])
 
     @property
     def unreported(self) -> list[DeliveryRecord]:
         """The deliveries of which nothing was reported."""
-        return [record for records in self._records.values() for record in records]
+        return [record for records in self._open.values() for record in records]
+
+
+class _Tally:
+    """What a round gave, for those who look on, and how it went."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[tuple[Delivery, int, int | None]] = Counter()
+        self.reasons: dict[tuple[Delivery, int, int | None], str] = {}
+        self.failures_in_a_row = 0
+        self.progress = False
+        self.last_reason = ""
+
+    def add(self, record: DeliveryRecord, outcome: Outcome) -> None:
+        """Count an outcome."""
+        key = (outcome.delivery, record.job, outcome.status)
+        self.counts[key] += 1
+        self.reasons.setdefault(key, outcome.reason)
+        if outcome.delivery is Delivery.LATER:
+            self.failures_in_a_row += 1
+            status = outcome.status
+            self.last_reason = described_status(status) if status else "one failure after another"
+        else:
+            self.failures_in_a_row = 0
+            self.progress = True
+
+
+def _class_name(record: DeliveryRecord) -> str:
+    return str(record.item.get("output", ""))
 
 
 def _reports(
-    reports: Iterator[tuple[OutboxItem, Outcome]],
+    reports: Iterable[tuple[OutboxItem, Outcome]],
 ) -> Generator[tuple[OutboxItem, Outcome], None, None]:
     """Make sure that what an author's class returned can be closed: any iterable will do."""
     yield from reports

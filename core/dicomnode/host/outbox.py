@@ -12,12 +12,11 @@ from ..pipeline.destination import Destination
 from ..pipeline.outputs import PipelineOutput
 from .config import DeliveryTable
 from .courier import Courier
-from .delivery_rules import BackOff
 from .events import Event, Events, Station
 from .ledger import Ledger
-from .states import DeliveryState, JobState
+from .ledger_writes import note_deliveries
 
-_log = logging.getLogger(__name__)
+_LOG = logging.getLogger(__name__)
 
 
 class Outbox:
@@ -66,7 +65,7 @@ class Outbox:
                 destination,
                 output_class,
                 events=events,
-                back_off=BackOff(settings.first_retry, settings.longest_retry),
+                settings=settings,
                 round_ended=self._wake_settler,
             )
             for name, destination in destinations.items()
@@ -116,25 +115,22 @@ class Outbox:
                 self._settle()
                 self._tell_unknown()
             except Exception:
-                _log.exception("the outbox could not look after finished jobs")
+                _LOG.exception("the outbox could not look after finished jobs")
 
     def _settle(self) -> None:
-        for job in self._ledger.jobs(JobState.BUILT):
-            if self._ledger.deliveries(DeliveryState.PENDING, job=job.id):
-                continue
+        for job in self._ledger.settled_jobs():
             try:
-                self._settled(job.id)
+                self._settled(job)
             except Exception:
-                _log.exception("job %d is delivered, but that could not be dealt with", job.id)
+                _LOG.exception("job %d is delivered, but that could not be dealt with", job)
 
     def _tell_unknown(self) -> None:
         """Tell, once, of destinations that the configuration does not have. What is for them waits."""
-        waiting = self._ledger.deliveries(DeliveryState.PENDING)
-        for name in {record.destination for record in waiting} - set(self._couriers) - self._unknown:
+        for name, count in self._ledger.unsettled_counts().items():
+            if name in self._couriers or name in self._unknown:
+                continue
             self._unknown.add(name)
-            count = sum(record.destination == name for record in waiting)
-            message = (
-                f"{count} to deliver to {name!r} wait: the configuration has no such destination. Add it and "
-                "restart the host, or discard the jobs"
-            )
+            reason = f"the configuration has no destination {name!r}"
+            self._ledger.post(note_deliveries(name, reason))
+            message = f"{count} wait: {reason}. Add it and restart the host, or discard the jobs"
             self._events.tell(Event(Station.UNDELIVERED, message, level=logging.ERROR))

@@ -64,6 +64,8 @@ class Delivery(Enum):
 
     CONFIRMED = "confirmed"
     """The destination has it (with or without a warning)."""
+    STORED = "stored"
+    """A peer has it, and was asked to commit to it (PS3.4 annex J): confirmed once it does."""
     LATER = "later"
     """Not now, or the outcome is unknown: the same item is sent again."""
     REFUSED = "refused"
