@@ -1,4 +1,4 @@
-"""Plugin packages for tests: modules and metadata in a folder, found through ``PYTHONPATH`` like installed ones.
+"""Plugin packages for tests: modules and metadata in a folder, found through ``PYTHONPATH``.
 
 Usage::
 
@@ -8,8 +8,8 @@ Usage::
     with plugins.installed():                          # this process sees them, and those that it starts
         pool = WorkerPool()
 
-``SOURCE`` is the text of the module ``<name>.py``; a pipeline's class is called ``Pipeline`` unless entry points are
-given. Begin with :data:`PRELUDE`, which imports what plugins need::
+``SOURCE`` is the text of the module ``<name>.py``; a pipeline's class is called ``Pipeline`` unless entry
+points are given. Begin with :data:`PRELUDE`, which imports what plugins need::
 
     SOURCE = PRELUDE + '''
     class Pipeline(AbstractPipeline):
@@ -65,8 +65,8 @@ class Pipeline(AbstractPipeline):
     inputs = {"images": VolumeInput}
 
     def process(self, inputs):
-        volume = inputs["images"]
-        return DicomOutput(NumpyFactory().build_series(inputs.header, volume.with_array(volume.array.max() - volume.array)))
+        volume = inputs["images"] return DicomOutput(NumpyFactory().build_series(inputs.header,
+        volume.with_array(volume.array.max() - volume.array)))
 """
 )
 """The well-behaved one: an image series, inverted."""
@@ -112,7 +112,8 @@ class PluginFactory:
         pipelines : mapping of str to str, optional
             Entry point -> class name. Without it and without others, ``{name: "Pipeline"}``.
         **others : mapping of str to str
-            The same for ``inputs``, ``elements``, ``outputs`` and ``hooks``; an empty class name is the module itself.
+            The same for ``inputs``, ``elements``, ``outputs`` and ``hooks``; an empty class name is the
+            module itself.
 
         Returns
         -------

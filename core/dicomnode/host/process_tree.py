@@ -1,0 +1,155 @@
+"""The processes below one, as ``/proc`` shows them: what they hold, and how they are ended (Linux)."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+
+_KIB = 1024
+_UNRECLAIMABLE = ("Pss_Anon:", "Pss_Shmem:", "SwapPss:")
+_HELD = ("RssAnon:", "RssShmem:", "VmSwap:")
+
+
+def children(pid: int) -> set[int]:
+    """Return the children of a process, those of all its threads. Empty for one that has gone."""
+    found: set[int] = set()
+    with suppress(OSError):
+        for thread in Path(f"/proc/{pid}/task").iterdir():
+            with suppress(OSError):
+                found.update(map(int, (thread / "children").read_text().split()))
+    return found
+
+
+def descendants(pid: int) -> set[int]:
+    """Return every process below one, the zombies among them too."""
+    found: set[int] = set()
+    waiting = [pid]
+    while waiting:
+        new = children(waiting.pop()) - found
+        found |= new
+        waiting.extend(new)
+    return found
+
+
+def memory(pids: Iterable[int], limit: int) -> int:
+    """Return the bytes of memory that processes hold and the kernel cannot take back.
+
+    That is anonymous and shared memory, in RAM or swapped out; not files that are mapped, which cost nothing
+    when memory is short. Shared pages are counted once only where the plain sum is over the limit, since
+    telling them apart takes the kernel long.
+
+    Parameters
+    ----------
+    pids : iterable of int
+        The processes; those that have gone count nothing.
+    limit : int
+        The sum up to which it need not be exact.
+    """
+    pids = tuple(pids)
+    plain = sum(_kilobytes(f"/proc/{pid}/status", _HELD) for pid in pids) * _KIB
+    if plain <= limit:
+        return plain
+    return sum(_kilobytes(f"/proc/{pid}/smaps_rollup", _UNRECLAIMABLE) for pid in pids) * _KIB
+
+
+def _kilobytes(path: str, names: tuple[str, ...]) -> int:
+    try:
+        lines = Path(path).read_text().splitlines()
+    except OSError:
+        return 0
+    return sum(int(line.split()[1]) for line in lines if line.startswith(names))
+
+
+def disk_usage(folders: Iterable[str]) -> int:
+    """Return the bytes on disk of everything below some folders; symbolic links are not followed."""
+    total = 0
+    waiting = list(folders)
+    while waiting:
+        with suppress(OSError), os.scandir(waiting.pop()) as entries:
+            for entry in entries:
+                with suppress(OSError):
+                    total += entry.stat(follow_symlinks=False).st_blocks * 512
+                    if entry.is_dir(follow_symlinks=False):
+                        waiting.append(entry.path)
+    return total
+
+
+def end_descendants(pid: int, *, besides: Iterable[int] = (), within: float = 5.0) -> bool:
+    """End every process below this one, which must be their reaper (``PR_SET_CHILD_SUBREAPER``).
+
+    They are stopped before they are killed, again and again until no new one turns up: what forks faster than
+    it can be killed would otherwise win.
+
+    Parameters
+    ----------
+    pid : int
+        The calling process.
+    besides : iterable of int
+        Children that are left alone, with all below them.
+    within : float
+        Seconds to try for.
+
+    Returns
+    -------
+    bool
+        Whether none is left.
+    """
+    spared = set(besides)
+    until = time.monotonic() + within
+    while time.monotonic() < until:
+        stopped: set[int] = set()
+        while new := _below(pid, spared) - stopped:
+            _signal_all(new, signal.SIGSTOP)
+            stopped |= new
+        if not stopped:
+            return True
+        _signal_all(stopped, signal.SIGKILL)
+        _reap(stopped)
+    return not _below(pid, spared)
+
+
+def _below(pid: int, spared: set[int]) -> set[int]:
+    found = children(pid) - spared
+    for child in tuple(found):
+        found |= descendants(child)
+    return found
+
+
+def _signal_all(pids: Iterable[int], number: signal.Signals) -> None:
+    for pid in pids:
+        with suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, number)
+
+
+def _reap(pids: Iterable[int]) -> None:
+    """Wait for those that are children by now; the others become children when their parents are gone."""
+    for pid in pids:
+        with suppress(ChildProcessError):
+            os.waitpid(pid, os.WNOHANG)
+    time.sleep(0.001)
+
+
+def marked(variable: str, value: str) -> set[int]:
+    """Return the processes that were started with a variable of this value in their environment."""
+    wanted = f"{variable}={value}".encode()
+    found = set()
+    for process in Path("/proc").iterdir():
+        if process.name.isdigit():
+            with suppress(OSError):
+                if wanted in (process / "environ").read_bytes().split(b"\0"):
+                    found.add(int(process.name))
+    return found
+
+
+def end_marked(variable: str, value: str) -> None:
+    """Kill every process that carries a mark, for when the one that should have ended them is gone."""
+    for _ in range(100):
+        left = marked(variable, value) - {os.getpid()}
+        if not left:
+            return
+        _signal_all(left, signal.SIGKILL)
+        time.sleep(0.01)

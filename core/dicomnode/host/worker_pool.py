@@ -1,0 +1,289 @@
+"""Warm worker processes behind the interface of :mod:`concurrent.futures`."""
+
+from __future__ import annotations
+
+import os
+import selectors
+import tempfile
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Executor, Future
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ..errors import JobFailedError
+from .job_failure import Failure
+from .job_folder import building_folder
+from .worker_child import TASKS
+from .worker_process import Task, WorkerProcess
+from .worker_settings import WorkerSettings
+from .worker_watch import Limits
+
+_ENDING = 10.0
+"""Seconds that a supervisor has to end all that is below it, once it was told to."""
+
+Settle = Callable[[], None]
+
+
+class WorkerPool(Executor):
+    """Runs jobs in worker processes, one for each pipeline and job at a time, that stay warm between jobs.
+
+    What is submitted is ``run_job`` (or another function named in :data:`~dicomnode.host.worker_child.TASKS`)
+    and one mapping of plain data. It is done by an idle worker of the same ``pipeline`` and ``environment``,
+    else by a new one, else it waits. A worker whose job has failed, for whatever reason, is ended with
+    everything that it started, and never used again.
+
+    A future is settled on the pool's own thread, and so are its callbacks called: they must be quick. It
+    fails with :class:`JobFailedError`, whose ``kind`` is a :class:`~dicomnode.host.job_failure.Failure`, and
+    never hangs: a worker that does not answer within its timeout is taken for dead. A job that has not begun
+    can be cancelled (``future.cancel()``), one that has begun can be ended (:meth:`end`).
+
+    Parameters
+    ----------
+    max_workers : int
+        How many worker processes there may be.
+    limits : Limits
+        For what a job does not say itself.
+    settings : WorkerSettings
+        How workers are set apart.
+    idle : float
+        Seconds after which an idle worker is ended, and its memory (or its GPU's) is free again.
+    scratch : pathlib.Path, optional
+        Where workers have their current directories.
+
+    Examples
+    --------
+    >>> from dicomnode.host.worker_pool import WorkerPool
+    >>> with WorkerPool() as pool:
+    ...     pass
+    """
+
+    def __init__(
+        self,
+        max_workers: int = 8,
+        *,
+        limits: Limits = Limits(),  # noqa: B008  frozen
+        settings: WorkerSettings = WorkerSettings(),  # noqa: B008  frozen
+        idle: float = 600.0,
+        scratch: Path | None = None,
+    ) -> None:
+        self._most, self._limits, self._idle = max_workers, limits, idle
+        self._settings = replace(settings, disk=settings.disk or limits.disk)
+        self._scratch = scratch or Path(tempfile.gettempdir())
+        self._lock = threading.Lock()
+        self._queue: deque[Task] = deque()
+        self._to_end: list[tuple[str, str]] = []
+        self._closing = self._killing = False
+        self._workers: list[WorkerProcess] = []
+        self._ending: dict[WorkerProcess, float] = {}
+        self._selector = selectors.DefaultSelector()
+        self._bell, self._rope = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._selector.register(self._bell, selectors.EVENT_READ)
+        # Workers are started by this one thread, which lives as long as they may: the kernel ends them with
+        # it.
+        self._thread = threading.Thread(target=self._run, name="worker pool", daemon=True)
+        self._thread.start()
+
+    # -- what others call -----------------------------------------------------------------------------------
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Have a task done.
+
+        Parameters
+        ----------
+        fn : callable
+            ``run_job``.
+        *args
+            One mapping of plain data, :meth:`JobDescription.to_json`.
+
+        Raises
+        ------
+        TypeError
+            For anything else: nothing is pickled here.
+        RuntimeError
+            After :meth:`shutdown`.
+        """
+        name = getattr(fn, "__name__", "")
+        if TASKS.get(name) != getattr(fn, "__module__", None):
+            msg = f"a worker pool runs {', '.join(TASKS)}, not {fn!r}"
+            raise TypeError(msg)
+        if kwargs or len(args) != 1 or not isinstance(args[0], Mapping):
+            msg = f"{name} takes one mapping of plain data"
+            raise TypeError(msg)
+        argument: Mapping[str, Any] = args[0]
+        key = (str(argument.get("pipeline", "")), argument.get("environment"))
+        task = Task(name, argument, key, self._limits_of(argument))
+        with self._lock:
+            if self._closing:
+                msg = "the worker pool has been shut down"
+                raise RuntimeError(msg)
+            self._queue.append(task)
+        self._ring()
+        return task.future
+
+    def end(self, job: str, reason: str) -> None:
+        """End a job by its number, begun or not; its future fails as :attr:`Failure.ENDED` for that reason."""
+        with self._lock:
+            self._to_end.append((job, reason))
+        self._ring()
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Take no more, finish what was taken (or cancel what has not begun), and end all workers."""
+        with self._lock:
+            self._closing = True
+            cancelled = tuple(self._queue) if cancel_futures else ()
+        for task in cancelled:
+            task.future.cancel()
+        self._ring()
+        if wait:
+            self._thread.join()
+
+    def terminate(self) -> None:
+        """End every job and worker now."""
+        with self._lock:
+            self._closing = self._killing = True
+        self._ring()
+        self._thread.join()
+
+    def _limits_of(self, argument: Mapping[str, Any]) -> Limits:
+        own = {
+            name: argument[name] for name in ("timeout", "memory", "disk") if argument.get(name) is not None
+        }
+        folders = [argument["workdir"]] if "workdir" in argument else []
+        if "folder" in argument:
+            folders.append(str(building_folder(Path(argument["folder"]))))
+        return replace(self._limits, **own, folders=tuple(folders))
+
+    # -- the pool's thread ----------------------------------------------------------------------------------
+
+    def _ring(self) -> None:
+        with suppress(BlockingIOError, OSError):
+            os.write(self._rope, b"!")
+
+    def _run(self) -> None:
+        while not self._finished():
+            self._end_some()
+            self._assign()
+            self._wait()
+            for worker in tuple(self._workers):
+                self._see_to(worker)
+            self._see_ending()
+        for descriptor in (self._bell, self._rope):
+            os.close(descriptor)
+        self._selector.close()
+
+    def _finished(self) -> bool:
+        with self._lock:
+            if not self._closing:
+                return False
+            if self._killing:
+                self._to_end += [(task.id, "the host stops") for task in self._queue]
+                busy = (worker.task for worker in self._workers)
+                self._to_end += [(task.id, "the host stops") for task in busy if task is not None]
+            if self._queue or any(worker.task for worker in self._workers):
+                return False
+        for worker in tuple(self._workers):
+            self._dismiss(worker)
+        return not self._ending
+
+    def _wait(self) -> None:
+        moments = [worker.deadline for worker in self._workers if worker.deadline is not None]
+        moments += [worker.idle_since + self._idle for worker in self._workers if worker.task is None]
+        moments += self._ending.values()
+        pause = None if not moments else max(0.0, min(moments) - time.monotonic())
+        if self._ending:
+            pause = min(pause or 0.0, 0.02)
+        for worker in self._workers:
+            events = selectors.EVENT_READ | (selectors.EVENT_WRITE if worker.channel.unsent else 0)
+            self._selector.modify(worker.channel, events)
+        self._selector.select(pause)
+        with suppress(BlockingIOError):
+            os.read(self._bell, 4096)
+
+    def _see_to(self, worker: WorkerProcess) -> None:
+        worker.channel.flush()
+        settle = worker.hear()
+        if worker.channel.closed:
+            self._dismiss(worker)
+        elif worker.deadline is not None and time.monotonic() > worker.deadline:
+            self._dismiss(worker, patience=0.0)
+        elif worker.task is None and time.monotonic() > worker.idle_since + self._idle:
+            self._dismiss(worker)
+        if settle is not None:
+            settle()
+
+    def _dismiss(self, worker: WorkerProcess, patience: float = _ENDING) -> None:
+        """Let a worker go: hang up, and wait elsewhere until it has ended."""
+        self._workers.remove(worker)
+        self._selector.unregister(worker.channel)
+        worker.hang_up()
+        self._ending[worker] = time.monotonic() + patience
+
+    def _see_ending(self) -> None:
+        now = time.monotonic()
+        for worker, until in tuple(self._ending.items()):
+            if worker.ended or now > until:
+                del self._ending[worker]
+                settle = worker.bury()
+                if settle is not None:
+                    settle()
+
+    def _end_some(self) -> None:
+        with self._lock:
+            asked, self._to_end = self._to_end, []
+            for_queue = [(task, reason) for job, reason in asked for task in self._queue if task.id == job]
+            for task, _ in for_queue:
+                self._queue.remove(task)
+        for task, reason in for_queue:
+            if task.future.set_running_or_notify_cancel():
+                task.future.set_exception(JobFailedError(reason, Failure.ENDED))
+        for job, reason in asked:
+            for worker in self._workers:
+                if worker.task is not None and worker.task.id == job:
+                    worker.end_task(reason)
+
+    # -- who does what --------------------------------------------------------------------------------------
+
+    def _assign(self) -> None:
+        """Give every task that can be done now to a worker, in order; one that cannot holds nobody up."""
+        for task in self._waiting():
+            try:
+                worker = self._worker_for(task)
+            except OSError as error:
+                msg = f"the worker process could not be started: {error}"
+                self._take(task, JobFailedError(msg, Failure.NO_WORKER))
+                continue
+            if worker is not None and self._take(task):
+                worker.begin(task)
+
+    def _waiting(self) -> Iterator[Task]:
+        with self._lock:
+            waiting = tuple(self._queue)
+        yield from waiting
+
+    def _take(self, task: Task, error: Exception | None = None) -> bool:
+        """Take a task from the queue, and return whether it is to be done."""
+        with self._lock:
+            self._queue.remove(task)
+        wanted = task.future.set_running_or_notify_cancel()
+        if wanted and error is not None:
+            task.future.set_exception(error)
+        return wanted
+
+    def _worker_for(self, task: Task) -> WorkerProcess | None:
+        idle = [worker for worker in self._workers if worker.task is None]
+        for worker in idle:
+            if worker.key == task.key:
+                return worker
+        if len(self._workers) >= self._most:
+            if not idle:
+                return None
+            self._dismiss(min(idle, key=lambda worker: worker.idle_since))
+        worker = WorkerProcess(task.key, self._settings, self._scratch)
+        self._workers.append(worker)
+        self._selector.register(worker.channel, selectors.EVENT_READ)
+        return worker

@@ -1,0 +1,191 @@
+"""A worker as the host sees it: a process that was started, a connection to it, and what it is doing."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..errors import JobFailedError
+from .job_failure import Failure
+from .process_tree import end_marked
+from .worker_channel import Channel
+from .worker_settings import WorkerSettings
+from .worker_watch import Limits
+
+MARK = "DICOMNODE_WORKER"
+_OWN_VARIABLES = "DICOMNODE_"
+_PATIENCE = 30.0
+"""Seconds after its timeout, beyond which a task's supervisor is taken for dead."""
+
+Key = tuple[str, str | None]
+"""Which worker does a task: pipeline and environment."""
+
+
+@dataclass(slots=True, eq=False)
+class Task:
+    """Something to be done, and who waits for it."""
+
+    name: str
+    argument: Mapping[str, Any]
+    key: Key
+    limits: Limits
+    future: Future[Any] = field(default_factory=Future)
+
+    @property
+    def id(self) -> str:
+        """The job's number."""
+        return str(self.argument.get("id", ""))
+
+
+class WorkerProcess:
+    """One worker and its supervisor.
+
+    Starting one is quick: it returns before the other process runs.
+
+    Parameters
+    ----------
+    key : (str, str or None)
+        What it is for.
+    settings : WorkerSettings
+        How it is set apart.
+    scratch : pathlib.Path
+        Where its current directory is made.
+
+    Raises
+    ------
+    OSError
+        When the process cannot be started.
+    """
+
+    def __init__(self, key: Key, settings: WorkerSettings, scratch: Path) -> None:
+        self.key = key
+        self.task: Task | None = None
+        self.idle_since = time.monotonic()
+        self._mark = secrets.token_hex(16)
+        self._late: float | None = None
+        self.folder = Path(tempfile.mkdtemp(prefix="worker-", dir=scratch))
+        ours, theirs = socket.socketpair()
+        try:
+            self._process = subprocess.Popen(  # noqa: S603  our own module
+                [
+                    python_of(key[1]), "-P", "-m", "dicomnode.host.worker_main",
+                    str(theirs.fileno()), json.dumps(settings.to_json()),
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                pass_fds=(theirs.fileno(),),
+                start_new_session=True,
+                cwd=self.folder,
+                env=self._environment(),
+            )  # fmt: skip
+        except OSError:
+            ours.close()
+            shutil.rmtree(self.folder, ignore_errors=True)
+            raise
+        finally:
+            theirs.close()
+        self.channel = Channel(ours, blocking=False)
+
+    def _environment(self) -> dict[str, str]:
+        """Return the host's environment without its own settings, which may be secrets."""
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(_OWN_VARIABLES)}
+        return {**kept, MARK: self._mark, "PYTHONUNBUFFERED": "1"}
+
+    # -- work -----------------------------------------------------------------------------------------------
+
+    def begin(self, task: Task) -> None:
+        """Hand a task over. Its future has been set running."""
+        self.task = task
+        if task.limits.timeout is not None:
+            self._late = time.monotonic() + task.limits.timeout + _PATIENCE
+        limits = task.limits.to_json()
+        self.channel.send({"task": task.name, "argument": dict(task.argument), "limits": limits})
+
+    def end_task(self, reason: str) -> None:
+        """Ask for the task to be ended; its future fails when that has been done."""
+        self._late = min(self._late or float("inf"), time.monotonic() + _PATIENCE)
+        self.channel.send({"end": reason})
+
+    @property
+    def deadline(self) -> float | None:
+        """When its supervisor is taken for dead, on the monotonic clock."""
+        return self._late if self.task is not None else None
+
+    def hear(self) -> Callable[[], None] | None:
+        """Read what has come; return what settles the task's future, if it was settled."""
+        try:
+            for message in self.channel.receive():
+                task, self.task = self.task, None
+                self._late, self.idle_since = None, time.monotonic()
+                if task is not None:
+                    return _settle(task.future, message)
+        except (ValueError, KeyError, TypeError):
+            self.channel.closed = True
+        return None
+
+    # -- the end --------------------------------------------------------------------------------------------
+
+    def hang_up(self) -> None:
+        """Tell the supervisor to end everything, by closing the connection."""
+        self.channel.close()
+
+    @property
+    def ended(self) -> bool:
+        """Whether the supervisor has ended."""
+        return self._process.poll() is not None
+
+    def bury(self) -> Callable[[], None] | None:
+        """Leave nothing of a worker that has gone, and return what fails its task, if it had one."""
+        self.channel.close()
+        with suppress(ProcessLookupError):
+            self._process.kill()
+        code = self._process.wait()
+        said = b""
+        if self._process.stderr is not None:
+            os.set_blocking(self._process.stderr.fileno(), False)
+            with suppress(OSError):
+                said = self._process.stderr.read() or b""
+            self._process.stderr.close()
+        if code != 0:  # it may have left something behind
+            end_marked(MARK, self._mark)
+        shutil.rmtree(self.folder, ignore_errors=True)
+        task, self.task = self.task, None
+        if task is None:
+            return None
+        for folder in task.limits.folders:
+            shutil.rmtree(folder, ignore_errors=True)
+        return _lost(task.future, code, said.decode("utf-8", "replace"))
+
+
+def _settle(future: Future[Any], message: Mapping[str, Any]) -> Callable[[], None]:
+    if "done" in message:
+        result = {**message["done"], "log_tail": message["log_tail"]}
+        return lambda: future.set_result(result)
+    failed = message["failed"]
+    error = JobFailedError(failed["reason"], Failure(failed["kind"]), failed["log_tail"])
+    return lambda: future.set_exception(error)
+
+
+def _lost(future: Future[Any], code: int, said: str) -> Callable[[], None]:
+    last = said.strip().splitlines()[-1:] or ["it said nothing"]
+    reason = f"the worker process ended with status {code} before it had an answer: {last[0]}"
+    return lambda: future.set_exception(JobFailedError(reason, Failure.NO_WORKER, said))
+
+
+def python_of(environment: str | None) -> str:
+    """Return the interpreter of a virtual environment, or of the host."""
+    return sys.executable if environment is None else str(Path(environment) / "bin" / "python")
