@@ -4,7 +4,7 @@ Usage::
 
     plugins = PluginFactory(tmp_path / "plugins")
     plugins.add("smooth", SOURCE)                      # distribution smooth 1.0, its one pipeline is `smooth`
-    plugins.add("rules", HOOKS, hooks={"rules": "rules"})
+    plugins.add("rules", HOOKS, hooks={"rules": ""})    # a module with @hookimpl functions
     with plugins.installed():                          # this process sees them, and those that it starts
         pool = WorkerPool()
 
@@ -65,8 +65,9 @@ class Pipeline(AbstractPipeline):
     inputs = {"images": VolumeInput}
 
     def process(self, inputs):
-        volume = inputs["images"] return DicomOutput(NumpyFactory().build_series(inputs.header,
-        volume.with_array(volume.array.max() - volume.array)))
+        volume = inputs["images"]
+        inverted = volume.with_array(volume.array.max() - volume.array)
+        return DicomOutput(NumpyFactory().build_series(inputs.header, inverted))
 """
 )
 """The well-behaved one: an image series, inverted."""

@@ -9,7 +9,7 @@ from typing import Any
 
 _PIECE = 1 << 16
 LONGEST = 256 * 2**20
-"""Bytes of one message: room for a job of a million images, and a bound to what the host can be made to hold."""
+"""Bytes of one message: a job of a million images fits, and the host cannot be made to hold more."""
 
 
 class Channel:

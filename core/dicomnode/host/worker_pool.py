@@ -126,7 +126,7 @@ class WorkerPool(Executor):
         return task.future
 
     def end(self, job: str, reason: str) -> None:
-        """End a job by its number, begun or not; its future fails as :attr:`Failure.ENDED` for that reason."""
+        """End a job by its number, begun or not; its future fails as ``ENDED`` for that reason."""
         with self._lock:
             self._to_end.append((job, reason))
         self._ring()
