@@ -11,19 +11,27 @@ import socket
 import ssl
 import struct
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Final
 
 from dicomnode.errors import DicomnodeError
 
-ASSOCIATE_RQ, P_DATA, RELEASE_RQ, RELEASE_RP, ABORT = 0x01, 0x04, 0x05, 0x06, 0x07
+ASSOCIATE_RQ, ASSOCIATE_AC, ASSOCIATE_RJ = 0x01, 0x02, 0x03
+P_DATA, RELEASE_RQ, RELEASE_RP, ABORT = 0x04, 0x05, 0x06, 0x07
 HEADER_LENGTH: Final = 6
 _TICK: Final = 0.5
 _PDU_HEADER = struct.Struct(">BxI").unpack_from
-# A proposal of 128 contexts with every transfer syntax there is takes some 150 kB.
-LONGEST_ASSOCIATE_RQ: Final = 262_144
 _LONGEST_OTHER: Final = 1024
+# A proposal of 128 contexts with every transfer syntax there is takes some 150 kB.
+FROM_REQUESTOR: Final[Mapping[int, int]] = {ASSOCIATE_RQ: 262_144, ABORT: _LONGEST_OTHER}
+"""What may come first where the peer requests the association: type of PDU to its greatest length."""
+FROM_ACCEPTOR: Final[Mapping[int, int]] = {
+    ASSOCIATE_AC: 262_144,
+    ASSOCIATE_RJ: _LONGEST_OTHER,
+    ABORT: _LONGEST_OTHER,
+}
+"""What may come first where the peer accepts it."""
 # "Maximum length" (PS3.8 section D.1) is understood by some to leave out a PDV's own header.
 _SLACK: Final = 64
 _LEAST_BUFFER: Final = 1_048_576
@@ -50,6 +58,8 @@ class BoundedReader:
         Seconds from the first byte of a PDU to its last.
     on_tick : callable
         Called twice a second while nothing comes; what it raises ends the waiting.
+    first : mapping
+        Which PDUs may come before the association is established, and how long they may be.
 
     Attributes
     ----------
@@ -60,11 +70,17 @@ class BoundedReader:
     """
 
     def __init__(
-        self, sock: socket.socket, max_pdu_length: int, pdu_timeout: float, on_tick: Callable[[], None]
+        self,
+        sock: socket.socket,
+        max_pdu_length: int,
+        pdu_timeout: float,
+        on_tick: Callable[[], None],
+        first: Mapping[int, int] = FROM_REQUESTOR,
     ) -> None:
         self._socket, self._pdu_timeout, self._on_tick = sock, pdu_timeout, on_tick
         self._longest = max_pdu_length + _SLACK
-        self.associated = False
+        self._taken = first
+        self._associated = False
         size = max(_LEAST_BUFFER, 4 * max_pdu_length)
         # Mapped, not allocated: pages that no byte has reached yet take no memory, and all are given back.
         self.buffer = memoryview(mmap.mmap(-1, size))
@@ -86,6 +102,14 @@ class BoundedReader:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", seconds, 0))
         else:
             sock.settimeout(_TICK)
+
+    def established(self) -> None:
+        """Take the PDUs of an established association from now on."""
+        self._associated = True
+        self._taken = {
+            P_DATA: self._longest,
+            **dict.fromkeys((RELEASE_RQ, RELEASE_RP, ABORT), _LONGEST_OTHER),
+        }
 
     @property
     def has_partial(self) -> bool:
@@ -113,7 +137,7 @@ class BoundedReader:
             If the peer closed, was too slow, or declares a PDU that is unknown or too long.
         """
         begin, end = self._begin, self._end
-        if end - begin >= HEADER_LENGTH and self.associated:
+        if end - begin >= HEADER_LENGTH and self._associated:
             kind, length = _PDU_HEADER(self.buffer, begin)
             after = begin + HEADER_LENGTH + length
             if after <= end and kind == P_DATA and length <= self._longest:
@@ -135,13 +159,8 @@ class BoundedReader:
         return kind, begin, begin + length
 
     def _check(self, kind: int, length: int) -> None:
-        if kind == ASSOCIATE_RQ and not self.associated:
-            longest = LONGEST_ASSOCIATE_RQ
-        elif kind == P_DATA and self.associated:
-            longest = self._longest
-        elif kind == ABORT or (kind in {RELEASE_RQ, RELEASE_RP} and self.associated):
-            longest = _LONGEST_OTHER
-        else:
+        longest = self._taken.get(kind)
+        if longest is None:
             reason = 0x02 if ASSOCIATE_RQ <= kind <= ABORT else 0x01
             raise ConnectionEndedError(f"unexpected PDU of type {kind:#04x}", reason)
         if length > longest:
@@ -188,7 +207,7 @@ class BoundedReader:
             self.buffer[:have] = self.buffer[self._begin : self._end]
         self._begin, self._end = 0, have
 
-    def send(self, data: bytes) -> None:
+    def send(self, data: bytes | memoryview) -> None:
         """Send all of `data`.
 
         Raises

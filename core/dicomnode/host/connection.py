@@ -147,7 +147,7 @@ class Connection:
         if not contexts:
             _LOG.info("association with %s: no context could be accepted", safe_text(info.calling_ae_title))
         self._info = info
-        reader.associated = True
+        reader.established()
         common = LaneContext(
             info, contexts, shared.sink, shared.spool, shared.settings, association.peer_max_pdu_length
         )

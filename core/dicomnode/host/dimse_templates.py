@@ -11,6 +11,7 @@ LONGEST_COMMAND: Final = 16_384
 _ELEMENT = struct.Struct("<HHI")
 _NUMBER = struct.Struct("<H").unpack_from
 _SOP_CLASS, _COMMAND, _MESSAGE_ID, _DATA_SET, _SOP_INSTANCE = 0x0002, 0x0100, 0x0110, 0x0800, 0x1000
+_RESPONDED_TO, _STATUS, _COMMENT = 0x0120, 0x0900, 0x0902
 _NUMBER_LENGTH: Final = 2
 
 
@@ -31,11 +32,52 @@ class Command(NamedTuple):
     store: StoreCommand | None
 
 
+class StoreAnswer(NamedTuple):
+    """What matters of a C-STORE-RSP; the comment as it came, without padding."""
+
+    message_id: int
+    status: int
+    comment: str
+
+
 def decode_command(data: bytes) -> Command | None:
     """Read a command set; None if it is broken or lacks what every command has.
 
     It is always implicit VR little endian (PS3.7 section 6.3.1).
     """
+    values = _values(data)
+    if values is None:
+        return None
+    field, data_set = _number(values, _COMMAND), _number(values, _DATA_SET)
+    if field is None or data_set is None:
+        return None
+    has_data_set = data_set != NO_DATA_SET
+    if field != C_STORE_RQ:
+        return Command(field, has_data_set, None)
+    message_id = _number(values, _MESSAGE_ID)
+    if message_id is None:
+        return None
+    store = StoreCommand(
+        message_id,
+        values.get(_SOP_CLASS, b"").decode("ascii", "replace").strip("\0 "),
+        values.get(_SOP_INSTANCE, b"").decode("ascii", "replace").strip("\0 "),
+        has_data_set,
+    )
+    return Command(field, has_data_set, store)
+
+
+def decode_store_response(data: bytes) -> StoreAnswer | None:
+    """Read the command set of a C-STORE-RSP; None if it is broken or something else."""
+    values = _values(data)
+    if values is None or _number(values, _COMMAND) != C_STORE_RSP:
+        return None
+    message_id, status = _number(values, _RESPONDED_TO), _number(values, _STATUS)
+    if message_id is None or status is None:
+        return None
+    return StoreAnswer(message_id, status, values.get(_COMMENT, b"").decode("ascii", "replace").strip("\0 "))
+
+
+def _values(data: bytes) -> dict[int, bytes] | None:
     values: dict[int, bytes] = {}
     at, end = 0, len(data)
     while at < end:
@@ -47,22 +89,25 @@ def decode_command(data: bytes) -> Command | None:
             return None
         values[element] = data[at : at + length]
         at += length
-    field, data_set = values.get(_COMMAND, b""), values.get(_DATA_SET, b"")
-    if len(field) != _NUMBER_LENGTH or len(data_set) != _NUMBER_LENGTH:
-        return None
-    number, has_data_set = _NUMBER(field, 0)[0], _NUMBER(data_set, 0)[0] != NO_DATA_SET
-    if number != C_STORE_RQ:
-        return Command(number, has_data_set, None)
-    message_id = values.get(_MESSAGE_ID, b"")
-    if len(message_id) != _NUMBER_LENGTH:
-        return None
-    store = StoreCommand(
-        _NUMBER(message_id, 0)[0],
-        values.get(_SOP_CLASS, b"").decode("ascii", "replace").strip("\0 "),
-        values.get(_SOP_INSTANCE, b"").decode("ascii", "replace").strip("\0 "),
-        has_data_set,
+    return values
+
+
+def _number(values: dict[int, bytes], element: int) -> int | None:
+    value = values.get(element, b"")
+    return _NUMBER(value, 0)[0] if len(value) == _NUMBER_LENGTH else None
+
+
+def encode_store_request(sop_class: str, sop_instance: str, message_id: int) -> bytes:
+    """Return the command set of a C-STORE-RQ of medium priority, whose data set follows."""
+    body = b"%b%b%b" % (
+        _uid(_SOP_CLASS, sop_class),
+        b"\0\0\x00\x01\x02\0\0\0\x01\x00"  # CommandField
+        b"\0\0\x10\x01\x02\0\0\0%b"  # MessageID
+        b"\0\0\x00\x07\x02\0\0\0\x00\x00"  # Priority: medium
+        b"\0\0\x00\x08\x02\0\0\0\x01\x00" % struct.pack("<H", message_id),  # CommandDataSetType: there is one
+        _uid(_SOP_INSTANCE, sop_instance),
     )
-    return Command(number, has_data_set, store)
+    return b"\0\0\0\0\x04\0\0\0%b%b" % (struct.pack("<I", len(body)), body)
 
 
 def encode_store_response(command: StoreCommand, status: int, comment: str | None) -> bytes:
@@ -78,7 +123,7 @@ def encode_store_response(command: StoreCommand, status: int, comment: str | Non
         b"\0\0\x00\x09\x02\0\0\0%b" % (struct.pack("<H", command.message_id), struct.pack("<H", status))
     )
     if comment and status:
-        parts.append(_element(0x0902, _printable(comment), b" "))
+        parts.append(_element(_COMMENT, _printable(comment), b" "))
     parts.append(_uid(_SOP_INSTANCE, command.AffectedSOPInstanceUID))
     body = b"".join(parts)
     return b"\0\0\0\0\x04\0\0\0%b%b" % (struct.pack("<I", len(body)), body)
