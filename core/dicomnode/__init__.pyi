@@ -1,3 +1,4 @@
+from . import errors as errors
 from .dicom import blueprints as blueprints
 from .dicom.blueprint import Blueprint as Blueprint
 from .dicom.blueprint import FillingStrategy as FillingStrategy
@@ -38,6 +39,9 @@ from .dicom.image_tree import PatientTree as PatientTree
 from .dicom.image_tree import SeriesTree as SeriesTree
 from .dicom.image_tree import StudyTree as StudyTree
 from .dicom.lazy import LazyDataset as LazyDataset
+from .dicom.modules import IOD as IOD
+from .dicom.modules import Attribute as Attribute
+from .dicom.modules import iod_of as iod_of
 from .dicom.numpy_factory import NumpyCaller as NumpyCaller
 from .dicom.numpy_factory import NumpyFactory as NumpyFactory
 from .dicom.provenance import Equipment as Equipment
@@ -48,37 +52,72 @@ from .dicom.tree_files import Discovery as Discovery
 from .dicom.uids import SeriesUIDs as SeriesUIDs
 from .dicom.uids import UIDSource as UIDSource
 from .dicom.volume import Volume as Volume
+from .pipeline.container import InputContainer as InputContainer
+from .pipeline.container import Job as Job
+from .pipeline.container import Patient as Patient
+from .pipeline.container import PatientContainer as PatientContainer
+from .pipeline.destination import Delivery as Delivery
+from .pipeline.destination import Destination as Destination
+from .pipeline.destination import OutboxItem as OutboxItem
+from .pipeline.destination import Outcome as Outcome
+from .pipeline.inputs import AbstractInput as AbstractInput
+from .pipeline.nodes import AbstractPipeline as AbstractPipeline
+from .pipeline.nodes import AbstractQueuedPipeline as AbstractQueuedPipeline
+from .pipeline.nodes import AbstractThreadedPipeline as AbstractThreadedPipeline
+from .pipeline.outputs import DicomOutput as DicomOutput
+from .pipeline.outputs import FileOutput as FileOutput
+from .pipeline.outputs import NoOutput as NoOutput
+from .pipeline.outputs import PipelineOutput as PipelineOutput
+from .plugins.hookspecs import hookimpl as hookimpl
 
 __all__ = [
+    "IOD",
+    "AbstractInput",
+    "AbstractPipeline",
+    "AbstractQueuedPipeline",
+    "AbstractThreadedPipeline",
     "AttrElement",
+    "Attribute",
     "Blueprint",
     "BuiltSeries",
     "CallElement",
     "CopyElement",
+    "Delivery",
+    "Destination",
     "DicomFactory",
+    "DicomOutput",
     "DicomTree",
     "DicomTreeGrinder",
     "DiscardElement",
     "Discovery",
     "EncodedInstance",
     "Equipment",
+    "FileOutput",
     "FillingStrategy",
     "Grinder",
     "IdentityMapping",
     "ImageTreeInterface",
+    "InputContainer",
     "InstanceCopyElement",
     "InstanceElement",
     "InstanceEnvironment",
     "InstanceProducer",
+    "Job",
     "LazyDataset",
     "ListGrinder",
     "ManyGrinder",
     "Measurement",
     "MeasurementGroup",
+    "NoOutput",
     "NumpyCaller",
     "NumpyFactory",
     "NumpyGrinder",
+    "OutboxItem",
+    "Outcome",
+    "Patient",
+    "PatientContainer",
     "PatientTree",
+    "PipelineOutput",
     "PrivateTag",
     "Segment",
     "SequenceElement",
@@ -97,6 +136,9 @@ __all__ = [
     "build_report",
     "build_segmentation",
     "encode_series",
+    "errors",
+    "hookimpl",
+    "iod_of",
     "safe_name",
     "safe_text",
     "sort_by_geometry",

@@ -20,7 +20,8 @@
     ├── OutputError                what a pipeline returned cannot be sent out
     ├── JobFailedError             a job ended without a result
     ├── DeliveryError              a destination did not take a result
-    └── DataDirectoryError         the host's data directory is unusable, or held by another host
+    ├── DataDirectoryError         the host's data directory is unusable, or held by another host
+    └── ListenError                the host cannot listen at its address
 
 A message says what is wrong, where it came from and what to do about it. It is meant for the reader, so it
 carries no traceback with it; patient data stays out of it unless the caller put them there.
@@ -134,3 +135,7 @@ class DeliveryError(DicomnodeError):
 
 class DataDirectoryError(DicomnodeError):
     """The host's data directory cannot be used, or another host holds it."""
+
+
+class ListenError(DicomnodeError):
+    """The host cannot listen at its address: the port is in use, or may not be used."""

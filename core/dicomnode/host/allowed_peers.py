@@ -15,6 +15,10 @@ class AllowedPeers:
     def __init__(self, peers: Sequence[AllowedPeer]) -> None:
         self._peers = tuple(peers)
 
+    def replace(self, peers: Sequence[AllowedPeer]) -> None:
+        """Let in others from now on. Associations that stand go on."""
+        self._peers = tuple(peers)
+
     def may_connect(self, address: str) -> bool:
         """Say whether any peer may come from this address."""
         return not self._peers or any(_from_there(peer, address) for peer in self._peers)

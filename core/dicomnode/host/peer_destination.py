@@ -56,6 +56,18 @@ class PeerDestination:
         """The name in the configuration."""
         return self._name
 
+    def reconfigure(self, peer: PeerTable) -> None:
+        """Go by another table from the next association on.
+
+        Raises
+        ------
+        ConfigurationError
+            When nothing can be sent to that peer.
+        """
+        changed = PeerDestination(self._name, peer, self._calling)
+        with self._lock:
+            self._peer, self._address = changed._peer, changed._address
+
     def break_off(self) -> None:
         """End the association that is open, and open no other."""
         with self._lock:
@@ -66,8 +78,8 @@ class PeerDestination:
     def send(self, items: Sequence[OutboxItem]) -> Iterator[tuple[OutboxItem, Outcome]]:
         """Send each item as it lies in the outbox, under its own UID.
 
-        After a lost connection the item that was on its way is reported as one to send again, and the next one
-        goes over a new association.
+        After a lost connection the item that was on its way is reported as one to send again, and the next
+        one goes over a new association.
 
         Raises
         ------

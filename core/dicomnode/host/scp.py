@@ -18,12 +18,13 @@ import logging
 import socket
 import sys
 import time
+from collections.abc import Sequence
 
 from dicomnode.host.allowed_peers import AllowedPeers
 from dicomnode.host.connection import Connection, Shared
 from dicomnode.host.listener import Listener
 from dicomnode.host.pynetdicom_private import Negotiator, quiet_loggers
-from dicomnode.host.receiver_settings import ReceiverSettings, is_loopback
+from dicomnode.host.receiver_settings import AllowedPeer, ReceiverSettings, is_loopback
 from dicomnode.host.reception_types import StoreSink
 from dicomnode.host.spool import Spool
 from dicomnode.host.tls import ServerTLS
@@ -88,6 +89,10 @@ class Receiver:
         if not self._shared.spool.durable:
             _LOG.warning('durability is "process": a power cut loses what was acknowledged just before')
         _LOG.info("listening on %s:%d", *self.address)
+
+    def allow(self, peers: Sequence[AllowedPeer]) -> None:
+        """Let in others from now on (as :attr:`ReceiverSettings.peers`). Associations that stand go on."""
+        self._shared.allowed.replace(peers)
 
     def stop(self, grace: float = 10.0) -> None:
         """Accept no more, let associations in the midst of sending go on for `grace` seconds, then end them.

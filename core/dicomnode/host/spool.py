@@ -181,6 +181,14 @@ class Spool:
         finally:
             os.close(descriptor)
 
+    def name_of(self, path: Path) -> str:
+        """Return how a file of this spool is called in the ledger: its path within the spool."""
+        return str(path).removeprefix(f"{self.root}/")  # no Path objects on the way of every instance
+
+    def path_of(self, name: str) -> Path:
+        """Return the file that the ledger calls so."""
+        return self.root / name
+
     # -- letting go -----------------------------------------------------------------------------------------
 
     def remove(self, path: Path) -> None:

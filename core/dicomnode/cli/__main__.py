@@ -1,0 +1,5 @@
+"""``python -m dicomnode.cli`` is ``dicomnode-host``."""
+
+from . import main
+
+main()

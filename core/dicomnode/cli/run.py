@@ -1,0 +1,63 @@
+"""``dicomnode-host run``: the node."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ..errors import ConfigurationError
+from ..host.config_loading import load_config
+from .options import config_option
+
+if TYPE_CHECKING:
+    from ..host.host import Host
+
+_LOG = logging.getLogger(__name__)
+
+
+@click.command()
+@config_option
+@click.option("--strict", is_flag=True, help="Refuse to start when any installed plugin is broken.")
+@click.pass_obj
+def run(root_config: Path | None, config: Path | None, *, strict: bool) -> int:
+    """Run the node until it is told to stop (SIGTERM, SIGINT).
+
+    SIGHUP reads peers and certificates again.
+    """
+    from ..host.host import Host
+    from .log_setup import set_up_logging
+
+    file = config or root_config
+    settings = load_config(file)
+    set_up_logging(settings.log)
+    host = Host(settings)
+    if strict:
+        from .plugins_list import require_sound
+
+        require_sound(host.registry)
+    stopping = threading.Event()
+    reloading = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopping.set())
+    signal.signal(signal.SIGHUP, lambda *_: reloading.set())
+    with host:
+        for line in host.describe():
+            click.echo(line, err=True)
+        while not stopping.wait(0.5):
+            if reloading.is_set():
+                reloading.clear()
+                _reload(host, file)
+    return 0
+
+
+def _reload(host: Host, file: Path | None) -> None:
+    """Read peers again; a configuration that is wrong changes nothing."""
+    try:
+        host.reload(load_config(file))
+    except ConfigurationError as error:
+        _LOG.error("the configuration was not read again: %s", error)

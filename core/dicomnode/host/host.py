@@ -1,0 +1,365 @@
+"""The running node: the one place where its parts are put together.
+
+::
+
+    receiver -> reception -> spool, trees, ledger -> triggers -> jobs -> scheduler -> worker pool
+             -> outbox -> destinations -> confirmed: inputs released
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterable, Mapping
+from concurrent.futures import Executor
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from ..errors import ConfigurationError, ListenError
+from ..pipeline.destination import Destination
+from ..pipeline.outputs import DicomOutput, FileOutput, NoOutput, PipelineOutput
+from ..plugins.hooks import Hooks
+from ..plugins.registry import Registry, host_version
+from .clock_work import ClockWork
+from .config import FILE_SCHEME, Config
+from .control import ControlServer
+from .data_directory import DataDirectory
+from .events import Event, Events, Station
+from .folder_destination import FolderDestination
+from .job import JobDescription
+from .jobs import Jobs
+from .ledger import Ledger
+from .ledger_records import InstanceRecord, JobRecord
+from .node import Node, configured_nodes
+from .outbox import Outbox
+from .peer_destination import PeerDestination
+from .pipeline_tree import PipelineTree
+from .receiver_building import receiver_settings
+from .reception import Reception
+from .recovery import Recovered, Recovery
+from .retention import Retention
+from .scheduler import Scheduler
+from .scp import Receiver
+from .spool import Spool
+from .status import live_status
+from .triggers import Triggers
+from .worker_pool import WorkerPool
+
+_LOG = logging.getLogger(__name__)
+_LAST_SENDS = 10.0
+
+
+class Host:
+    """A node: receives, gathers, runs pipelines, delivers.
+
+    Parameters
+    ----------
+    config : Config
+        The configuration.
+    registry : Registry, optional
+        The installed plugins; read from the environment when not given.
+    events : Events, optional
+        Who is told what happens.
+
+    Raises
+    ------
+    ConfigurationError
+        When the configuration asks for what is not there.
+
+    Examples
+    --------
+    >>> with Host(load_config(None)) as host:  # doctest: +SKIP
+    ...     print(host.address)
+    """
+
+    def __init__(
+        self, config: Config, registry: Registry | None = None, events: Events | None = None
+    ) -> None:
+        self.config = config
+        self.events = events or Events()
+        self.registry = registry or Registry(config.plugins.disabled, config.plugins.only)
+        self.hooks = Hooks(self.registry)
+        self.nodes = {node.name: node for node in configured_nodes(config, self.registry)}
+        self.data = DataDirectory(Path(config.host.data).expanduser().absolute())
+        self.destinations = _destinations(config, self.nodes.values())
+        self.trees: Mapping[str, PipelineTree] = {
+            name: PipelineTree(node, self.hooks) for name, node in self.nodes.items()
+        }
+        self.recovered = Recovered()
+        self._running = ExitStack()
+        self._stopped = threading.Event()
+
+    # -- life ---------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Take the data directory, make everything agree, and receive.
+
+        Raises
+        ------
+        DataDirectoryError
+            When the data directory cannot be used, or another host holds it.
+        ListenError
+            When the address is taken.
+        ConfigurationError
+            When the receiver cannot be set up as configured.
+        """
+        with ExitStack() as starting:
+            self._start(starting)
+            self._running = starting.pop_all()
+        self._tell(f"listening on {self.address[0]}:{self.address[1]}")
+        self.hooks.host_started(self)
+
+    def _start(self, starting: ExitStack) -> None:
+        """Start the parts from the end of the route to its beginning; they stop in the other order."""
+        config, host, retention = self.config, self.config.host, self.config.retention
+        starting.enter_context(self.data)
+        durable = host.durability == "power"
+        settings = receiver_settings(config)
+        self.spool = Spool(self.data.spool, host.durability)
+        self.ledger = Ledger(self.data.ledger, durable=durable)
+        starting.callback(self.ledger.close)
+        self.jobs = Jobs(
+            ledger=self.ledger,
+            spool=self.spool,
+            outbox=self.data.outbox,
+            trees=self.trees,
+            events=self.events,
+            job_changed=self.hooks.job_changed,
+            keep_inputs=retention.inputs > 0,
+            keep_results=retention.results > 0,
+        )
+        clock = ClockWork("triggers")
+        triggers = Triggers(self.jobs, self.events, clock)
+        self.reception = Reception(
+            self.trees.values(),
+            host_title=host.ae_title,
+            spool=self.spool,
+            ledger=self.ledger,
+            triggers=triggers,
+            events=self.events,
+            reserve=host.reserve,
+        )
+        receiver = Receiver(settings, self.reception, self.spool)
+        self._recover(triggers)
+
+        self.outbox = Outbox(
+            self.data.outbox,
+            self.ledger,
+            self.destinations,
+            self.output_class,
+            events=self.events,
+            settings=config.delivery,
+            settled=self.jobs.settle,
+        )
+        starting.callback(self.outbox.stop, _LAST_SENDS)
+        self.jobs.on_built = self.outbox.wake
+        executor = self._executor()
+        starting.callback(_end_executor, executor)
+        self.scheduler = Scheduler(
+            ledger=self.ledger,
+            jobs=self.jobs,
+            nodes=self.nodes,
+            executor=executor,
+            data=self.data,
+            spool=self.spool,
+            destinations=self.destinations,
+            output_class=self.output_class,
+            events=self.events,
+            resources=host.resources,
+            describe=self.describe_job,
+        )
+        starting.callback(self.scheduler.stop, host.drain)
+        self.jobs.on_queued = self.scheduler.wake
+        starting.callback(clock.stop)
+        starting.callback(self.reception.close)
+        starting.callback(self._stop_receiving, receiver)
+        self._listen(receiver)
+        self.outbox.start()
+        self.scheduler.start()
+        clock.start()
+        Retention(retention, self.ledger, self.spool, self.jobs, clock).start()
+        control = ControlServer(self.data.control, self._orders())
+        control.start()
+        starting.callback(control.stop)
+
+    def stop(self) -> None:
+        """Accept no more, let what is under way finish, and stop. Doing so twice does nothing."""
+        if self._stopped.is_set():
+            return
+        self._stopped.set()
+        self.hooks.host_stopping(self)
+        self._tell("stopping")
+        self._running.close()
+        self._tell("stopped")
+
+    def reload(self, config: Config) -> None:
+        """Take peers from another configuration: who may associate, and where results are sent.
+
+        Certificates are read again for every connection anyway. Everything else needs a restart.
+
+        Raises
+        ------
+        ConfigurationError
+            When the new configuration would let everybody in, or a peer that results are sent to has gone;
+            nothing has changed then.
+        """
+        peers = receiver_settings(config).peers
+        for name, destination in self.destinations.items():
+            if isinstance(destination, PeerDestination):
+                if name not in config.peers:
+                    msg = f"peers.{name} has gone from the configuration, and results are sent to it"
+                    raise ConfigurationError(msg)
+                destination.reconfigure(config.peers[name])
+        self._receiver.allow(peers)
+        self._tell("peers were read again")
+
+    def __enter__(self) -> Host:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Where the host listens: address and port."""
+        return self._receiver.address
+
+    def describe(self) -> list[str]:
+        """Return what an operator wants to see at the start: each pipeline, how it is called, where it sends."""
+        where = f"{self.address[0]}:{self.address[1]}"
+        lines = [f"{self.config.host.ae_title} listens on {where}, data in {self.data.root}"]
+        for node in self.nodes.values():
+            whose = f"{node.registration.distribution} {node.registration.version}"
+            lines.append(f"  {node.ae_title:16} {node.name} ({whose}) -> {', '.join(node.destinations)}")
+        return lines
+
+    # -- parts --------------------------------------------------------------------------------------------
+
+    def output_class(self, name: str) -> type[PipelineOutput]:
+        """Return the class of an output by the name of its entry point.
+
+        Raises
+        ------
+        PluginError
+            When no plugin registers it.
+        """
+        own = {kind.name: kind for kind in (DicomOutput, FileOutput, NoOutput)}
+        if name in own:
+            return own[name]
+        kind: type[PipelineOutput] = self.registry.load("outputs", name)
+        return kind
+
+    def describe_job(self, job: JobRecord, node: Node, rows: Iterable[InstanceRecord]) -> JobDescription:
+        """Return a job as plain data, for whatever executes it."""
+        inputs: dict[str, list[tuple[str, Mapping[int, Any]]]] = {name: [] for name in node.pipeline.inputs}
+        for row in rows:
+            for name in row.inputs:
+                inputs[name].append((str(self.spool.path_of(row.path)), row.index))
+        plugins, rules = self.config.plugins, node.rules
+        return JobDescription(
+            id=str(job.id),
+            attempt=job.attempts,
+            identity=job.identity,
+            pipeline=node.name,
+            plugin=node.registration.name,
+            distribution=node.registration.distribution,
+            version=node.registration.version,
+            settings=node.table.settings,
+            container=job.container,
+            inputs=inputs,
+            folder=str(self.data.outbox / f"job-{job.id}-{job.attempts}"),
+            workdir=str(self.data.work / f"job-{job.id}"),
+            created=job.created,
+            timeout=rules.timeout,
+            memory=rules.memory,
+            iod_check=rules.iod_check,
+            environment=None if node.table.environment is None else str(node.table.environment),
+            resources=dict(node.pipeline.resources),
+            disabled=plugins.disabled,
+            only=plugins.only,
+            durable=self.config.host.durability == "power",
+        )
+
+    def _executor(self) -> Executor:
+        executor = self.hooks.executor(self.config)
+        if executor is not None:
+            return executor
+        workers = sum(node.rules.concurrency for node in self.nodes.values())
+        return WorkerPool(workers, scratch=self.data.work)
+
+    def _recover(self, triggers: Triggers) -> None:
+        retention = self.config.retention
+        found = Recovery(
+            self.data,
+            self.ledger,
+            self.spool,
+            self.trees,
+            self.reception.wanted,
+            keep_inputs=retention.inputs > 0,
+            keep_results=retention.results > 0,
+        ).run()
+        self.recovered = found
+        for tree in self.trees.values():
+            for key in tree.keys():  # noqa: SIM118 - a tree is no mapping
+                cut_off = (tree, key) in found.cut_off
+                triggers.after_restart(tree, key, self.config.host.quiet_after_restart, cut_off=cut_off)
+        self.reception.resume(found.unsorted)
+        if found.waiting or found.entered or found.lost or found.jobs:
+            self._tell(
+                f"found {found.waiting} images waiting ({found.entered} not in the ledger, {found.aside} put"
+                f" aside, {found.lost} lost), {found.jobs} jobs cut off, in {found.seconds:.1f} s"
+            )
+
+    def _listen(self, receiver: Receiver) -> None:
+        bind = self.config.host.bind
+        try:
+            receiver.start()
+        except OSError as error:
+            msg = (
+                f"cannot listen on {bind}: {error.strerror}. Stop what uses the port, or set host.bind to"
+                " another address"
+            )
+            raise ListenError(msg) from error
+        self._receiver = receiver
+
+    def _stop_receiving(self, receiver: Receiver) -> None:
+        if hasattr(self, "_receiver"):
+            receiver.stop()
+
+    def _orders(self) -> dict[str, Any]:
+        """Return what the command line may ask of a running host."""
+        return {
+            "status": lambda _: live_status(self),
+            "replay": lambda order: self.jobs.replay(int(order["job"])).state,
+            "discard": lambda order: self.jobs.discard(int(order["job"]), str(order["reason"])).state,
+        }
+
+    def _tell(self, message: str) -> None:
+        self.events.tell(Event(Station.HOST, f"{self.config.host.ae_title} {host_version()}: {message}"))
+
+
+def _end_executor(executor: Executor) -> None:
+    """End what runs jobs, and with it the jobs that still run: they run again after the next start."""
+    if isinstance(executor, WorkerPool):
+        executor.terminate()
+    else:
+        executor.shutdown(wait=False, cancel_futures=True)
+
+
+def _destinations(config: Config, nodes: Iterable[Node]) -> dict[str, Destination]:
+    """Return every destination that may be named: each peer with an address, and the folders of pipelines."""
+    made: dict[str, Destination] = {
+        name: PeerDestination(name, peer, config.host.ae_title)
+        for name, peer in config.peers.items()
+        if peer.address is not None
+    }
+    for node in nodes:
+        for name in node.destinations:
+            if name.startswith(FILE_SCHEME):
+                made[name] = FolderDestination(name, Path(name.removeprefix(FILE_SCHEME)).expanduser())
+    return made
+
+
+__all__ = ["Host"]

@@ -1,0 +1,213 @@
+"""The life of jobs in the ledger: made, ended, given up; and what follows from each for files and trees."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import sqlite3
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+from ..dicom.lazy import LazyDataset
+from ..errors import DataDirectoryError
+from .events import Event, Events, Station
+from .job import job_identity
+from .ledger import Ledger
+from .ledger_records import InstanceRecord, JobRecord
+from .ledger_writes import create_job, end_job, move_instances, move_job, reopen_job, retry_deliveries
+from .pipeline_tree import Complete, PipelineTree
+from .spool import Spool
+from .states import DeliveryState, InstanceState, JobState
+
+_UNBUILT = (JobState.QUEUED, JobState.RUNNING, JobState.FAILED)
+
+
+class Jobs:
+    """Makes jobs and ends them, in the ledger first, then in trees and on disk.
+
+    Parameters
+    ----------
+    ledger : Ledger
+    spool : Spool
+    outbox : pathlib.Path
+        The folder with the results.
+    trees : mapping of str to PipelineTree
+        By the pipelines' names.
+    events : Events
+        Who is told of changes.
+    job_changed : callable
+        Is given every job whose state changed: the hook.
+    keep_inputs, keep_results : bool
+        Whether the files of a job that is over stay, for :mod:`dicomnode.host.retention` to remove later.
+    """
+
+    def __init__(
+        self,
+        *,
+        ledger: Ledger,
+        spool: Spool,
+        outbox: Path,
+        trees: Mapping[str, PipelineTree],
+        events: Events,
+        job_changed: Callable[[JobRecord], None] = lambda job: None,  # noqa: ARG005 - nobody listens
+        keep_inputs: bool = False,
+        keep_results: bool = False,
+    ) -> None:
+        self._ledger, self._spool, self._outbox, self._trees = ledger, spool, outbox, trees
+        self._events, self._job_changed = events, job_changed
+        self._keep_inputs, self._keep_results = keep_inputs, keep_results
+        self.on_queued: Callable[[], None] = lambda: None
+        self.on_built: Callable[[], None] = lambda: None
+
+    # -- making -------------------------------------------------------------------------------------------
+
+    def create(self, tree: PipelineTree, key: str) -> JobRecord:
+        """Make a job of a patient whose inputs are complete.
+
+        Raises
+        ------
+        InputsIncompleteError
+            When they are not.
+        DataDirectoryError
+            When the ledger cannot be written; the images wait in the tree as before.
+        """
+        complete = tree.take(key)
+        images = complete.images
+        identity = job_identity(tree.node.name, key, [str(image.SOPInstanceUID) for image in images])
+        paths = [self._spool.name_of(image.path) for image in images]
+        try:
+            record = self._ledger.write(create_job(identity, tree.node.name, key, paths))
+        except Exception as error:
+            tree.put_back(key, _with_inputs(complete))
+            if isinstance(error, sqlite3.Error | ValueError):
+                msg = f"the ledger cannot be written: {error}"
+                raise DataDirectoryError(msg) from error
+            raise
+        self.changed(record, f"queued with {len(images)} image{'s' * (len(images) != 1)}")
+        self.on_queued()
+        return record
+
+    def join_late(self, tree: PipelineTree, key: str) -> None:
+        """Let images that came after their patient's job was made join it, where the pipeline wants that.
+
+        The job is given up, and its images wait again, together with those that came late.
+        """
+        if tree.node.pipeline.late_images != "join" or tree.quiet_for(key) is None:
+            return
+        for job in self._ledger.jobs(*_UNBUILT):
+            if (job.pipeline, job.container) != (tree.node.name, key):
+                continue
+            try:
+                record, rows = self._ledger.write(reopen_job(job.id, "images that came late joined"))
+            except ValueError:  # it was built in the meantime: the late images make a new job
+                continue
+            tree.put_back(key, self._images(rows))
+            self.changed(record, record.reason)
+
+    # -- ending -------------------------------------------------------------------------------------------
+
+    def settle(self, number: int) -> None:
+        """Deal with a job whose deliveries are over: delivered, or a dead letter."""
+        dead = self._ledger.deliveries(DeliveryState.DEAD, job=number)
+        if dead:
+            names = ", ".join(sorted({delivery.destination for delivery in dead}))
+            reason = f"{len(dead)} refused for good by {names}"
+            record = self._ledger.write(move_job(number, JobState.UNDELIVERABLE, reason))
+            self.changed(record, f"dead letter: {reason}", level=logging.ERROR)
+            return
+        self._end(number, JobState.DELIVERED, "every destination confirmed")
+
+    def discard(self, number: int, reason: str) -> JobRecord:
+        """Give a job up on the operator's word; its inputs are released.
+
+        Raises
+        ------
+        ValueError
+            When there is no such job, or its state does not allow it.
+        """
+        return self._end(number, JobState.DISCARDED, reason)
+
+    def replay(self, number: int) -> JobRecord:
+        """Do a job again on the operator's word: run what failed, deliver what was not delivered.
+
+        Raises
+        ------
+        ValueError
+            When there is no such job, or its state does not allow it.
+        """
+        job = self._ledger.job(number)
+        if job is not None and job.state is JobState.UNDELIVERABLE:
+            record = self._ledger.write(retry_deliveries(number, "replayed by the operator"))
+        else:
+            record = self._ledger.write(
+                move_job(number, JobState.QUEUED, "replayed by the operator", not_before=0.0, attempts=0)
+            )
+        self.changed(record, record.reason)
+        self.on_queued()
+        self.on_built()
+        return record
+
+    def expire(self, tree: PipelineTree, key: str, age: float) -> None:
+        """Give up a patient that has waited too long without becoming complete."""
+        images = tree.expire(key, age)
+        if not images:
+            return
+        reason = f"no image came for {age:g} s"
+        paths = [self._spool.name_of(image.path) for image in images]
+        self._ledger.write(move_instances(paths, InstanceState.EXPIRED, reason))
+        for image in images:
+            self._spool.remove(image.path)
+        message = f"{len(images)} image{'s' * (len(images) != 1)} expired: {reason}"
+        self._events.tell(Event(Station.RELEASED, message, pipeline=tree.node.name, level=logging.WARNING))
+
+    def _end(self, number: int, new: JobState, reason: str) -> JobRecord:
+        uids = [row.SOPInstanceUID for row in self._ledger.instances(job=number)]
+        record, paths = self._ledger.write(end_job(number, new, reason))
+        if record.pipeline in self._trees:
+            self._trees[record.pipeline].forget(uids)
+        if not self._keep_inputs:
+            for path in paths:
+                self._spool.remove(self._spool.path_of(path))
+        if not self._keep_results:
+            self.remove_result(record)
+        self.changed(record, f"{new.value}: {reason}; {len(paths)} inputs released")
+        return record
+
+    def remove_result(self, record: JobRecord) -> None:
+        """Remove what a job left in the outbox."""
+        if record.folder:
+            shutil.rmtree(self._outbox / record.folder, ignore_errors=True)
+
+    # -- telling ------------------------------------------------------------------------------------------
+
+    def changed(self, record: JobRecord, message: str, detail: str = "", level: int = logging.INFO) -> None:
+        """Tell everybody that a job's state changed."""
+        station = _STATION.get(record.state, Station.JOB)
+        self._events.tell(
+            Event(station, message, pipeline=record.pipeline, job=str(record.id), detail=detail, level=level)
+        )
+        self._job_changed(record)
+
+    def _images(self, rows: Iterable[InstanceRecord]) -> list[tuple[LazyDataset, Iterable[str]]]:
+        return [(LazyDataset(self._spool.path_of(row.path), row.index), row.inputs) for row in rows]
+
+
+_STATION = {
+    JobState.BUILT: Station.BUILT,
+    JobState.DELIVERED: Station.DELIVERED,
+    JobState.UNDELIVERABLE: Station.UNDELIVERED,
+    JobState.DISCARDED: Station.RELEASED,
+}
+
+
+def _with_inputs(complete: Complete) -> list[tuple[LazyDataset, Iterable[str]]]:
+    return [
+        (
+            image,
+            [name for name, images in complete.inputs.items() if any(each is image for each in images)],
+        )
+        for image in complete.images
+    ]
+
+
+__all__ = ["Jobs"]

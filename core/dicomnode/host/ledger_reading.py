@@ -1,0 +1,166 @@
+"""Reading the ledger: while the host runs, and while it is down."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from ..errors import DataDirectoryError
+from .ledger_records import DeliveryRecord, InstanceRecord, JobRecord, UnsettledDelivery
+from .states import UNSETTLED, DeliveryState, InstanceState, JobState
+
+
+class LedgerReader:
+    """A ledger's file, read-only. Each thread has a connection of its own.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The SQLite file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._local = threading.local()
+
+    def _reader(self) -> sqlite3.Connection:
+        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        if connection is None:
+            try:
+                connection = sqlite3.connect(f"file:{self._path}?mode=ro", uri=True, isolation_level=None)
+            except sqlite3.OperationalError as error:
+                msg = f"the ledger {self._path} cannot be read: {error}"
+                raise DataDirectoryError(msg) from error
+            connection.row_factory = sqlite3.Row
+            self._local.connection = connection
+        return connection
+
+    def close_reader(self) -> None:
+        """Close this thread's connection."""
+        connection = getattr(self._local, "connection", None)
+        if connection is not None:
+            connection.close()
+            del self._local.connection
+
+    def instances(self, *states: InstanceState, job: int | None = None) -> Iterator[InstanceRecord]:
+        """Yield the instances in any of some states, or of a job, in order of arrival."""
+        if job is not None:
+            rows = self._reader().execute(
+                "SELECT * FROM instance WHERE job = ? ORDER BY received, path", (job,)
+            )
+        else:
+            rows = self._reader().execute(
+                f"SELECT * FROM instance WHERE state IN ({_marks(states)})"  # noqa: S608 - only question marks
+                " ORDER BY received, path",
+                states,
+            )
+        for row in rows:
+            yield InstanceRecord.from_row(row)
+
+    def instance_states(self) -> dict[str, InstanceState]:
+        """Return path -> state of every instance."""
+        rows = self._reader().execute("SELECT path, state FROM instance")
+        return {path: InstanceState(state) for path, state in rows}
+
+    def instance_counts(self) -> dict[tuple[str, InstanceState], int]:
+        """Return (pipeline, state) -> number of instances."""
+        rows = self._reader().execute(
+            "SELECT pipeline, state, count(*) FROM instance GROUP BY pipeline, state"
+        )
+        return {(pipeline, InstanceState(state)): count for pipeline, state, count in rows}
+
+    def jobs(self, *states: JobState) -> list[JobRecord]:
+        """Return the jobs in any of some states (of all, where none is named), oldest first."""
+        where = f"WHERE state IN ({_marks(states)})" if states else ""
+        rows = self._reader().execute(f"SELECT * FROM job {where} ORDER BY id", states)  # noqa: S608 - question marks
+        return [JobRecord.from_row(row) for row in rows]
+
+    def job_counts(self) -> dict[tuple[str, JobState], int]:
+        """Return (pipeline, state) -> number of jobs."""
+        rows = self._reader().execute("SELECT pipeline, state, count(*) FROM job GROUP BY pipeline, state")
+        return {(pipeline, JobState(state)): count for pipeline, state, count in rows}
+
+    def job(self, number: int) -> JobRecord | None:
+        """Return a job by its number."""
+        row = self._reader().execute("SELECT * FROM job WHERE id = ?", (number,)).fetchone()
+        return None if row is None else JobRecord.from_row(row)
+
+    def deliveries(
+        self, *states: DeliveryState, job: int | None = None, destination: str | None = None
+    ) -> list[DeliveryRecord]:
+        """Return deliveries in any of some states (all, where none is named), of a job or destination."""
+        conditions: list[str] = []
+        values: list[object] = []
+        if states:
+            conditions.append(f"state IN ({_marks(states)})")
+            values.extend(states)
+        for name, value in (("job", job), ("destination", destination)):
+            if value is not None:
+                conditions.append(f"{name} = ?")
+                values.append(value)
+        where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
+        query = f"SELECT * FROM delivery {where} ORDER BY job, id"  # noqa: S608 - question marks
+        rows = self._reader().execute(query, values)
+        return [DeliveryRecord.from_row(row) for row in rows]
+
+    def unsettled_deliveries(self, destination: str) -> list[UnsettledDelivery]:
+        """Return what is to be done for a destination: deliveries of built jobs that are not over."""
+        query = (
+            "SELECT delivery.id, job, delivery.attempts, delivery.not_before FROM delivery JOIN job"  # noqa: S608 - marks
+            f" ON job.id = job WHERE delivery.state IN ({_marks(UNSETTLED)}) AND destination = ?"
+            " AND job.state = ?"
+        )
+        rows = self._reader().execute(query, (*UNSETTLED, destination, JobState.BUILT))
+        return [UnsettledDelivery(*row) for row in rows]
+
+    def deliveries_by_id(self, ids: Sequence[int]) -> list[DeliveryRecord]:
+        """Return deliveries by their numbers, in no order."""
+        query = f"SELECT * FROM delivery WHERE id IN ({_marks(tuple(ids))})"  # noqa: S608 - question marks
+        return [DeliveryRecord.from_row(row) for row in self._reader().execute(query, ids)]
+
+    def settled_jobs(self) -> list[int]:
+        """Return the built jobs of which no delivery is left to be done."""
+        query = (
+            "SELECT id FROM job WHERE state = ? AND NOT EXISTS (SELECT 1 FROM delivery WHERE job = job.id"  # noqa: S608
+            f" AND delivery.state IN ({_marks(UNSETTLED)})) ORDER BY id"
+        )
+        rows = self._reader().execute(query, (JobState.BUILT, *UNSETTLED))
+        return [number for (number,) in rows]
+
+    def unsettled_counts(self) -> dict[str, int]:
+        """Return destination -> number of deliveries that are not over."""
+        rows = self._reader().execute(
+            f"SELECT destination, count(*) FROM delivery WHERE state IN ({_marks(UNSETTLED)})"  # noqa: S608 - marks
+            " GROUP BY destination",
+            UNSETTLED,
+        )
+        return dict(rows.fetchall())
+
+    def association_outcomes(self) -> dict[str, str]:
+        """Return id -> ``open``, ``released`` or ``aborted`` of every association that brought something."""
+        return dict(self._reader().execute("SELECT id, outcome FROM association").fetchall())
+
+    def transitions(self, entity: str, entity_id: object) -> list[tuple[str, str, str, float]]:
+        """Return (old, new, reason, time) of every change of state of one entity."""
+        rows = self._reader().execute(
+            "SELECT old, new, reason, at FROM transition WHERE entity = ? AND entity_id = ? ORDER BY id",
+            (entity, str(entity_id)),
+        )
+        return [(row["old"], row["new"], row["reason"], row["at"]) for row in rows]
+
+    @contextmanager
+    def snapshot(self) -> Iterator[sqlite3.Connection]:
+        """Give a read-only connection, all of whose queries see the same state."""
+        connection = self._reader()
+        connection.execute("BEGIN")
+        try:
+            yield connection
+        finally:
+            connection.execute("COMMIT")
+
+
+def _marks(values: tuple[object, ...]) -> str:
+    return ", ".join("?" for _ in values)

@@ -1,0 +1,328 @@
+"""The trees of images that wait, one for each pipeline, and what may be taken out of them as a job."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from pydicom.datadict import keyword_for_tag
+from pydicom.tag import Tag
+
+from ..dicom.lazy import LazyDataset
+from ..errors import ImageRefusedError, InputsIncompleteError
+from ..pipeline.container import PatientContainer
+from ..plugins.hooks import Hooks
+from .node import Node
+
+
+class NoIdentifierError(ImageRefusedError):
+    """The image lacks the attribute by which the pipeline gathers images."""
+
+
+class CheckFailedError(ImageRefusedError):
+    """A plugin's validation raised. The cause is chained."""
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where an image belongs: whose it is, and which inputs want it."""
+
+    container: str
+    inputs: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Complete:
+    """A patient whose inputs are complete, taken out of the tree: container key, and input -> images."""
+
+    container: str
+    inputs: Mapping[str, tuple[LazyDataset, ...]]
+
+    @property
+    def images(self) -> tuple[LazyDataset, ...]:
+        """Every image once, in order of arrival."""
+        each = {str(image.SOPInstanceUID): image for images in self.inputs.values() for image in images}
+        return tuple(each.values())
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """A patient container, and when its last image came (monotonic seconds)."""
+
+    container: PatientContainer
+    last_image: float = field(default_factory=time.monotonic)
+
+
+class PipelineTree:
+    """All patient containers of one pipeline. Safe under concurrent associations.
+
+    Parameters
+    ----------
+    node : Node
+        The configured pipeline.
+    hooks : Hooks
+        Who is asked whether an image belongs, and whether an input is complete.
+    """
+
+    def __init__(self, node: Node, hooks: Hooks) -> None:
+        self.node = node
+        self._hooks = hooks
+        self._containers: dict[str, _Waiting] = {}
+        self._held: dict[str, Path] = {}
+        self._storing: set[str] = set()
+        self._lock = threading.RLock()
+        self._stored = threading.Condition(self._lock)
+
+    # -- images come --------------------------------------------------------------------------------------
+
+    @contextmanager
+    def storing(self, SOPInstanceUID: str) -> Iterator[Path | None]:  # noqa: N803 - DICOM's own spelling
+        """Keep an instance to this thread while it is decided and stored; others that bring it too wait.
+
+        Yields
+        ------
+        pathlib.Path or None
+            Its file, when it is here already: waiting, or in a job.
+        """
+        with self._stored:
+            while SOPInstanceUID in self._storing:
+                self._stored.wait()
+            self._storing.add(SOPInstanceUID)
+            held = self._held.get(SOPInstanceUID)
+        try:
+            yield held
+        finally:
+            with self._stored:
+                self._storing.discard(SOPInstanceUID)
+                self._stored.notify_all()
+
+    def place(self, image: LazyDataset) -> Placement:
+        """Find out where an image belongs.
+
+        Raises
+        ------
+        NoIdentifierError
+            When it lacks what the pipeline gathers images by.
+        CheckFailedError
+            When a plugin's validation raised.
+        ImageRefusedError
+            When no input wants it. The message says for each input why.
+        """
+        key = self.container_key(image)
+        with self._lock:
+            waiting = self._containers.get(key)
+            container = self._new_container(key) if waiting is None else waiting.container
+            wanting, reasons = [], []
+            for name, held in container.items():
+                check = partial(self._hooks.validate_image, self.node.pipeline, name, held, image)
+                reason = _checked(name, check)
+                if reason is None:
+                    wanting.append(name)
+                else:
+                    reasons.append(f"{name}: {reason}")
+        if not wanting:
+            raise ImageRefusedError("; ".join(reasons))
+        return Placement(key, tuple(wanting))
+
+    def insert(
+        self, image: LazyDataset, placement: Placement, record: Callable[[], None] = lambda: None
+    ) -> None:
+        """Put an image where it belongs.
+
+        Parameters
+        ----------
+        image : LazyDataset
+            The image, under its final path.
+        placement : Placement
+            From :meth:`place`.
+        record : callable
+            Enters it in the ledger; called under the lock, so that nobody can take the image out before.
+
+        Raises
+        ------
+        ImageRefusedError
+            When an image that came at the same time on another association keeps it out.
+        """
+        with self._lock:
+            waiting = self._containers.get(placement.container)
+            if waiting is None:
+                waiting = _Waiting(self._new_container(placement.container))
+            for name in placement.inputs:
+                reason = waiting.container[name].conflict(image)
+                if reason is not None:
+                    msg = f"{name}: {reason}"
+                    raise ImageRefusedError(msg)
+            record()
+            waiting.container.insert(image, placement.inputs)
+            waiting.last_image = time.monotonic()
+            self._containers[placement.container] = waiting
+            self._held[str(image.SOPInstanceUID)] = image.path
+
+    def hold(self, SOPInstanceUID: str, path: Path) -> None:  # noqa: N803 - DICOM's own spelling
+        """Remember an instance that is not in a container, so that it is known when it is sent again."""
+        with self._lock:
+            self._held[SOPInstanceUID] = path
+
+    # -- images go ----------------------------------------------------------------------------------------
+
+    def missing(self, key: str) -> str | None:
+        """Say what a patient's inputs are still missing, or ``None`` when they are complete.
+
+        Raises
+        ------
+        CheckFailedError
+            When a plugin's validation raised.
+        """
+        with self._lock:
+            waiting = self._containers.get(key)
+            if waiting is None:
+                return "no image"
+            reasons = self._reasons(key, waiting.container)
+            return "; ".join(f"{name}: {reason}" for name, reason in reasons.items()) or None
+
+    def take(self, key: str) -> Complete:
+        """Take a patient whose inputs are complete out of the tree; its instances stay known.
+
+        Raises
+        ------
+        InputsIncompleteError
+            When something is missing.
+        CheckFailedError
+            When a plugin's validation raised.
+        """
+        with self._lock:
+            missing = self.missing(key)
+            if missing is not None:
+                raise InputsIncompleteError(missing)
+            container = self._containers.pop(key).container
+        return Complete(key, {name: tuple(map(_lazy, held)) for name, held in container.items()})
+
+    def put_back(self, key: str, images: Iterable[tuple[LazyDataset, Iterable[str]]]) -> None:
+        """Put images that were taken out into their inputs again; what is there already stays."""
+        with self._lock:
+            waiting = self._containers.setdefault(key, _Waiting(self._new_container(key)))
+            for image, names in images:
+                known = tuple(name for name in names if name in waiting.container)
+                missing = tuple(name for name in known if image.SOPInstanceUID not in waiting.container[name])
+                waiting.container.insert(image, missing)
+                self._held[str(image.SOPInstanceUID)] = image.path
+
+    def remove(self, SOPInstanceUID: str, key: str) -> None:  # noqa: N803 - DICOM's own spelling
+        """Take one waiting image out and forget it."""
+        with self._lock:
+            self._held.pop(SOPInstanceUID, None)
+            if (waiting := self._containers.get(key)) is not None:
+                waiting.container.remove(SOPInstanceUID)
+                if waiting.container.empty:
+                    del self._containers[key]
+
+    def expire(self, key: str, age: float) -> tuple[LazyDataset, ...]:
+        """Take all images of a patient out, if the last one came ``age`` seconds ago or earlier."""
+        with self._lock:
+            waiting = self._containers.get(key)
+            if waiting is None or time.monotonic() - waiting.last_image < age:
+                return ()
+            del self._containers[key]
+            every = (image for held in waiting.container.values() for image in held)
+            images = {str(image.SOPInstanceUID): _lazy(image) for image in every}
+            for uid in images:
+                self._held.pop(uid, None)
+            return tuple(images.values())
+
+    def forget(self, SOPInstanceUIDs: Iterable[str]) -> None:  # noqa: N803 - DICOM's own spelling
+        """Forget instances whose job is over, so that they may come again."""
+        with self._lock:
+            for uid in SOPInstanceUIDs:
+                self._held.pop(uid, None)
+
+    # -- looking ------------------------------------------------------------------------------------------
+
+    def quiet_for(self, key: str) -> float | None:
+        """Return the seconds since a patient's last image, or ``None`` when nothing waits."""
+        with self._lock:
+            waiting = self._containers.get(key)
+            return None if waiting is None else time.monotonic() - waiting.last_image
+
+    def find(self, path: Path) -> tuple[str, str] | None:
+        """Return the SOP Instance UID and container key of a file that waits, or ``None``."""
+        with self._lock:
+            for key, waiting in self._containers.items():
+                for held in waiting.container.values():
+                    for image in held:
+                        if _lazy(image).path == path:
+                            return str(image.SOPInstanceUID), key
+        return None
+
+    def keys(self) -> list[str]:
+        """Return the keys of all patient containers."""
+        with self._lock:
+            return list(self._containers)
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Return container key -> input -> number of images."""
+        with self._lock:
+            return {
+                key: {name: len(held) for name, held in waiting.container.items()}
+                for key, waiting in self._containers.items()
+            }
+
+    def container_key(self, image: LazyDataset) -> str:
+        """Return the key of the patient container of an image.
+
+        Raises
+        ------
+        NoIdentifierError
+            When the image has nothing that the pipeline could gather it by.
+        CheckFailedError
+            When the pipeline's own function raised.
+        """
+        pipeline = self.node.pipeline
+        try:
+            key = pipeline.container_key(image)
+        except Exception as error:
+            msg = f"{type(pipeline).__name__}.container_key raised {type(error).__name__}"
+            raise CheckFailedError(msg) from error
+        if not key:
+            tag = Tag(pipeline.patient_identifier_tag)
+            msg = f"{keyword_for_tag(tag)} {tag} is missing or empty".strip()
+            raise NoIdentifierError(msg)
+        return key
+
+    def _new_container(self, key: str) -> PatientContainer:
+        return PatientContainer(key, self.node.pipeline.inputs, self.node.copied_tags)
+
+    def _reasons(self, key: str, container: PatientContainer) -> dict[str, str]:
+        """Return input -> what is missing, of those inputs that hold the patient back."""
+        pipeline = self.node.pipeline
+        reasons = {}
+        for name, held in container.items():
+            reason = _checked(name, partial(self._hooks.validate_input, pipeline, key, name, held))
+            if reason is not None:
+                reasons[name] = reason
+        for group in pipeline.alternatives:
+            if any(name not in reasons and len(container[name]) for name in group):
+                for name in group:
+                    if not len(container[name]):
+                        reasons.pop(name, None)
+        return reasons
+
+
+def _checked(name: str, check: Callable[[], str | None]) -> str | None:
+    """Ask a plugin, whatever it does."""
+    try:
+        return check()
+    except Exception as error:
+        msg = f"the validation of input {name!r} raised {type(error).__name__}"
+        raise CheckFailedError(msg) from error
+
+
+def _lazy(image: object) -> LazyDataset:
+    if not isinstance(image, LazyDataset):
+        msg = f"the tree holds a {type(image).__name__}"
+        raise TypeError(msg)
+    return image

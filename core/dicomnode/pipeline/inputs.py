@@ -1,0 +1,285 @@
+"""The named inputs of a pipeline: which images belong, and when they are complete."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, ClassVar
+
+from pydicom.datadict import keyword_for_tag
+from pydicom.dataset import Dataset
+from pydicom.multival import MultiValue
+from pydicom.tag import BaseTag, Tag
+
+from ..dicom.geometry import sort_by_geometry
+from ..dicom.grinders import Grinder, ListGrinder
+from ..dicom.image_tree import ImageTreeInterface
+from ..errors import DuplicateImageError, ImageRefusedError
+
+Rule = str | int | float | Collection[Any] | re.Pattern[str] | Callable[[Any], bool]
+"""What the value of an attribute must be: a value, one of several, a pattern, or a predicate."""
+
+Verdict = bool | str | None
+"""What a check answers: ``None`` or ``True`` for yes, ``False`` for no, a text for no and why."""
+
+
+VOLUME_TAGS = (
+    "ImagePositionPatient",
+    "ImageOrientationPatient",
+    "PixelSpacing",
+    "Rows",
+    "Columns",
+    "InstanceNumber",
+    "NumberOfFrames",
+)
+"""What must be indexed so that slices can be put in order without opening a file."""
+
+
+def reason_of(verdict: Verdict, otherwise: str) -> str | None:
+    """Turn the answer of a check into a reason, or ``None`` where the check passed.
+
+    Parameters
+    ----------
+    verdict : bool, str or None
+        What the check returned.
+    otherwise : str
+        The reason for a plain ``False``.
+
+    Raises
+    ------
+    TypeError
+        When the check returned something else.
+    """
+    if verdict is None or verdict is True:
+        return None
+    if verdict is False:
+        return otherwise
+    if isinstance(verdict, str):
+        return verdict or otherwise
+    msg = f"a check must return None or True (yes), False (no) or the reason as text, not {verdict!r}"
+    raise TypeError(msg)
+
+
+class AbstractInput(ImageTreeInterface):
+    """The images of one named input of a pipeline, of one patient.
+
+    Subclass it, say which images belong and what they are ground into, and name the class in the pipeline's
+    ``inputs``.
+
+    Attributes
+    ----------
+    required_tags : collection of str or int
+        Attributes that an image must have, with a value, to belong here. Those that the pipeline's own
+        blueprint copies from this input are required without being named.
+    required_values : mapping of str or int to a rule
+        What the value of an attribute must be: a value (equality), a set, list or tuple (one of them), a
+        compiled regular expression (it must match from the start; see :func:`re.match`), or a function that
+        is given the value and returns whether it will do. Of a multi-valued attribute any value may match.
+    image_grinder : Grinder
+        What turns the images into that which ``process`` receives under the input's name.
+    optional : bool
+        Whether a job may start with no image here.
+    several_series : bool
+        Whether images of more than one series may come together here. Unless it is set, a second series is
+        refused while the first is waiting.
+    several_studies : bool
+        The same for studies.
+    expected_images : int or str, optional
+        How many images make the input complete: a number, or the keyword of the attribute that says it
+        (``"ImagesInAcquisition"``, ``"NumberOfSlices"``).
+    complete_volume : bool
+        Whether the images must form one volume without gaps (by position, not by number) to be complete.
+
+    Parameters
+    ----------
+    name : str
+        The name under which the pipeline knows this input.
+    copied_tags : collection of int
+        What the pipeline's blueprint copies from this input's images.
+    """
+
+    required_tags: ClassVar[Collection[str | int]] = ()
+    required_values: ClassVar[Mapping[str | int, Rule]] = {}
+    image_grinder: ClassVar[Grinder] = ListGrinder()
+    optional: ClassVar[bool] = False
+    several_series: ClassVar[bool] = False
+    several_studies: ClassVar[bool] = False
+    expected_images: ClassVar[int | str | None] = None
+    complete_volume: ClassVar[bool] = False
+
+    def __init__(self, name: str = "", copied_tags: Collection[int] = ()) -> None:
+        super().__init__()
+        self.name = name or type(self).__name__
+        self.copied_tags = copied_tags
+
+    # -- what an author overrides -------------------------------------------------------------------------
+
+    def validate_image(self, image: Dataset) -> Verdict:  # noqa: ARG002  the author's argument
+        """Say whether an image that passed the rules belongs here.
+
+        Parameters
+        ----------
+        image : pydicom.Dataset
+            The image; touching Pixel Data reads the file.
+
+        Returns
+        -------
+        bool, str or None
+            ``None`` or ``True``: it belongs. ``False`` or a text: it does not, and why.
+        """
+        return None
+
+    def validate(self) -> Verdict:
+        """Say whether the input is complete.
+
+        Called when an association that brought an image has been released. It must not block. Override it to
+        ask for more; call ``super().validate()`` to keep what is asked for here.
+
+        Returns
+        -------
+        bool, str or None
+            ``None`` or ``True``: complete. ``False`` or a text: not yet, and what is missing. The default
+            asks for one image at least, unless the input is optional, for :attr:`expected_images`, and for a
+            volume where :attr:`complete_volume` is set.
+        """
+        if not self:
+            return None if self.optional else "no image yet"
+        return self._too_few() or self._gap()
+
+    # -- what the host asks -------------------------------------------------------------------------------
+
+    @classmethod
+    def indexed_tags(cls) -> frozenset[BaseTag]:
+        """Return the tags that the rules look at, which the receiver reads while an image arrives."""
+        counted = (cls.expected_images,) if isinstance(cls.expected_images, str) else ()
+        placed = VOLUME_TAGS if cls.complete_volume else ()
+        return frozenset(Tag(tag) for tag in (*cls.required_tags, *cls.required_values, *counted, *placed))
+
+    def why_not(self, image: Dataset) -> str | None:
+        """Say why an image does not belong here, or ``None`` when it does.
+
+        Raises
+        ------
+        Exception
+            Whatever the author's :meth:`validate_image` or a predicate raises.
+        """
+        return (
+            self._missing_tag(image)
+            or self._other_value(image)
+            or self._missing_copy(image)
+            or self.conflict(image)
+            or reason_of(self.validate_image(image), f"{type(self).__name__}.validate_image said no")
+        )
+
+    def missing(self) -> str | None:
+        """Say what is missing, or ``None`` when the input is complete."""
+        return reason_of(self.validate(), f"{type(self).__name__}.validate says it is not complete")
+
+    def add_image(self, image: Dataset) -> None:
+        """Add an image that belongs here.
+
+        Raises
+        ------
+        ImageRefusedError
+            When it does not belong; the message is the reason.
+        DuplicateImageError
+            When an image of its SOP Instance UID is here already.
+        """
+        if image.SOPInstanceUID in self:
+            msg = f"input {self.name!r} holds the instance {image.SOPInstanceUID} already"
+            raise DuplicateImageError(msg)
+        reason = self.why_not(image)
+        if reason is not None:
+            raise ImageRefusedError(reason)
+        self.insert(image)
+
+    def insert(self, image: Dataset) -> None:
+        """Add an image that has been found to belong here before, so that no rule is asked again."""
+        self._insert(image)
+
+    def ground(self) -> Any:
+        """Return what ``process`` receives for this input: the images through the grinder."""
+        return self.image_grinder(tuple(self))
+
+    # -- the rules ----------------------------------------------------------------------------------------
+
+    def _missing_tag(self, image: Dataset) -> str | None:
+        for tag in (*self.required_tags, *self.required_values):
+            element = image.get(Tag(tag))
+            if element is None or element.value in (None, "", b"") or element.value == []:
+                return f"{_keyword(tag)} is missing or empty"
+        return None
+
+    def _other_value(self, image: Dataset) -> str | None:
+        for tag, rule in self.required_values.items():
+            value = image[Tag(tag)].value
+            values = tuple(value) if isinstance(value, MultiValue) else (value,)
+            if not any(_fits(rule, each) for each in values):
+                return f"{_keyword(tag)} is {_shown(values)}, not {_described(rule)}"
+        return None
+
+    # -- what the images that are here already say ----------------------------------------------------------
+
+    def conflict(self, image: Dataset) -> str | None:
+        """Say why an image cannot join those that are here already, or ``None`` when it can."""
+        first = next(iter(self), None)
+        if first is None:
+            return None
+        for several, keyword, what in (
+            (self.several_studies, "StudyInstanceUID", "study"),
+            (self.several_series, "SeriesInstanceUID", "series"),
+        ):
+            if not several and first.get(keyword) != image.get(keyword):
+                return f"another {what} of this patient is waiting here, and this input takes one {what}"
+        return None
+
+    def _missing_copy(self, image: Dataset) -> str | None:
+        absent = [_keyword(tag) for tag in self.copied_tags if tag not in image]
+        return f"{', '.join(absent)} is missing, which the result's header copies" if absent else None
+
+    # -- completeness -------------------------------------------------------------------------------------
+
+    def _too_few(self) -> str | None:
+        expected = self.expected_images
+        if isinstance(expected, str):
+            value = next(iter(self)).get(expected)
+            try:
+                expected = int(value)
+            except (TypeError, ValueError):
+                return f"{expected} does not say how many images there are"
+        if expected is None or len(self) >= expected:
+            return None
+        return f"{len(self)} of {expected} images" + (f", {gap}" if (gap := self._gap()) else "")
+
+    def _gap(self) -> str | None:
+        if not self.complete_volume:
+            return None
+        return "; ".join(problem.message for problem in sort_by_geometry(self).problems) or None
+
+
+def _keyword(tag: str | int) -> str:
+    return keyword_for_tag(Tag(tag)) or str(Tag(tag))
+
+
+def _fits(rule: Rule, value: Any) -> bool:
+    if isinstance(rule, re.Pattern):
+        return rule.match(str(value)) is not None
+    if callable(rule):
+        return bool(rule(value))
+    if isinstance(rule, Collection) and not isinstance(rule, str):
+        return value in rule
+    return bool(value == rule)
+
+
+def _described(rule: Rule) -> str:
+    if isinstance(rule, re.Pattern):
+        return f"matching {rule.pattern!r}"
+    if callable(rule):
+        return f"what {getattr(rule, '__name__', rule)} accepts"
+    if isinstance(rule, Collection) and not isinstance(rule, str):
+        return " or ".join(sorted(str(each) for each in rule))
+    return str(rule)
+
+
+def _shown(values: tuple[Any, ...]) -> str:
+    return "\\".join(str(value) for value in values) or "empty"
