@@ -181,7 +181,7 @@ def run_job(description: Mapping[str, Any]) -> dict[str, Any]:
     with JobFolder(Path(job.folder), Path(job.workdir), durable=job.durable) as folder:
         prepared = prepare(job)
         with prepared.lock:  # a plugin's object does one job at a time, wherever it runs
-            inputs = InputFiles(job.inputs)
+            inputs = InputFiles(job.inputs, folder.links)
             outputs = _processed(job, prepared, inputs)
             written = _written(outputs, folder)
         inputs.check_unchanged()

@@ -74,8 +74,13 @@ def building_folder(folder: Path) -> Path:
     return folder.with_name(f".{folder.name}.building")
 
 
+def links_folder(workdir: Path) -> Path:
+    """Return where the inputs of a job have their names for the plugin: beside its working folder."""
+    return workdir.with_name(f".{workdir.name}.inputs")
+
+
 class JobFolder:
-    """A job's folder in the outbox, and its working folder, in a ``with`` block.
+    """A job's folder in the outbox, its working folder and the names of its inputs, in a ``with`` block.
 
     What an earlier attempt left under the same names is removed at the start. When the block ends without
     :meth:`finish`, nothing is left.
@@ -97,16 +102,17 @@ class JobFolder:
 
     def __init__(self, folder: Path, workdir: Path, *, durable: bool) -> None:
         self.folder, self.workdir, self.durable = folder, workdir, durable
-        self.building = building_folder(folder)
+        self.building, self.links = building_folder(folder), links_folder(workdir)
 
     def __enter__(self) -> Self:
         if self.folder.exists():
             msg = f"{self.folder} exists: the job has a result already"
             raise JobFailedError(msg, Failure.OUTPUT)
         try:
-            for directory in (self.building, self.workdir):
+            self.workdir.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for directory in (self.building, self.workdir, self.links):
                 _remove(directory)
-                directory.mkdir(mode=0o700, parents=directory is self.workdir)
+                directory.mkdir(mode=0o700)
         except OSError as error:
             msg = f"the job's folder cannot be made: {error}"
             raise JobFailedError(msg, Failure.DISK) from error
@@ -115,7 +121,7 @@ class JobFolder:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for directory in (self.building, self.workdir):
+        for directory in (self.building, self.workdir, self.links):
             shutil.rmtree(directory, ignore_errors=True)
 
     def output_folder(self, number: int) -> Path:

@@ -1,9 +1,16 @@
-"""The input files of a job: their digests, and that the plugin left them as they were."""
+"""The input files of a job: out of the plugin's reach as far as may be, and found as they were afterwards.
+
+What a plugin might do by mistake to a file that it was given (write to it, move it, delete it) must not cost
+an instance that was acknowledged. So it gets other names of the files (hard links), whose mode lets nobody
+write; and whoever goes around that is found out by digest.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,6 +53,8 @@ class InputFiles:
     ----------
     inputs : mapping of str to sequence of (str, mapping)
         As in :class:`~dicomnode.host.job.JobDescription`.
+    links : pathlib.Path
+        An existing folder, on the same file system if possible, for the names that the plugin sees.
 
     Attributes
     ----------
@@ -59,12 +68,15 @@ class InputFiles:
         When a file is gone or cannot be read.
     """
 
-    def __init__(self, inputs: Mapping[str, Sequence[tuple[str, Mapping[int, Any]]]]) -> None:
-        self.images = {
-            name: tuple(LazyDataset(path, index) for path, index in images) for name, images in inputs.items()
-        }
+    def __init__(self, inputs: Mapping[str, Sequence[tuple[str, Mapping[int, Any]]]], links: Path) -> None:
+        self._inputs = inputs
         self._indexes = {Path(path): index for images in inputs.values() for path, index in images}
+        names = {path: _linked(path, links / f"{i:06d}.dcm") for i, path in enumerate(self._indexes)}
         self._seals = {path: self._sealed(path) for path in self._indexes}
+        self.images = {
+            name: tuple(LazyDataset(names[Path(path)], index) for path, index in images)
+            for name, images in inputs.items()
+        }
 
     @staticmethod
     def _sealed(path: Path) -> _Seal:
@@ -105,15 +117,26 @@ class InputFiles:
             return False
 
     def to_json(self) -> dict[str, list[dict[str, str]]]:
-        """Return what the manifest says of them: input name -> path, instance, digest of each image."""
+        """Return what the manifest says: input name -> path, instance and digest of each image."""
         return {
             name: [
                 {
-                    "path": str(image.path),
-                    "SOPInstanceUID": str(self._indexes[image.path].get(0x00080018) or ""),
-                    "sha256": self._seals[image.path].sha256,
+                    "path": path,
+                    "SOPInstanceUID": str(index.get(0x00080018) or ""),
+                    "sha256": self._seals[Path(path)].sha256,
                 }
-                for image in images
+                for path, index in images
             ]
-            for name, images in self.images.items()
+            for name, images in self._inputs.items()
         }
+
+
+def _linked(path: Path, link: Path) -> Path:
+    """Return another name of a file, made read-only; the same one where the file system has no links."""
+    with suppress(OSError):
+        path.chmod(0o400)
+    try:
+        os.link(path, link)
+    except OSError:
+        return path
+    return link

@@ -15,7 +15,7 @@ from typing import Any
 
 from ..errors import JobFailedError
 from .job_failure import failing_as
-from .linux import die_with_parent
+from .linux import die_with_parent, obey_file_modes
 from .worker_channel import Channel
 from .worker_settings import WorkerSettings
 
@@ -39,6 +39,9 @@ def set_apart(settings: WorkerSettings, log: int) -> None:
         _lower(resource.RLIMIT_FSIZE, settings.disk)
     with suppress(OSError):
         os.nice(settings.nice)
+    if os.geteuid() == 0:
+        with suppress(OSError):
+            obey_file_modes()  # inputs are read-only by their mode, for root's plugins too
     with suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:  # noqa: PTH123  a file of the kernel's
         file.write("500")  # where memory is short, the kernel ends a job, not the host
     faulthandler.enable()

@@ -17,7 +17,7 @@ from typing import Any
 
 from ..errors import JobFailedError
 from .job_failure import Failure
-from .job_folder import building_folder
+from .job_folder import building_folder, links_folder
 from .worker_child import TASKS
 from .worker_process import Task, WorkerProcess
 from .worker_settings import WorkerSettings
@@ -26,7 +26,8 @@ from .worker_watch import Limits
 _ENDING = 10.0
 """Seconds that a supervisor has to end all that is below it, once it was told to."""
 
-Settle = Callable[[], None]
+_OWN_LIMITS = ("timeout", "memory", "disk")
+"""What a job may say itself."""
 
 
 class WorkerPool(Executor):
@@ -116,7 +117,9 @@ class WorkerPool(Executor):
             raise TypeError(msg)
         argument: Mapping[str, Any] = args[0]
         key = (str(argument.get("pipeline", "")), argument.get("environment"))
-        task = Task(name, argument, key, self._limits_of(argument))
+        written, leftovers = _folders(argument)
+        given = {limit: argument[limit] for limit in _OWN_LIMITS if argument.get(limit) is not None}
+        task = Task(name, argument, key, replace(self._limits, **given, folders=written), leftovers)
         with self._lock:
             if self._closing:
                 msg = "the worker pool has been shut down"
@@ -148,15 +151,6 @@ class WorkerPool(Executor):
             self._closing = self._killing = True
         self._ring()
         self._thread.join()
-
-    def _limits_of(self, argument: Mapping[str, Any]) -> Limits:
-        own = {
-            name: argument[name] for name in ("timeout", "memory", "disk") if argument.get(name) is not None
-        }
-        folders = [argument["workdir"]] if "workdir" in argument else []
-        if "folder" in argument:
-            folders.append(str(building_folder(Path(argument["folder"]))))
-        return replace(self._limits, **own, folders=tuple(folders))
 
     # -- the pool's thread ----------------------------------------------------------------------------------
 
@@ -287,3 +281,12 @@ class WorkerPool(Executor):
         self._workers.append(worker)
         self._selector.register(worker.channel, selectors.EVENT_READ)
         return worker
+
+
+def _folders(argument: Mapping[str, Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the folders that a task writes to, and those of which nothing may be left when it has failed."""
+    if "folder" not in argument:
+        return (), ()
+    workdir = Path(argument["workdir"])
+    written = (str(workdir), str(building_folder(Path(argument["folder"]))))
+    return written, (*written, str(links_folder(workdir)))

@@ -11,10 +11,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,8 @@ class Task:
     argument: Mapping[str, Any]
     key: Key
     limits: Limits
+    leftovers: Sequence[str] = ()
+    """Folders of which nothing may be left when it has failed."""
     future: Future[Any] = field(default_factory=Future)
 
     @property
@@ -112,8 +114,15 @@ class WorkerProcess:
         self.task = task
         if task.limits.timeout is not None:
             self._late = time.monotonic() + task.limits.timeout + _PATIENCE
-        limits = task.limits.to_json()
-        self.channel.send({"task": task.name, "argument": dict(task.argument), "limits": limits})
+        limits = replace(task.limits, folders=(*task.limits.folders, str(self.folder)))
+        self.channel.send(
+            {
+                "task": task.name,
+                "argument": dict(task.argument),
+                "limits": limits.to_json(),
+                "leftovers": list(task.leftovers),
+            }
+        )
 
     def end_task(self, reason: str) -> None:
         """Ask for the task to be ended; its future fails when that has been done."""
@@ -166,7 +175,7 @@ class WorkerProcess:
         task, self.task = self.task, None
         if task is None:
             return None
-        for folder in task.limits.folders:
+        for folder in task.leftovers:
             shutil.rmtree(folder, ignore_errors=True)
         return _lost(task.future, code, said.decode("utf-8", "replace"))
 

@@ -51,7 +51,7 @@ class Supervisor:
         self._busy = self._over = self._flooded = False
         self._status: int | None = None
         self._watch = Watch(Limits())
-        self._folders: tuple[str, ...] = ()
+        self._leftovers: list[str] = []
         self._idle_limits = Limits()
         self._selector = selectors.DefaultSelector()
         self._wake, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -118,7 +118,7 @@ class Supervisor:
         limits = Limits.from_json(message["limits"])
         self._log.read()
         self._log.clear()
-        self._busy, self._watch, self._folders = True, Watch(limits), limits.folders
+        self._busy, self._watch, self._leftovers = True, Watch(limits), message["leftovers"]
         self._idle_limits = replace(limits, timeout=None, folders=())
         self._worker.send({"task": message["task"], "argument": message["argument"]})
 
@@ -144,7 +144,7 @@ class Supervisor:
                 self._fail(Failure.CRASHED, "the plugin closed the worker's connection to the host")
 
     def _done(self, result: dict[str, Any]) -> None:
-        self._busy, self._watch, self._folders = False, Watch(self._idle_limits), ()
+        self._busy, self._watch, self._leftovers = False, Watch(self._idle_limits), []
         self._end_orphans()
         self._log.read()
         self._host.send({"done": result, "log_tail": self._log.text()})
@@ -215,7 +215,7 @@ class Supervisor:
         self._host.send({"failed": {"kind": kind.value, "reason": reason, "log_tail": log_tail}})
 
     def _remove_leftovers(self) -> None:
-        for folder in self._folders:
+        for folder in self._leftovers:
             shutil.rmtree(folder, ignore_errors=True)
 
     def _farewell(self) -> None:
