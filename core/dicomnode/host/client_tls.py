@@ -13,9 +13,9 @@ from .tls import peer_certificate
 def client_context(name: str, peer: PeerTable) -> ssl.SSLContext | None:
     """Return the context with which to connect to a peer; ``None`` where it is spoken to in plain TCP.
 
-    The peer's certificate must be signed by the given authorities (the system's where there are none). It must be
-    issued to the host of the peer's address or, where ``certificate`` names a fingerprint or common name, be that
-    certificate.
+    The peer's certificate must be signed by the given authorities (the system's where there are none). It
+    must be issued to the host of the peer's address or, where ``certificate`` names a fingerprint or common
+    name, be that certificate.
 
     Parameters
     ----------

@@ -68,7 +68,7 @@ class FolderDestination:
         """Make the folder where there is none, and return its permissions."""
         try:
             self.root.mkdir(mode=_OWNER_ONLY, parents=True, exist_ok=True)
-            return self.root.stat().st_mode & 0o777
+            return self.root.stat().st_mode & 0o2777  # the set-group-ID bit makes what is in it the group's
         except OSError as error:
             msg = f"the folder {self.root} cannot be used: {error.strerror}"
             raise DeliveryError(msg) from error
@@ -88,6 +88,8 @@ class FolderDestination:
         folder = self.root
         for name in names:
             parent, folder = folder, folder / safe_name(name)
+            if folder.is_symlink():
+                raise NotADirectoryError(errno.ENOTDIR, "a link stands where a folder should be")
             if not folder.is_dir():
                 folder.mkdir(exist_ok=True)
                 folder.chmod(mode)
@@ -98,7 +100,7 @@ class FolderDestination:
 def _put(source: Path, folder: Path, name: str, mode: int) -> str:
     """Copy a file into a folder under a name that is free; return what to note of it."""
     final = folder / name
-    if final.exists():
+    if os.path.lexists(final):
         if _same(source, final):
             _sync_folder(folder)
             return "it was there already"
@@ -107,7 +109,7 @@ def _put(source: Path, folder: Path, name: str, mode: int) -> str:
             digest = hashlib.file_digest(file, "sha256").hexdigest()[:16]
         plain = PurePosixPath(name)
         final = folder / f"{plain.stem}~{digest}{plain.suffix}"
-        if final.exists() and _same(source, final):
+        if _same(source, final):
             _sync_folder(folder)
             return "it was there already, under another name"
     temporary = folder / f".{_digest_of_path(source)}.part"
@@ -138,7 +140,7 @@ def _rename(temporary: Path, final: Path) -> None:
         if error.errno not in _NO_LINKS:
             raise
         # A file system without hard links (many network shares): nobody else writes our names there.
-        if final.exists():
+        if os.path.lexists(final):
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST)) from None
         temporary.rename(final)
 

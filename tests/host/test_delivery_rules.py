@@ -1,0 +1,73 @@
+"""What a C-STORE status means for a delivery, and how waits grow."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dicomnode.host.delivery_rules import BackOff, described_status, outcome_of_status
+from dicomnode.pipeline.destination import Delivery
+
+
+@pytest.mark.parametrize(
+    ("status", "delivery"),
+    [
+        (0x0000, Delivery.CONFIRMED),
+        (0xB000, Delivery.CONFIRMED),
+        (0xB006, Delivery.CONFIRMED),
+        (0xB007, Delivery.CONFIRMED),
+        (0xBFFF, Delivery.CONFIRMED),
+        (0x0111, Delivery.CONFIRMED),
+        (None, Delivery.LATER),
+        (0xA700, Delivery.LATER),
+        (0xA7FF, Delivery.LATER),
+        (0x0110, Delivery.LATER),
+        (0x0210, Delivery.LATER),
+        (0xFE00, Delivery.LATER),
+        (0x1234, Delivery.LATER),
+        (0xA900, Delivery.REFUSED),
+        (0xA9FF, Delivery.REFUSED),
+        (0xC000, Delivery.REFUSED),
+        (0xCFFF, Delivery.REFUSED),
+        (0x0117, Delivery.REFUSED),
+        (0x0122, Delivery.REFUSED),
+        (0x0124, Delivery.REFUSED),
+    ],
+)
+def test_statuses(status: int | None, delivery: Delivery) -> None:
+    """Warnings are confirmations, want of resources and silence mean later, refusals are dead letters."""
+    assert outcome_of_status(status).delivery is delivery
+
+
+@given(st.integers(0, 0xFFFF), st.text(max_size=200))
+def test_any_status_has_one_outcome(status: int, comment: str) -> None:
+    """Whatever a peer answers, the reason holds its status and no control character."""
+    outcome = outcome_of_status(status, comment)
+    assert outcome.status == status
+    assert outcome.reason.isprintable()
+    assert not status or f"{status:#06x}" in outcome.reason
+
+
+def test_a_status_in_words() -> None:
+    """Known statuses are told with their meaning, ranges too."""
+    assert described_status(0xA700) == "status 0xa700 (out of resources)"
+    assert described_status(0xC123) == "status 0xc123 (cannot understand)"
+    assert described_status(0x1234) == "status 0x1234"
+    assert "not authorised" in outcome_of_status(0x0124, "ask IT").reason
+    assert outcome_of_status(0x0124, "ask IT").reason.endswith(": ask IT")
+
+
+@given(st.floats(0.01, 100), st.floats(1, 100), st.integers(-1, 10_000))
+def test_waits_double_within_a_limit(first: float, factor: float, failures: int) -> None:
+    """A wait is the doubled first one or up to a fifth more, and never more than the longest."""
+    longest = first * factor
+    wait = BackOff(first, longest).delay(failures)
+    doubled = first * 2.0 ** min(max(failures - 1, 0), 60)
+    assert min(doubled, 0.8 * longest) <= wait <= min(1.2 * doubled, longest)
+
+
+def test_waits_differ() -> None:
+    """Two hosts that failed together do not come back together."""
+    assert len({BackOff(30, 600).delay(1) for _ in range(20)}) > 10
+    assert len({BackOff(30, 600).delay(99) for _ in range(20)}) > 10

@@ -1,0 +1,102 @@
+"""Delivery to real peers: DCMTK's storescp, and Orthanc as the PACS."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pydicom
+import pytest
+from pydicom.data import get_testdata_file
+
+from certificates import make_certificate
+from delivering import Deliveries, deliveries
+from dicomnode.host.config import PeerTable
+from dicomnode.host.peer_destination import PeerDestination
+from dicomnode.host.states import DeliveryState, JobState
+from dicomnode.pipeline.outputs import DicomOutput
+from orthanc_peer import orthanc
+from peer_programs import storescp
+
+pytestmark = pytest.mark.peers
+
+
+@pytest.fixture
+def work(tmp_path: Path) -> Iterator[Deliveries]:
+    """Open a ledger and an empty outbox."""
+    with deliveries(tmp_path) as made:
+        yield made
+
+
+def peer(port: int, ae_title: str = "PACS", **values: Any) -> PeerDestination:
+    table = PeerTable(ae_title=ae_title, address=f"127.0.0.1:{port}", **{"timeout": 5, **values})
+    return PeerDestination("PACS", table, "DICOMNODE")
+
+
+def test_orthanc_holds_what_was_delivered(work: Deliveries) -> None:
+    """Each instance is in Orthanc, value for value as it lay in the outbox."""
+    with orthanc(work.directory / "orthanc") as pacs:
+        job, uids = work.images(3, "PACS")
+        with work.outbox(peer(pacs.port, "ORTHANC")):
+            work.wait_settled(job)
+        assert pacs.instances() == sorted(uids)
+        for path in sorted((work.root / str(job)).iterdir()):
+            sent = pydicom.dcmread(path)
+            assert pydicom.dcmread(BytesIO(pacs.file(sent.SOPInstanceUID))) == sent
+    assert work.ledger.job(job).state is JobState.DELIVERED
+
+
+def test_transfer_syntaxes(work: Deliveries) -> None:
+    """Compressed results are sent as they are; a peer of implicit VR only gets plain ones converted."""
+    names = ["MR_small_RLE.dcm", "MR_small_jp2klossless.dcm", "MR_small.dcm", "MR_small_implicit.dcm"]
+    datasets = []
+    for number, name in enumerate(names):
+        dataset = pydicom.dcmread(get_testdata_file(name))
+        dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = f"1.2.3.{number}"
+        datasets.append(dataset)
+    with storescp(work.directory / "all", "+xa") as pacs:
+        job = work.job(DicomOutput(datasets), "PACS")
+        with work.outbox(peer(pacs.port)):
+            work.wait_settled(job)
+        arrived = [pydicom.dcmread(path) for path in sorted(pacs.folder.iterdir())]
+    by_uid = {each.SOPInstanceUID: each for each in arrived}
+    for dataset in datasets:
+        other = by_uid[dataset.SOPInstanceUID]
+        assert other.file_meta.TransferSyntaxUID == dataset.file_meta.TransferSyntaxUID
+        assert other.PixelData == dataset.PixelData
+    with storescp(work.directory / "implicit", "+xi") as pacs:
+        job = work.job(DicomOutput(datasets), "PACS")
+        with work.outbox(peer(pacs.port)):
+            work.wait_settled(job)
+        assert pacs.stored() == ["1.2.3.2", "1.2.3.3"]
+        for path in pacs.folder.iterdir():
+            arrived_one = pydicom.dcmread(path)
+            assert arrived_one.file_meta.TransferSyntaxUID == "1.2.840.10008.1.2"
+            assert arrived_one.PixelData == datasets[2].PixelData
+    assert work.states(job) == {DeliveryState.CONFIRMED: 2, DeliveryState.DEAD: 2}
+    reasons = {each.reason for each in work.ledger.deliveries(DeliveryState.DEAD, job=job)}
+    assert all("MR Image Storage" in reason and "deliver again" in reason for reason in reasons)
+    assert work.ledger.job(job).state is JobState.UNDELIVERABLE
+
+
+def test_tls(work: Deliveries) -> None:
+    """Over mutual TLS, with a certificate that is named; another one is not talked to."""
+    directory = work.directory
+    authority, _ = make_certificate(directory, "authority")
+    server, server_key = make_certificate(directory, "pacs", authority)
+    own, own_key = make_certificate(directory, "node", authority)
+    tls = {"authorities": authority, "certificate": own, "key": own_key}
+    options = ["+tls", server_key, server, "+cf", authority, "-rc"]
+    with storescp(directory / "tls", *options) as pacs:
+        job, uids = work.images(2, "PACS")
+        with work.outbox(peer(pacs.port, tls=tls, certificate="somebody else")):
+            work.wait_event("another certificate")
+        assert pacs.stored() == []
+        with work.outbox(peer(pacs.port, tls=tls, certificate="pacs")):
+            work.wait_settled(job)
+        assert pacs.stored() == sorted(uids)
+        work.images(1, "PACS")
+        with work.outbox(peer(pacs.port, tls={**tls, "authorities": own}, certificate="pacs")):
+            work.wait_event("certificate verify failed")
