@@ -27,27 +27,27 @@ def plugin(registry, distribution):
 def test_a_plugin_is_found_without_being_imported(plugins):
     """Metadata tell the distribution, its version and what it registers; no module of it is imported."""
     plugins.install(
-        "acme-smooth", {"pipelines": {"smooth": "acme_smooth:Pipeline"}}, modules={"acme_smooth.py": PIPELINE}
+        "acme-smooth", {"pipelines": {"blur": "acme_smooth:Pipeline"}}, modules={"acme_smooth.py": PIPELINE}
     )
     registry = Registry()
     found = plugin(registry, "acme-smooth")
     assert (found.version, found.status, found.reason) == ("1.0", Status.ACTIVE, "")
-    assert found.to_json()["registers"] == {"pipelines": {"smooth": "acme_smooth:Pipeline"}}
+    assert found.to_json()["registers"] == {"pipelines": {"blur": "acme_smooth:Pipeline"}}
     assert "acme_smooth" not in sys.modules
-    assert registry.load("pipelines", "smooth").__name__ == "Pipeline"
+    assert registry.load("pipelines", "blur").__name__ == "Pipeline"
     assert "acme_smooth" in sys.modules
 
 
 def test_a_name_that_nobody_registers_is_told_with_those_there_are(plugins):
     """The error names the group and what it offers."""
     plugins.install(
-        "acme-smooth", {"pipelines": {"smooth": "acme_smooth:Pipeline"}}, modules={"acme_smooth.py": PIPELINE}
+        "acme-smooth", {"pipelines": {"blur": "acme_smooth:Pipeline"}}, modules={"acme_smooth.py": PIPELINE}
     )
     with pytest.raises(
         PluginError,
-        match=r"no installed plugin registers 'smoth' in dicomnode\.pipelines; there are: .*smooth",
+        match=r"no installed plugin registers 'blurr' in dicomnode\.pipelines; there are: .*blur",
     ):
-        Registry().load("pipelines", "smoth")
+        Registry().load("pipelines", "blurr")
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_what_goes_wrong_when_a_plugin_is_loaded_is_told_and_contained(plugins, 
         "acme-broken", {"pipelines": {"broken": "acme_broken:Pipeline"}}, modules={"acme_broken.py": module}
     )
     plugins.install(
-        "acme-smooth", {"pipelines": {"smooth": "acme_smooth:Pipeline"}}, modules={"acme_smooth.py": PIPELINE}
+        "acme-smooth", {"pipelines": {"blur": "acme_smooth:Pipeline"}}, modules={"acme_smooth.py": PIPELINE}
     )
     registry = Registry()
     for _ in range(2):
@@ -84,7 +84,7 @@ def test_what_goes_wrong_when_a_plugin_is_loaded_is_told_and_contained(plugins, 
     assert found.status is Status.FAILED
     assert reason in found.reason
     assert "\n" not in found.reason
-    assert registry.load("pipelines", "smooth")
+    assert registry.load("pipelines", "blur")
     assert registry.trouble() == [f"acme-broken 1.0: failed: {found.reason}"]
 
 
@@ -133,7 +133,7 @@ def test_a_plugin_for_another_python_is_left_out(plugins):
 def test_a_name_claimed_twice_belongs_to_neither(plugins):
     """Whichever is found first: both are in conflict, both owners are named, a third plugin is untouched."""
     for name in ("acme-a", "acme-b"):
-        plugins.install(name, {"pipelines": {"smooth": "acme_smooth:Pipeline"}})
+        plugins.install(name, {"pipelines": {"blur": "acme_smooth:Pipeline"}})
     plugins.install(
         "acme-c", {"pipelines": {"rough": "acme_smooth:Pipeline"}}, modules={"acme_smooth.py": PIPELINE}
     )
@@ -141,11 +141,11 @@ def test_a_name_claimed_twice_belongs_to_neither(plugins):
     for name in ("acme-a", "acme-b"):
         assert plugin(registry, name).status is Status.CONFLICT
         assert (
-            "'smooth' in dicomnode.pipelines is claimed by acme-a 1.0 and acme-b 1.0"
+            "'blur' in dicomnode.pipelines is claimed by acme-a 1.0 and acme-b 1.0"
             in plugin(registry, name).reason
         )
     with pytest.raises(PluginError, match="conflict"):
-        registry.load("pipelines", "smooth")
+        registry.load("pipelines", "blur")
     assert registry.load("pipelines", "rough")
 
 
@@ -153,11 +153,11 @@ def test_a_conflict_is_settled_by_disabling_one(plugins):
     """The block-list names distributions, spelled in any way that pip would take."""
     for name in ("acme-a", "acme-b"):
         plugins.install(
-            name, {"pipelines": {"smooth": "acme_smooth:Pipeline"}}, modules={"acme_smooth.py": PIPELINE}
+            name, {"pipelines": {"blur": "acme_smooth:Pipeline"}}, modules={"acme_smooth.py": PIPELINE}
         )
     registry = Registry(disabled=["Acme_A"])
     assert plugin(registry, "acme-a").status is Status.DISABLED
-    assert registry.registration("pipelines", "smooth").distribution == "acme-b"
+    assert registry.registration("pipelines", "blur").distribution == "acme-b"
     assert registry.trouble() == []
 
 
@@ -226,28 +226,28 @@ def test_an_output_is_registered_under_its_own_name(plugins):
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("[dicomnode.pipelines]\nsmooth = not a reference\n", "is not of the form module:Class"),
-        ("[dicomnode.pipelines]\nsmooth\n", "cannot be read"),
+        ("[dicomnode.pipelines]\nblur = not a reference\n", "is not of the form module:Class"),
+        ("[dicomnode.pipelines]\nblur\n", "cannot be read"),
     ],
 )
 def test_metadata_that_cannot_be_read_are_told(plugins, text, reason):
     """A malformed entry point is its plugin's trouble and nobody else's."""
     plugins.install("acme-torn", text)
     plugins.install(
-        "acme-smooth", {"pipelines": {"smooth": "acme_smooth:Pipeline"}}, modules={"acme_smooth.py": PIPELINE}
+        "acme-smooth", {"pipelines": {"blur": "acme_smooth:Pipeline"}}, modules={"acme_smooth.py": PIPELINE}
     )
     registry = Registry()
     assert plugin(registry, "acme-torn").status is Status.FAILED
     assert reason in plugin(registry, "acme-torn").reason
-    assert registry.load("pipelines", "smooth")
+    assert registry.load("pipelines", "blur")
 
 
 def test_of_two_installations_the_one_that_python_imports_counts(plugins, tmp_path, monkeypatch):
     """A distribution that is on the import path twice is one plugin."""
-    plugins.install("acme-smooth", {"pipelines": {"smooth": "acme_smooth:Pipeline"}})
+    plugins.install("acme-smooth", {"pipelines": {"blur": "acme_smooth:Pipeline"}})
     older = type(plugins)(tmp_path / "older")
     older.folder.mkdir()
-    older.install("Acme_Smooth", {"pipelines": {"smooth": "acme_smooth:Pipeline"}}, version="0.5")
+    older.install("Acme_Smooth", {"pipelines": {"blur": "acme_smooth:Pipeline"}}, version="0.5")
     monkeypatch.setattr(sys, "path", [*sys.path, str(older.folder)])
     assert [
         each.version

@@ -131,9 +131,7 @@ class Registry:
             _check_kind(registration, loaded)
         except KeyboardInterrupt:
             raise
-        except (
-            BaseException
-        ) as error:  # SystemExit too: a plugin that exits when imported must not take the host along
+        except BaseException as error:  # SystemExit too: a plugin must not take the host along
             reason = f"{registration.value} cannot be used: {type(error).__name__}: {error}".rstrip(": ")
             self.plugin_of(registration).fail(reason)
             failure = PluginError(f"plugin {registration.distribution} {registration.version}: {reason}")

@@ -1,0 +1,230 @@
+"""``dicomnode-host --list-plugins``: one row a distribution, what is wrong with it; nothing is imported."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+
+from dicomnode.plugins.registry import host_version
+from plugin_packages import PluginFolder
+
+PIPELINE = """
+    from dicomnode import AbstractInput, AbstractPipeline, NoOutput
+
+    class Pipeline(AbstractPipeline):
+        inputs = {"images": AbstractInput}
+
+        def process(self, inputs):
+            return NoOutput()
+"""
+RULES = """
+    from dicomnode import hookimpl
+
+    @hookimpl
+    def dicomnode_validate_image(image):
+        return None
+
+    @hookimpl
+    def dicomnode_host_started():
+        ...
+"""
+
+
+@pytest.fixture
+def site(tmp_path):
+    """Return a folder for plugins that the command line's process has on its path."""
+    folder = tmp_path / "site"
+    folder.mkdir()
+    return PluginFolder(folder)
+
+
+def command_line(site, *arguments, **environment):
+    """Run ``dicomnode-host`` in a process of its own and return what came of it."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("DICOMNODE_")}
+    return subprocess.run(
+        [sys.executable, "-m", "dicomnode.cli", *arguments],
+        env={**kept, "PYTHONPATH": str(site.folder), **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def rows(done):
+    """Return the rows of ``--json`` by distribution."""
+    return {row["distribution"]: row for row in json.loads(done.stdout)}
+
+
+def test_json_has_a_row_for_each_distribution(site):
+    """Distribution, version, status, what it registers, its hooks; the host's own first; exit code 0."""
+    site.install(
+        "acme-smooth", {"pipelines": {"acme": "acme_smooth:Pipeline"}}, modules={"acme_smooth.py": PIPELINE}
+    )
+    site.install(
+        "acme-rules", {"hooks": {"rules": "acme_rules"}}, version="2.1", modules={"acme_rules.py": RULES}
+    )
+    done = command_line(site, "--list-plugins", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)[0]["distribution"] == "dicomnode-host"
+    assert rows(done)["acme-smooth"] == {
+        "distribution": "acme-smooth",
+        "version": "1.0",
+        "status": "active",
+        "reason": "",
+        "registers": {"pipelines": {"acme": "acme_smooth:Pipeline"}},
+        "hooks": [],
+    }
+    assert rows(done)["acme-rules"]["version"] == "2.1"
+    assert rows(done)["acme-rules"]["hooks"] == ["dicomnode_host_started", "dicomnode_validate_image"]
+
+
+def test_every_kind_of_trouble_is_one_row_and_the_others_work(site):
+    """Failed and conflict, each with its reason in one line; exit code 1; what is fine is active."""
+
+    def pipeline(name, module="", **more):
+        key = name.replace("-", "_")
+        site.install(
+            name,
+            {"pipelines": {more.pop("claims", name): f"{key}:Pipeline"}},
+            modules={f"{key}.py": module},
+            **more,
+        )
+
+    pipeline("acme-fine", PIPELINE)
+    pipeline("acme-import-error", "import a_package_that_is_not_there")
+    pipeline("acme-exits", "import sys\nsys.exit(3)")
+    pipeline("acme-newer", PIPELINE, requires=["dicomnode-host>=99"])
+    pipeline("acme-dependency", PIPELINE, requires=["torch-that-is-not-there>=2"])
+    pipeline("acme-wrong-kind", "class Pipeline: ...")
+    pipeline("acme-twin-a", PIPELINE, claims="twin")
+    pipeline("acme-twin-b", PIPELINE, claims="twin")
+    hooks = {
+        "acme-unknown-hook": "dicomnode_no_such_hook()",
+        "acme-arguments": "dicomnode_validate_image(picture)",
+    }
+    for name, signature in hooks.items():
+        key = name.replace("-", "_")
+        module = f"from dicomnode import hookimpl\n@hookimpl\ndef {signature}: ..."
+        site.install(name, {"hooks": {"hooks": key}}, modules={f"{key}.py": module})
+    done = command_line(site, "--list-plugins", "--json")
+    assert done.returncode == 1
+    found = rows(done)
+    told = {
+        "acme-import-error": ("failed", "imports a_package_that_is_not_there, which is not installed"),
+        "acme-exits": ("failed", "ends the process when it is imported: sys.exit(3)"),
+        "acme-newer": ("failed", f"needs dicomnode-host>=99; this is {host_version()}"),
+        "acme-dependency": ("failed", "needs torch-that-is-not-there>=2, which is not installed"),
+        "acme-wrong-kind": ("failed", "Pipeline is no subclass of AbstractPipeline"),
+        "acme-twin-a": (
+            "conflict",
+            "the name 'twin' in dicomnode.pipelines is claimed by acme-twin-a 1.0 and acme-twin-b 1.0",
+        ),
+        "acme-twin-b": (
+            "conflict",
+            "the name 'twin' in dicomnode.pipelines is claimed by acme-twin-a 1.0 and acme-twin-b 1.0",
+        ),
+        "acme-unknown-hook": ("failed", "this host has no hook dicomnode_no_such_hook"),
+        "acme-arguments": (
+            "failed",
+            "dicomnode_validate_image has no argument picture; it has pipeline, input_name",
+        ),
+        "acme-fine": ("active", ""),
+        "dicomnode-host": ("active", ""),
+    }
+    for name, (status, reason) in told.items():
+        assert found[name]["status"] == status
+        assert reason in found[name]["reason"]
+        assert "\n" not in found[name]["reason"]
+    table = command_line(site, "--list-plugins")
+    assert table.returncode == 1
+    for name, (status, reason) in told.items():
+        (line,) = [line for line in table.stdout.splitlines() if name in line.split()[1:2]]
+        assert status in line
+        assert reason in line
+
+
+def test_what_only_an_import_shows_is_told_with_load(site):
+    """--load imports each plugin in a process of its own: what it prints or does there stays there."""
+    module = "print('hello')\ndef f(): raise RuntimeError('no GPU here')\nPipeline = f()"
+    site.install("acme-late", {"pipelines": {"late": "acme_late:Pipeline"}}, modules={"acme_late.py": module})
+    assert rows(command_line(site, "--list-plugins", "--json"))["acme-late"]["status"] == "active"
+    done = command_line(site, "--list-plugins", "--load", "--json")
+    assert done.returncode == 1
+    assert rows(done)["acme-late"]["status"] == "failed"
+    assert "RuntimeError: no GPU here" in rows(done)["acme-late"]["reason"]
+
+
+@pytest.mark.parametrize(
+    "module", ["import time\ntime.sleep(5)", "import os\n(lambda: os._exit(7))()", "import sys\nsys.exit()"]
+)
+def test_listing_imports_no_plugin(site, module):
+    """A module that takes five seconds, or ends the process, is listed at once all the same."""
+    site.install(
+        "acme", {"pipelines": {"acme": "acme:Pipeline"}}, modules={"acme.py": f"{module}\nPipeline = 1"}
+    )
+    started = time.monotonic()
+    assert "acme" in rows(command_line(site, "--list-plugins", "--json"))
+    assert time.monotonic() - started < 4
+
+
+def test_a_hundred_plugins_are_listed_well_under_a_second(site):
+    """A hundred installed plugins, half with hooks: less than a second of processor time, all told."""
+    for number in range(50):
+        pipeline, rules = f"acme_p{number}", f"acme_r{number}"
+        site.install(
+            pipeline,
+            {"pipelines": {pipeline: f"{pipeline}:Pipeline"}},
+            modules={f"{pipeline}.py": PIPELINE},
+            requires=["numpy>=1", "pydicom", f"dicomnode-host>={host_version()}"],
+        )
+        site.install(
+            rules, {"hooks": {"rules": rules}}, modules={f"{rules}.py": RULES}, requires=["dicomnode-host"]
+        )
+    before = os.times()
+    done = command_line(site, "--list-plugins", "--json")
+    after = os.times()
+    seconds = after.children_user + after.children_system - before.children_user - before.children_system
+    sys.stdout.write(f"{len(rows(done))} distributions listed in {seconds:.2f} s of processor time\n")
+    assert done.returncode == 0, done.stdout
+    assert len(rows(done)) >= 101
+    assert seconds < 1
+
+
+def test_listing_imports_neither_arrays_nor_dicom(site):
+    """What takes long in the host itself is not imported either."""
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "dicomnode.cli", "--list-plugins"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    imported = {
+        line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time")
+    }
+    assert "dicomnode.plugins.registry" in imported
+    assert not imported & {"numpy", "pydicom", "pynetdicom", "highdicom"}
+
+
+def test_plugins_are_left_out_by_configuration_and_by_environment(site, tmp_path):
+    """Block-list and allow-list in [plugins], overridden by the environment; an idle name is told."""
+    for name in ("acme-a", "acme-b"):
+        key = name.replace("-", "_")
+        site.install(name, {"pipelines": {"twin": f"{key}:Pipeline"}}, modules={f"{key}.py": PIPELINE})
+    file = tmp_path / "config.toml"
+    file.write_text('[plugins]\ndisabled = ["acme-b", "acme-typo"]\n')
+    done = command_line(site, "--config", str(file), "--list-plugins", "--json")
+    assert (rows(done)["acme-a"]["status"], rows(done)["acme-b"]["status"]) == ("active", "disabled")
+    assert done.returncode == 0
+    assert "acme-typo, which registers nothing here" in done.stderr
+    done = command_line(site, "--list-plugins", "--json", DICOMNODE_PLUGINS__ONLY='["acme-b"]')
+    assert (rows(done)["acme-a"]["status"], rows(done)["acme-b"]["status"]) == ("disabled", "active")
+    assert rows(done)["dicomnode-host"]["status"] == "active"
+    done = command_line(
+        site, "--config", str(file), "--list-plugins", "--json", DICOMNODE_PLUGINS__DISABLED="[]"
+    )
+    assert rows(done)["acme-b"]["status"] == "conflict"

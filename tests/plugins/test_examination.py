@@ -1,0 +1,255 @@
+"""What the source of a plugin tells: its hooks and its faults, with nothing imported."""
+
+import os
+import select
+import sys
+import time
+from contextlib import suppress
+
+import pytest
+
+from dicomnode.plugins.examination import examine, hook_arguments
+from dicomnode.plugins.hookspecs import INTERVENTIONS, NOTIFICATIONS
+from dicomnode.plugins.probe import every_trouble
+from dicomnode.plugins.registry import Registry, Status
+
+HOOKS = """
+    from dicomnode import hookimpl
+    from dicomnode import hookimpl as impl
+    import dicomnode as dn
+    import pluggy
+
+    own = pluggy.HookimplMarker("dicomnode")
+
+    @hookimpl
+    def dicomnode_validate_image(image):
+        return None
+
+    @impl(specname="dicomnode_host_started")
+    def up(host): ...
+
+    @dn.hookimpl(wrapper=True)
+    def dicomnode_process(pipeline):
+        return (yield)
+
+    if True:
+        @own(tryfirst=True)
+        def dicomnode_job_changed(job, extra=None): ...
+
+    def dicomnode_blueprint(): ...   # not marked: no hook
+
+    def a_helper(): ...
+"""
+HOOK_NAMES = [
+    "dicomnode_host_started",
+    "dicomnode_job_changed",
+    "dicomnode_process",
+    "dicomnode_validate_image",
+]
+
+
+def examined(distribution):
+    """Return a plugin after its source was read."""
+    registry = Registry(only=[distribution])
+    examine(registry)
+    return next(each for each in registry.plugins if each.distribution == distribution)
+
+
+def loaded(distribution, timeout=60):
+    """Return a plugin after it was loaded in a process of its own."""
+    registry = Registry(only=[distribution])
+    every_trouble(registry, timeout)
+    return next(each for each in registry.plugins if each.distribution == distribution)
+
+
+def test_the_hooks_of_this_host_are_known():
+    """Name and arguments of every hook."""
+    assert set(hook_arguments()) == INTERVENTIONS | NOTIFICATIONS
+    assert hook_arguments()["dicomnode_validate_image"] == ("pipeline", "input_name", "input", "image")
+
+
+def test_hooks_are_read_from_the_source(plugins):
+    """Whatever the marker is called, under whatever name the function stands, also within an if."""
+    plugins.install(
+        "acme-rules",
+        {"hooks": {"rules": "acme.rules"}},
+        modules={"acme/__init__.py": "", "acme/rules.py": HOOKS},
+    )
+    found = examined("acme-rules")
+    assert (found.status, found.hooks) == (Status.ACTIVE, HOOK_NAMES)
+    assert "acme" not in sys.modules
+    assert loaded("acme-rules").hooks == HOOK_NAMES, "what pluggy finds is the same"
+
+
+@pytest.mark.parametrize("value", ["acme:rules", "acme:Rules", "acme.inner:rules"])
+def test_hooks_of_an_object_are_read_from_its_class(plugins, value):
+    """An entry point may name an object; its class's methods are hooks, wherever it was imported from."""
+    inner = """
+        from dicomnode import hookimpl
+
+        class Rules:
+            @hookimpl
+            def dicomnode_validate_image(self, image): ...
+
+        rules = Rules()
+    """
+    modules = {"acme/__init__.py": "from .inner import Rules, rules", "acme/inner.py": inner}
+    plugins.install("acme-rules", {"hooks": {"rules": value}}, modules=modules)
+    assert examined("acme-rules").hooks == ["dicomnode_validate_image"]
+    assert examined("acme-rules").status is Status.ACTIVE
+
+
+@pytest.mark.parametrize(
+    ("module", "reason"),
+    [
+        (
+            "from dicomnode import hookimpl\n@hookimpl\ndef dicomnode_nothing(): ...",
+            "this host has no hook dicomnode_nothing",
+        ),
+        (
+            "from dicomnode import hookimpl\n@hookimpl\ndef dicomnode_blueprint(picture): ...",
+            "dicomnode_blueprint has no argument picture; it has pipeline, blueprint",
+        ),
+        (
+            "from dicomnode import hookimpl\n@hookimpl(wrapper=True)\ndef dicomnode_blueprint(): yield",
+            "there is nothing to wrap in dicomnode_blueprint",
+        ),
+        (
+            "def dicomnode_blueprint(): ...",
+            "it implements no hook; put @dicomnode.hookimpl above each function",
+        ),
+        ("import sys\nsys.exit(3)", "acme_rules:2 ends the process when it is imported: sys.exit(3)"),
+        ("raise SystemExit", "acme_rules:1 raises when it is imported: raise SystemExit"),
+        (
+            "x = 1\nraise ImportError('no libtorch')",
+            "acme_rules:2 raises when it is imported: raise ImportError('no libtorch')",
+        ),
+        ("import gone_package.part", "acme_rules:1 imports gone_package, which is not installed"),
+        ("from gone_package import part", "acme_rules:1 imports gone_package, which is not installed"),
+        (
+            "from dicomnode import Tomorrow",
+            "imports Tomorrow from dicomnode, which this version does not have",
+        ),
+        ("def broken(:", "acme_rules:1 cannot be imported: SyntaxError"),
+    ],
+)
+@pytest.mark.parametrize("means", [examined, loaded])
+def test_trouble_is_told_by_the_source_and_by_the_import(plugins, module, reason, means):
+    """What the source shows to be wrong is what the import stumbles over too; both are told in one line."""
+    plugins.install("acme-rules", {"hooks": {"rules": "acme_rules"}}, modules={"acme_rules.py": module})
+    found = means("acme-rules")
+    assert found.status is Status.FAILED
+    assert reason in found.reason
+    assert "\n" not in found.reason
+
+
+@pytest.mark.parametrize(
+    ("value", "module", "reason"),
+    [
+        ("acme_gone:Pipeline", "", "there is no module 'acme_gone'"),
+        ("acme:Pipeline", "Pipelin = 1", "module acme has no Pipeline"),
+        ("acme", "", "acme is a module; the group dicomnode.pipelines takes subclasses of AbstractPipeline"),
+        (
+            "acme:Pipeline",
+            "def Pipeline(): ...",
+            "Pipeline is a function; the group dicomnode.pipelines takes",
+        ),
+        ("acme:Pipeline", "class Pipeline: ...", "Pipeline is no subclass of AbstractPipeline"),
+        (
+            "acme:Pipeline",
+            "import dicomnode as dn\nclass Pipeline(dn.AbstractInput): ...",
+            "Pipeline is no subclass",
+        ),
+        (
+            "acme:Pipeline",
+            "from dicomnode import FileOutput\nclass Pipeline(FileOutput, Exception): ...",
+            "is no subclass",
+        ),
+        ("acme:Pipeline", "from .gone import Pipeline", "acme:1 imports acme.gone, which is not installed"),
+    ],
+)
+def test_a_class_of_the_wrong_kind_is_told(plugins, value, module, reason):
+    """The class is followed through imports and bases; what certainly is not of its kind is a fault."""
+    plugins.install("acme", {"pipelines": {"acme": value}}, modules={"acme/__init__.py": module})
+    found = examined("acme")
+    assert found.status is Status.FAILED
+    assert reason in found.reason
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "from dicomnode import AbstractPipeline\nclass Pipeline(AbstractPipeline): ...",
+        "import dicomnode\nclass Pipeline(dicomnode.AbstractQueuedPipeline): ...",
+        "from dicomnode import AbstractPipeline as Base\nclass A(Base): ...\nclass Pipeline(A): ...",
+        "from os import *",
+        "def __getattr__(name): ...",
+        "class Pipeline: ...\nclass Pipeline(Pipeline): ...",
+        "import functools\nPipeline = functools.partial(print)",
+        "import numpy\nclass Pipeline(numpy.ndarray): ...",
+        "import sys\nsys.path.append('somewhere')\nimport helper_from_somewhere\nfrom helper import Pipeline",
+        "try:\n    import gone\nexcept ImportError:\n    gone = None\nPipeline = gone",
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import gone\nPipeline = print",
+    ],
+)
+def test_what_the_source_does_not_tell_is_no_fault(plugins, module):
+    """Only what is certain counts: everything else is left to the import."""
+    plugins.install("acme", {"pipelines": {"acme": "acme:Pipeline"}}, modules={"acme.py": module})
+    found = examined("acme")
+    assert (found.status, found.reason) == (Status.ACTIVE, "")
+
+
+@pytest.mark.parametrize(
+    ("module", "reason"),
+    [
+        ("import os\nPipeline = os._exit(0)", "importing it ended the process (exit status 0)"),
+        (
+            "import os\nPipeline = os.kill(os.getpid(), 11)",
+            "ended the process (signal SIGSEGV)",
+        ),
+        ("import threading\nPipeline = threading.Event().wait()", "importing it takes longer than 3 s"),
+        ("def f(): raise RuntimeError('late')\nPipeline = f()", "RuntimeError: late"),
+    ],
+)
+def test_loading_contains_whatever_a_plugin_does(plugins, module, reason):
+    """An exit without a word, a segfault, an endless import: told in one line; the next one is loaded."""
+    pipeline = """
+        from dicomnode import AbstractInput, AbstractPipeline
+
+        class Pipeline(AbstractPipeline):
+            inputs = {"images": AbstractInput}
+
+            def process(self, inputs): ...
+    """
+    plugins.install("acme", {"pipelines": {"acme": "acme:Pipeline"}}, modules={"acme.py": module})
+    plugins.install("fine", {"pipelines": {"fine": "fine:Pipeline"}}, modules={"fine.py": pipeline})
+    registry = Registry(only=["acme", "fine"])
+    (trouble,) = every_trouble(registry, timeout=3 if "longer" in reason else 60)
+    assert trouble.startswith("acme 1.0: failed: ")
+    assert reason in trouble
+
+
+def test_loading_leaves_no_process_behind(plugins, tmp_path):
+    """What an import started ends with it."""
+    note = tmp_path / "child"
+    module = f"""
+        import pathlib, subprocess, sys
+        from dicomnode import AbstractPipeline as Pipeline
+
+        child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+        pathlib.Path({str(note)!r}).write_text(str(child.pid))
+    """
+    plugins.install("acme", {"pipelines": {"acme": "acme:Pipeline"}}, modules={"acme.py": module})
+    assert "is abstract" in loaded("acme").reason
+    with suppress(ProcessLookupError):
+        ended, _, _ = select.select([os.pidfd_open(int(note.read_text()))], [], [], 10)
+        assert ended, "the child of the import still runs"
+
+
+def test_a_module_that_takes_its_time_is_not_waited_for(plugins):
+    """Reading is quick whatever importing would take."""
+    module = "import time\ntime.sleep(5)\nfrom dicomnode import AbstractPipeline as Pipeline"
+    plugins.install("acme", {"pipelines": {"acme": "acme:Pipeline"}}, modules={"acme.py": module})
+    started = time.monotonic()
+    assert examined("acme").status is Status.ACTIVE
+    assert time.monotonic() - started < 2
