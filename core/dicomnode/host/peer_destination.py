@@ -12,6 +12,7 @@ from ..pipeline.destination import Delivery, OutboxItem, Outcome
 from .association_request import AssociationRejectedError, NoAcceptedContextError
 from .client_tls import client_context
 from .config import PeerTable
+from .config_values import Address
 from .delivery_rules import outcome_of_status
 from .store_scu import AssociationEndedError, StoreAssociation, UnfitFileError
 
@@ -41,12 +42,8 @@ class PeerDestination:
     takes_files = False
 
     def __init__(self, name: str, peer: PeerTable, calling_ae_title: str) -> None:
-        if peer.address is None:
-            msg = f"peers.{name} has no address, so nothing can be sent to it: give peers.{name}.address"
-            raise ConfigurationError(msg)
-        client_context(name, peer)
+        _check(name, peer)
         self._name, self._peer, self._calling = name, peer, calling_ae_title
-        self._address = peer.address
         self._lock = threading.Lock()
         self._association: StoreAssociation | None = None
         self._broken_off = False
@@ -57,16 +54,15 @@ class PeerDestination:
         return self._name
 
     def reconfigure(self, peer: PeerTable) -> None:
-        """Go by another table from the next association on.
+        """Take another configuration of the peer; it counts from the next association.
 
         Raises
         ------
         ConfigurationError
-            When nothing can be sent to that peer.
+            When it cannot be used; the old one stays.
         """
-        changed = PeerDestination(self._name, peer, self._calling)
-        with self._lock:
-            self._peer, self._address = changed._peer, changed._address
+        _check(self._name, peer)
+        self._peer = peer
 
     def break_off(self) -> None:
         """End the association that is open, and open no other."""
@@ -111,9 +107,10 @@ class PeerDestination:
 
     def _associate(self, items: Sequence[OutboxItem]) -> StoreAssociation:
         peer = self._peer
+        address = _address(self._name, peer)
         association = StoreAssociation(
-            self._address.host,
-            self._address.port,
+            address.host,
+            address.port,
             peer.ae_title,
             self._calling,
             dict.fromkeys((item.SOPClassUID, item.TransferSyntaxUID) for item in items),
@@ -140,6 +137,18 @@ class PeerDestination:
         if why == _CALLING_NOT_RECOGNISED:
             return f". Tell the peer that it may take results from the AE title {self._calling!r}"
         return ""
+
+
+def _address(name: str, peer: PeerTable) -> Address:
+    if peer.address is None:
+        msg = f"peers.{name} has no address, so nothing can be sent to it: set peers.{name}.address"
+        raise ConfigurationError(msg)
+    return peer.address
+
+
+def _check(name: str, peer: PeerTable) -> None:
+    _address(name, peer)
+    client_context(name, peer)
 
 
 def _stored(association: StoreAssociation, item: OutboxItem) -> Outcome:

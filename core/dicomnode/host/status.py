@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .ledger_reading import LedgerReader
-from .states import DeliveryState
 
 if TYPE_CHECKING:
     from .host import Host
@@ -38,10 +37,7 @@ def recorded_status(ledger: LedgerReader) -> dict[str, Any]:
         pipelines.setdefault(name, {"instances": {}, "jobs": {}})["instances"][instance_state] = count
     for (name, job_state), count in ledger.job_counts().items():
         pipelines.setdefault(name, {"instances": {}, "jobs": {}})["jobs"][job_state] = count
-    waiting: dict[str, int] = {}
-    for delivery in ledger.deliveries(DeliveryState.PENDING):
-        waiting[delivery.destination] = waiting.get(delivery.destination, 0) + 1
-    return {"pipelines": pipelines, "to_deliver": waiting}
+    return {"pipelines": pipelines, "to_deliver": ledger.unsettled_counts()}
 
 
 def _missing(host: Host, name: str, key: str) -> str | None:
