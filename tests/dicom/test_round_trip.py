@@ -106,14 +106,14 @@ def excused(array, error):
     text = str(error)
     if "too large and too close together" in text:
         return largest > EXACT
-    return "too large to be stored" in text and largest > HUGE
+    return largest > HUGE and ("too large to be stored" in text or "does not fit a decimal string" in text)
 
 
 CASES = [(name, False) for name in HEADERS] + [(name, True) for name in ("ct", "mr", "pet", "enhanced_ct")]
 
 
 @pytest.mark.parametrize(("name", "per_slice"), CASES)
-@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow])
 @given(array=volumes(), place=st.sampled_from(sorted(AFFINES)))
 def test_any_array_is_read_back_within_half_a_step(name, per_slice, array, place):
     """The grinder's volume is off by at most half a RescaleSlope, and lies where it lay."""

@@ -16,6 +16,8 @@ from dicomnode.dicom.planes import Plane
 from dicomnode.errors import PixelDataError
 
 _FLOAT32_DIGITS: Final = 2.0**-24
+_FLOAT32_SMALLEST: Final = float(np.finfo(np.float32).tiny)
+_FLOAT32_LARGEST: Final = float(np.finfo(np.float32).max)
 _FINE: Final = 64
 _HOUNSFIELD: Final = "HU"
 _UNSPECIFIED: Final = "US"
@@ -59,6 +61,8 @@ class Linear:
         if layout.keyword == "FloatPixelData":
             return False
         largest = abs(self.slope) * 2.0**layout.stored + abs(self.intercept)
+        if abs(self.slope) < _FLOAT32_SMALLEST or not largest < _FLOAT32_LARGEST:
+            return True
         if self.slope == int(self.slope) and self.intercept == int(self.intercept):
             return largest > 1 / _FLOAT32_DIGITS
         return not largest * _FLOAT32_DIGITS * _FINE <= abs(self.slope)
