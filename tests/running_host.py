@@ -1,0 +1,180 @@
+"""The host as its own process, as an operator runs it: ``dicomnode-host run --config FILE``."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from dicomnode.host.control import NotRunningError, ask
+from dicomnode.host.ledger_reading import LedgerReader
+
+_PATIENCE = 60.0
+
+
+class RunningHost:
+    """A host process on a data directory and a free port of its own; it can be stopped, killed and started again.
+
+    Parameters
+    ----------
+    directory : pathlib.Path
+        Where configuration, data and log go.
+    config : str
+        The configuration (TOML) but for ``[host]``.
+    host : mapping of str to Any
+        Keys of ``[host]`` besides ``bind`` and ``data``.
+    environment : mapping of str to str
+        Further environment variables.
+
+    Examples
+    --------
+    >>> with RunningHost(tmp_path, "[pipelines.smooth]") as host:  # doctest: +SKIP
+    ...     subprocess.run(["echoscu", "127.0.0.1", str(host.port)])
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        config: str = "",
+        *,
+        host: Mapping[str, Any] | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        self.directory, self.data = directory, directory / "data"
+        self.log = directory / "host.log"
+        self.config = directory / "dicomnode.toml"
+        directory.mkdir(parents=True, exist_ok=True)
+        table = {"bind": "127.0.0.1:0", "data": str(self.data), "reserve": 0, **(host or {})}
+        lines = "".join(f"{key} = {_toml(value)}\n" for key, value in table.items())
+        self.config.write_text(f"[host]\n{lines}\n{config}\n")
+        self.environment = {**os.environ, "PYTHONUNBUFFERED": "1", **(environment or {})}
+        self.process: subprocess.Popen[bytes] | None = None
+        self.port = 0
+        self.seconds_to_serve = 0.0
+
+    def start(self) -> Self:
+        """Start the process and wait until it listens."""
+        began = time.monotonic()
+        self.start_only()
+        text = self.wait_for_log(r"\S+ listens on 127\.0\.0\.1:(\d+)")
+        self.port = int(text[1])
+        self.seconds_to_serve = time.monotonic() - began
+        return self
+
+    def start_only(self) -> None:
+        """Start the process and wait for nothing."""
+        command = [sys.executable, "-m", "dicomnode.cli", "run", "--config", str(self.config)]
+        self._log_from = self.log.stat().st_size if self.log.exists() else 0
+        with self.log.open("ab") as output:
+            self.process = subprocess.Popen(
+                command, stdout=output, stderr=output, stdin=subprocess.DEVNULL, env=self.environment
+            )
+
+    def stop(self, *, expect: int = 0, timeout: float = 60.0) -> None:
+        """Stop it as systemd would (SIGTERM)."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGTERM)
+        code = self.process.wait(timeout)
+        assert code == expect, f"exit code {code}:\n{self.text()}"
+
+    def kill(self) -> None:
+        """Kill it (SIGKILL)."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait(30)
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self.process is not None and self.process.poll() is None:
+            if kind is None:
+                self.stop()
+            else:
+                self.kill()
+
+    # -- looking ------------------------------------------------------------------------------------------
+
+    def text(self) -> str:
+        """Return what this run has logged so far."""
+        content = self.log.read_bytes() if self.log.exists() else b""
+        return content[self._log_from :].decode("utf-8", "replace")
+
+    def wait_for_log(self, pattern: str, timeout: float = _PATIENCE) -> re.Match[str]:
+        """Wait until this run has logged something that matches."""
+        assert self.process is not None
+        deadline = time.monotonic() + timeout
+        while True:
+            ended = self.process.poll() is not None
+            found = re.search(pattern, self.text())
+            if found:
+                return found
+            assert not ended, f"the host has ended:\n{self.text()}"
+            assert time.monotonic() < deadline, f"nothing matches {pattern!r} in:\n{self.text()}"
+            threading.Event().wait(0.02)  # a file cannot be awaited
+
+    def wait_for_jobs(self, count: int, *states: str, timeout: float = _PATIENCE) -> None:
+        """Wait until so many jobs are in one of some states (``delivered`` if none is named)."""
+        wanted = states or ("delivered",)
+        deadline = time.monotonic() + timeout
+        while True:
+            jobs = self.jobs()
+            if sum(job["state"] in wanted for job in jobs) >= count:
+                return
+            assert time.monotonic() < deadline, f"jobs are {jobs}:\n{self.text()}"
+            threading.Event().wait(0.05)
+
+    def jobs(self) -> list[dict[str, Any]]:
+        """Return the ledger's jobs as plain data."""
+        reader = LedgerReader(self.data / "ledger.sqlite")
+        try:
+            return [
+                {"id": job.id, "state": job.state.value, "reason": job.reason, "pipeline": job.pipeline}
+                for job in reader.jobs()
+            ]
+        finally:
+            reader.close_reader()
+
+    def instances(self) -> dict[str, str]:
+        """Return file -> state of the ledger's instances."""
+        reader = LedgerReader(self.data / "ledger.sqlite")
+        try:
+            return {path: state.value for path, state in reader.instance_states().items()}
+        finally:
+            reader.close_reader()
+
+    def ask(self, order: str, **details: Any) -> Any:
+        """Give it an order over its control socket."""
+        return ask(self.data / "control.sock", order, **details)
+
+    @property
+    def answers(self) -> bool:
+        """Whether it takes orders."""
+        try:
+            self.ask("status")
+        except NotRunningError:
+            return False
+        return True
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    if isinstance(value, Sequence):
+        return "[" + ", ".join(_toml(each) for each in value) + "]"
+    return str(value)
