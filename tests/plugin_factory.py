@@ -72,6 +72,32 @@ class Pipeline(AbstractPipeline):
 )
 """The well-behaved one: an image series, inverted."""
 
+SCRIPTED = (
+    PRELUDE
+    + """
+from dataclasses import dataclass
+
+def inverted(inputs):
+    volume = inputs["images"]
+    built = NumpyFactory().build_series(inputs.header, volume.with_array(volume.array.max() - volume.array))
+    return list(built)
+
+@dataclass(frozen=True)
+class Settings:
+    code: str = ""
+
+class Pipeline(AbstractPipeline):
+    inputs = {"images": VolumeInput}
+    Settings = Settings
+
+    def process(self, inputs):
+        scope = {**globals(), "inputs": inputs, "pipeline": self, "result": NoOutput()}
+        exec(self.settings.code, scope)
+        return scope["result"]
+"""
+)
+"""One that does what its setting ``code`` says and returns ``result``; ``inverted(inputs)`` makes a series."""
+
 _numbers = itertools.count(1)
 
 

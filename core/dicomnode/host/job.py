@@ -250,7 +250,7 @@ def _written(outputs: Sequence[PipelineOutput], folder: JobFolder) -> list[Outbo
         name = type(output).__name__
         place = folder.output_folder(number)
         with failing_as(f"{name}.write"):
-            items.extend(folder.check_item(item, place, name) for item in output.write(place))
+            items.extend(folder.check_item(item, place) for item in output.write(place))
     return items
 
 

@@ -130,7 +130,7 @@ class JobFolder:
         made.mkdir(mode=0o700)
         return made
 
-    def check_item(self, item: object, folder: Path, output: str) -> OutboxItem:
+    def check_item(self, item: object, folder: Path) -> OutboxItem:
         """Check that what an output says it wrote is a file of its own folder.
 
         Raises
@@ -139,17 +139,15 @@ class JobFolder:
             When it is not.
         """
         if not isinstance(item, OutboxItem):
-            msg = f"{output}.write returned a {type(item).__name__}; it returns OutboxItems"
+            msg = f"it returned a {type(item).__name__} among its items; it returns OutboxItems"
             raise OutputError(msg)
         try:
             mode = item.path.lstat().st_mode
         except OSError as error:
-            msg = f"{output}.write named {item.path.name}, which cannot be found: {error.strerror}"
+            msg = f"it named {item.path.name}, which cannot be found: {error.strerror}"
             raise OutputError(msg) from error
         if not stat.S_ISREG(mode) or folder.resolve() not in item.path.resolve().parents:
-            msg = (
-                f"{output}.write named {item.path}, which is not a plain file in the folder that it was given"
-            )
+            msg = f"it named {item.path.name}, which is no plain file in the folder that it was given"
             raise OutputError(msg)
         return item
 
