@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Self
 
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
@@ -61,6 +61,23 @@ class SequenceElement(VirtualElement):
             if not isinstance(item, Blueprint):
                 raise BlueprintError(f"{self.keyword}: an item is {item!r}, not a Blueprint")
         self.items = items
+
+    @classmethod
+    def declared(
+        cls, tag: TagLike, arguments: Mapping[str, Any], nested: Callable[[Mapping[str, Any]], Blueprint]
+    ) -> Self:
+        """Make the sequence of ``items``, a list of tables of elements.
+
+        Raises
+        ------
+        TypeError
+            When there is anything but such a list.
+        """
+        items = arguments.get("items", ())
+        tables = isinstance(items, Sequence) and all(isinstance(item, Mapping) for item in items)
+        if set(arguments) - {"items"} or not tables:
+            raise TypeError("a sequence takes `items`, a list of tables of elements, and nothing else")
+        return cls(tag, *(nested(item) for item in items))
 
     def corporealize(self, factory: Any, sources: Sequence[Dataset]) -> Corporeal:
         """Make the items, or a producer if they differ from instance to instance.

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, ABCMeta, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias
 
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
@@ -20,6 +20,7 @@ from dicomnode.errors import BlueprintError, InvalidValueError, MissingTagsError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from dicomnode.dicom.blueprint import Blueprint
     from dicomnode.dicom.header import SeriesHeader
     from dicomnode.dicom.modules import Attribute
 
@@ -179,6 +180,29 @@ class VirtualElement(metaclass=_FrozenAfterInit):
         MissingTagsError
             When the sources lack what is needed. The header collects these and reports them together.
         """
+
+    @classmethod
+    def declared(
+        cls, tag: TagLike, arguments: Mapping[str, Any], nested: Callable[[Mapping[str, Any]], Blueprint]
+    ) -> Self:
+        """Make the element as a declarative blueprint says it, in a file without Python.
+
+        Parameters
+        ----------
+        tag : str, int, (int, int) or PrivateTag
+            The attribute.
+        arguments : mapping of str to Any
+            The table's other keys. The default passes them on as keyword arguments.
+        nested : callable
+            Returns the blueprint of a table of elements, for an element that holds blueprints.
+
+        Raises
+        ------
+        TypeError
+            When the arguments are not what the element takes.
+        """
+        del nested
+        return cls(tag, **arguments)
 
     @property
     def key(self) -> tuple[BaseTag, str | None]:

@@ -197,6 +197,90 @@ class Volume:
             raise GeometryError(f"an array of grid {changed.grid} does not lie on the grid {grid}")
         return changed
 
+    def to_nibabel(self) -> Any:
+        """Return a ``nibabel.Nifti1Image``; needs the extra ``nibabel``.
+
+        Returns
+        -------
+        nibabel.Nifti1Image
+            Axes (column, row, slice[, time]), RAS coordinates in mm; colour as NIfTI's RGB of 8 bits.
+            Booleans become uint8. The array is a view where possible.
+
+        Raises
+        ------
+        GeometryError
+            When the volume does not know where it lies.
+        PixelDataError
+            When colour has more than 8 bits.
+        DicomError
+            When nibabel is not installed.
+        """
+        from dicomnode.dicom.conversion import to_nibabel
+
+        return to_nibabel(self)
+
+    @classmethod
+    def from_nibabel(cls, image: Any, *, units: str | None = None) -> Volume:
+        """Return the volume of a NIfTI image, to build a series of it.
+
+        Parameters
+        ----------
+        image : nibabel.Nifti1Image
+            With an affine; 3 axes, or 4 with time.
+        units : str, optional
+            Units of the values; NIfTI does not say.
+
+        Raises
+        ------
+        PixelDataError
+            When it has other axes, or voxels of a kind that is neither grayscale nor RGB.
+        """
+        from dicomnode.dicom.conversion import from_nibabel
+
+        array, affine, colour = from_nibabel(image)
+        return cls(array, affine, colour=colour, units=units)
+
+    def to_sitk(self) -> Any:
+        """Return a ``SimpleITK.Image``; needs the extra ``sitk``.
+
+        Returns
+        -------
+        SimpleITK.Image
+            LPS coordinates in mm as here; 4 axes with time points, 3 components a voxel for colour. Booleans
+            become uint8.
+
+        Raises
+        ------
+        GeometryError
+            When the volume does not know where it lies.
+        DicomError
+            When SimpleITK is not installed.
+        """
+        from dicomnode.dicom.conversion import to_sitk
+
+        return to_sitk(self)
+
+    @classmethod
+    def from_sitk(cls, image: Any, *, units: str | None = None) -> Volume:
+        """Return the volume of a SimpleITK image, to build a series of it.
+
+        Parameters
+        ----------
+        image : SimpleITK.Image
+            3 axes, or 4 with time; 1 component a voxel, or 3 for colour.
+        units : str, optional
+            Units of the values.
+
+        Raises
+        ------
+        PixelDataError
+            When it has other axes or components.
+        """
+        from dicomnode.dicom.conversion import from_sitk
+
+        array, affine, colour = from_sitk(image)
+        return cls(array, affine, colour=colour, units=units)
+
     def _located(self) -> NDArray[np.float64]:
         if self.affine is None:
             raise GeometryError("the images of this volume do not say where they lie in the patient")
