@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from dicomnode.dicom.planes import Plane, planes_of
-from dicomnode.dicom.time_points import Stack, separate
+from dicomnode.dicom.time_points import Stack, missing_in, separate
 from dicomnode.errors import GeometryError
 
 Array = NDArray[np.float64]
@@ -279,11 +279,13 @@ def _separate(stack: Stack) -> tuple[Stack, tuple[str, ...], list[Problem]]:
     if min(counts) == max(counts):
         if found := separate(stack):
             return *found, []
-        places = _few([_place(planes[0]) for planes in stack])
+        places = _few([planes[0].place for planes in stack])
         text = f"there are {counts[0]} images at each place and nothing tells them apart: {places}"
         return stack, (), [Problem(Fault.DUPLICATE, text)]
     usual = Counter(counts).most_common(1)[0][0]
-    odd = _few([f"{len(p)} at {_place(p[0])}" for p in stack if len(p) != usual])
+    if usual > 1 and (missing := missing_in(stack)):
+        return stack, (), [Problem(Fault.GAP, _few(missing))]
+    odd = _few([f"{len(p)} at {p[0].place}" for p in stack if len(p) != usual])
     kind = Fault.DUPLICATE if usual == 1 else Fault.GAP
     text = f"most places have {usual} image{'s' * (usual != 1)}, but there are {odd}"
     return stack, (), [Problem(kind, text)]
@@ -323,7 +325,7 @@ def _gaps(slices: list[Plane], heights: Array, tolerance: float) -> list[Problem
         if drift <= max(0.5 * usual, SAME_PLACE):
             return []
         return [Problem(Fault.GAP, f"the distances of slices change along the stack, {_range(steps)} mm")]
-    texts = [f"{steps[i]:.6g} mm between {_place(slices[i])} and {_place(slices[i + 1])}" for i in uneven]
+    texts = [f"{steps[i]:.6g} mm between {slices[i].place} and {slices[i + 1].place}" for i in uneven]
     return [Problem(Fault.GAP, f"slices are {usual:.6g} mm apart, but there are {_few(texts)}")]
 
 
@@ -390,10 +392,6 @@ def single_time(stack: SliceStack, time: int = 0) -> SliceStack:
     """Return one time point of a stack."""
     chosen = stack.planes[time * stack.slices : (time + 1) * stack.slices]
     return replace(stack, planes=chosen, time_points=())
-
-
-def _place(plane: Plane) -> str:
-    return _vector(plane.position) if plane.position else str(plane)
 
 
 def _vector(vector: Any) -> str:

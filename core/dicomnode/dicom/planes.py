@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -53,6 +54,13 @@ class Plane:
         """Whether position and orientation are known."""
         return self.position is not None and self.orientation is not None
 
+    @property
+    def place(self) -> str:
+        """The position as messages write it, or the name of the image where it has none."""
+        if self.position is None:
+            return str(self)
+        return "(" + ", ".join(f"{part:.6g}" for part in self.position) + ")"
+
     def value(self, keyword: str) -> Any:
         """Return the value that an attribute has for this plane, ``None`` if it has none.
 
@@ -94,12 +102,13 @@ def planes_of(image: Dataset) -> list[Plane]:
     Raises
     ------
     GeometryError
-        When an attribute has a wrong number of values, or a value that is no number.
+        When an attribute has a wrong number of values, or a value that is no number, or the functional groups
+        are not those of the frames.
     """
     frames = frame_count(image)
     rows, columns = int(image.get("Rows") or 0), int(image.get("Columns") or 0)
     if image.get("PerFrameFunctionalGroupsSequence"):
-        return list(_enhanced(image, rows, columns))
+        return list(_enhanced(image, frames, rows, columns))
     holder = _geometry_holder(image)
     position = _numbers(holder, "ImagePositionPatient", _POSITION_SIZE)
     orientation = _numbers(holder, "ImageOrientationPatient", _ORIENTATION_SIZE)
@@ -140,9 +149,15 @@ def cross(orientation: Vector) -> tuple[float, float, float]:
     return (b * f - c * e, c * d - a * f, a * e - b * d)
 
 
-def _enhanced(image: Dataset, rows: int, columns: int) -> Iterator[Plane]:
+def _enhanced(image: Dataset, frames: int, rows: int, columns: int) -> Iterator[Plane]:
+    groups_of_frames = image.PerFrameFunctionalGroupsSequence
+    if len(groups_of_frames) != frames:
+        raise GeometryError(
+            f"{_name(image)}: PerFrameFunctionalGroupsSequence has {len(groups_of_frames)} items, but"
+            f" NumberOfFrames is {frames}"
+        )
     shared = tuple((image.get("SharedFunctionalGroupsSequence") or ())[:1])
-    for frame, own in enumerate(image.PerFrameFunctionalGroupsSequence):
+    for frame, own in enumerate(groups_of_frames):
         groups = (own, *shared)
         yield Plane(
             image,
@@ -194,6 +209,8 @@ def _numbers(dataset: Dataset, keyword: str, size: int) -> Vector | None:
         numbers = tuple(float(part) for part in value)
     except (TypeError, ValueError) as error:
         raise GeometryError(f"{keyword} of {_name(dataset)} is {value!r}, not {size} numbers") from error
+    if not all(math.isfinite(number) for number in numbers):
+        raise GeometryError(f"{keyword} of {_name(dataset)} is {list(numbers)}, which are not all numbers")
     if len(numbers) != size:
         raise GeometryError(f"{keyword} of {_name(dataset)} has {len(numbers)} values instead of {size}")
     return numbers

@@ -62,6 +62,34 @@ def separate(stack: Stack) -> tuple[Stack, tuple[str, ...]] | None:
     return _by_shared(stack) or _by_order(stack) or _by_instance_number(stack)
 
 
+def missing_in(stack: Stack) -> list[str]:
+    """Say which time points lack an image at which place, where an attribute names the time points.
+
+    Parameters
+    ----------
+    stack : list of list of Plane
+        For each position its planes, not equally many at each.
+
+    Returns
+    -------
+    list of str
+        What is missing, such as ``"no image of TemporalPositionIdentifier 2 at (0, 0, 5)"``; empty where no
+        attribute tells the time points apart.
+    """
+    for keyword in _SHARED:
+        keys = [[_plain(plane.value(keyword)) for plane in planes] for planes in stack]
+        known = {key for place in keys for key in place}
+        distinct = all(len(set(place)) == len(place) for place in keys)
+        if None in known or not distinct or len(known) != max(len(place) for place in keys):
+            continue
+        return [
+            f"no image of {keyword} {key} at {planes[0].place}"
+            for planes, place in zip(stack, keys, strict=True)
+            for key in _sorted(known - set(place)) or ()
+        ]
+    return []
+
+
 def _by_shared(stack: Stack) -> tuple[Stack, tuple[str, ...]] | None:
     useful: list[tuple[str, ...]] = []
     for keyword in _SHARED:
