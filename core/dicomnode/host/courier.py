@@ -19,6 +19,7 @@ from .config import DeliveryTable
 from .delivery_rules import BackOff, described_status
 from .delivery_schedule import DeliverySchedule
 from .events import Event, Events, Station
+from .kill_points import passing
 from .ledger import Ledger
 from .ledger_records import DeliveryRecord
 from .ledger_writes import move_delivery, note_deliveries
@@ -173,6 +174,7 @@ class Courier:
             self._tell_outcomes(told)
             if self._entered:
                 self._commit()
+                passing("marked")
                 self._round_ended()
 
     def _deliver_kind(self, name: str, records: list[DeliveryRecord], told: _Tally) -> bool:
@@ -180,8 +182,10 @@ class Courier:
         attempt = _Attempt(records, self._root)
         try:
             kind = self._output_class(name)
+            passing("before send")
             with closing(_reports(kind.deliver(attempt.items, self._destination))) as reports:
                 for item, outcome in reports:
+                    passing("sent")
                     for record in attempt.report(item, outcome):
                         self._enter(record, outcome)
                         told.add(record, outcome)

@@ -25,6 +25,7 @@ from dicomnode.host.dimse_templates import (
 )
 from dicomnode.host.file_meta import FileMeta
 from dicomnode.host.inspection import MISSING_IDENTITY, RefusedDataSetError, inspect, is_uid
+from dicomnode.host.kill_points import passing
 from dicomnode.host.layouts import Layouts
 from dicomnode.host.receiver_settings import ReceiverSettings
 from dicomnode.host.reception_types import (
@@ -170,6 +171,7 @@ class FastLane:
             _LOG.info("refused an instance: %#06x %s", response.status, response.comment or "")
         answer = encode_store_response(command, response.status, response.comment)
         self._reader.send(as_pdus(context_id, answer, self._common.peer_max_pdu_length))
+        passing("answered")
 
     @property
     def common(self) -> LaneContext:

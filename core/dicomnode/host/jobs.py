@@ -12,6 +12,7 @@ from ..dicom.lazy import LazyDataset
 from ..errors import DataDirectoryError
 from .events import Event, Events, Station
 from .job import job_identity
+from .kill_points import passing
 from .ledger import Ledger
 from .ledger_records import InstanceRecord, JobRecord
 from .ledger_writes import create_job, end_job, move_instances, move_job, reopen_job, retry_deliveries
@@ -83,6 +84,7 @@ class Jobs:
                 msg = f"the ledger cannot be written: {error}"
                 raise DataDirectoryError(msg) from error
             raise
+        passing("job entered")
         self.changed(record, f"queued with {len(images)} image{'s' * (len(images) != 1)}")
         self.on_queued()
         return record
@@ -162,7 +164,9 @@ class Jobs:
 
     def _end(self, number: int, new: JobState, reason: str) -> JobRecord:
         uids = [row.SOPInstanceUID for row in self._ledger.instances(job=number)]
+        passing("before release")
         record, paths = self._ledger.write(end_job(number, new, reason))
+        passing("released")
         if record.pipeline in self._trees:
             self._trees[record.pipeline].forget(uids)
         if not self._keep_inputs:

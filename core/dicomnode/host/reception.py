@@ -21,6 +21,7 @@ from ..dicom.lazy import LazyDataset
 from ..errors import ImageRefusedError
 from .duplicates import Twin, quarantine_instance, same_dataset
 from .events import Event, Events, Station
+from .kill_points import passing
 from .ledger import Ledger
 from .ledger_records import InstanceRecord
 from .ledger_writes import add_instance, begin_association, end_association
@@ -212,6 +213,7 @@ class Reception:
         except ImageRefusedError as refused:  # by an image that came at the same time
             self._spool.remove(path)
             return self._unwanted(tree, refused)
+        passing("indexed")
         self._triggers.image_came(tree, placement.container)
         self._tell_stored(tree)
         return _STORED
@@ -229,6 +231,7 @@ class Reception:
         self._touch(tree, "", request.association)
         tree.hold(request.AffectedSOPInstanceUID, path)
         self._ledger.post(add_instance(record))
+        passing("indexed")
         sorter.sort(LazyDataset(path, index), record, self._triggers)
         self._tell_stored(tree)
         return _STORED

@@ -21,6 +21,7 @@ from .job import JobDescription, run_job
 from .job_failure import Failure
 from .job_folder import read_manifest
 from .jobs import Jobs
+from .kill_points import passing
 from .ledger import Ledger
 from .ledger_records import InstanceRecord, JobRecord
 from .ledger_writes import DeliveryPlan, job_built, move_job
@@ -170,6 +171,7 @@ class Scheduler:
             )
         except ValueError:  # discarded in the meantime
             return
+        passing("job claimed")
         self._jobs.changed(record, f"runs (attempt {attempt})")
         self._running[job.id] = record
         try:
@@ -184,6 +186,7 @@ class Scheduler:
         node = self._nodes[job.pipeline]
         try:
             folder = Path(future.result()["folder"])
+            passing("output built")
             self._built(job, node, folder)
         except (Exception, CancelledError) as error:
             self._failed(job, node, error)
@@ -196,6 +199,7 @@ class Scheduler:
         except ValueError:  # given up while it ran
             self._jobs.remove_result(_with_folder(job, folder, self._data.outbox))
             return
+        passing("job built")
         for warning in manifest.warnings:
             self._tell(record, "the output check found something", warning, level=logging.WARNING)
         count = f"{len(manifest.items)} result{'s' * (len(manifest.items) != 1)}"

@@ -27,6 +27,7 @@ from typing import Literal
 from dicomnode.errors import DataDirectoryError
 from dicomnode.host.file_meta import FileMeta, decode_prefix
 from dicomnode.host.inspection import InspectionLimits, inspect
+from dicomnode.host.kill_points import passing
 from dicomnode.host.reception_types import IndexedValue
 from dicomnode.host.shared_sync import SharedSync, sync_directory
 from dicomnode.host.spool_writer import DescriptorSource, SpoolWriter
@@ -117,6 +118,7 @@ class Spool:
         digest = hashlib.sha256("\0".join(name_parts).encode("utf-8", "surrogatepass")).hexdigest()[:32]
         final = f"{directory.path}/{digest}-{path[path.rindex('/') + 1 :]}.dcm"
         os.rename(path, final)  # noqa: PTH104 - no Path objects on the way of every instance
+        passing("renamed")
         if self.durable:
             try:
                 directory.sync()
@@ -127,6 +129,7 @@ class Spool:
                 with suppress(OSError):
                     os.unlink(final)  # noqa: PTH108 - as above
                 raise
+        passing("kept")
         return final
 
     def _room(self) -> _Directory:

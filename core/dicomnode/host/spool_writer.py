@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from dicomnode.host.file_meta import FileMeta, encode_prefix
+from dicomnode.host.kill_points import passing
 
 _MOST_BUFFERS: Final = 1024  # IOV_MAX on Linux
 _SMALL_WINDOW: Final = 4096
@@ -118,8 +119,10 @@ class SpoolWriter:
         try:
             if self._descriptor < 0:
                 self.write([])
+            passing("written")
             if self._spool.durable:
                 os.fsync(self._descriptor)
+            passing("synced")
             os.close(self._descriptor)
             self._descriptor = -1
         except BaseException:
