@@ -21,7 +21,7 @@ _PATIENCE = 60.0
 
 
 class RunningHost:
-    """A host process on a data directory and a free port of its own; it can be stopped, killed and started again.
+    """A host process on a data directory and a free port of its own; it can be killed and started again.
 
     Parameters
     ----------
