@@ -127,9 +127,9 @@ def main() -> None:
     arguments = parser.parse_args()
     rows = [measured(int(size)) for size in arguments.sizes.split(",")]
     columns = [key for key in rows[0] if key != "insert_us_spread"]
-    print(" ".join(f"{column:>20}" for column in columns))  # noqa: T201 - this is a command
+    print(" ".join(f"{column:>20}" for column in columns))
     for row in rows:
-        print(" ".join(f"{row[column]:>20,.2f}" for column in columns))  # noqa: T201 - this is a command
+        print(" ".join(f"{row[column]:>20,.2f}" for column in columns))
     if arguments.json:
         arguments.json.write_text(json.dumps(rows, indent=1), encoding="utf-8")
 

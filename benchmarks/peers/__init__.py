@@ -1,0 +1,1 @@
+"""Whom the benchmarks compare with, and who sends to them."""
