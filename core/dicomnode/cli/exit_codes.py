@@ -5,6 +5,7 @@
 1     not done: a plugin is broken, a job is unknown, a peer does not answer
 2     the command line or the configuration is wrong
 3     the host cannot run here: address taken, data directory unusable or held
+130   interrupted
 ====  =======================================================================
 """
 
@@ -16,6 +17,7 @@ DONE = 0
 NOT_DONE = 1
 WRONG_USE = 2
 CANNOT_RUN = 3
+INTERRUPTED = 130
 
 
 def exit_code_of(error: DicomnodeError) -> int:

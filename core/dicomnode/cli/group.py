@@ -1,15 +1,11 @@
-"""The command ``dicomnode-host``: which commands there are, found when they are used."""
+"""Which commands there are, found when they are used."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
-
-from ..errors import DicomnodeError
-from .exit_codes import exit_code_of
 
 if TYPE_CHECKING:
     from ..plugins.registry import Registry
@@ -66,24 +62,3 @@ def registry_of(ctx: click.Context) -> Registry:
 
     table = load_config(ctx.find_root().params.get("config")).plugins
     return Registry(table.disabled, table.only)
-
-
-def run_command_line(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit code; errors that a user can mend are told in one message."""
-    try:
-        code: Any = group.main(args=arguments, prog_name="dicomnode-host", standalone_mode=False)
-    except click.exceptions.Abort:
-        click.echo("dicomnode-host: interrupted", err=True)
-        return 130
-    except click.ClickException as error:
-        error.show()
-        return error.exit_code
-    except DicomnodeError as error:
-        click.echo(f"dicomnode-host: {error}", err=True)
-        return exit_code_of(error)
-    return code if isinstance(code, int) else 0
-
-
-from .root import group  # noqa: E402 - the group is made of what stands above
-
-__all__ = ["COMMANDS", "HostGroup", "registry_of", "run_command_line"]

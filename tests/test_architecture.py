@@ -1,0 +1,99 @@
+"""The house: floors import downwards only, without cycles, and packages use only the public face."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import dicomnode
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = sorted(
+    path.parent for path in [*ROOT.glob("examples/*/pyproject.toml"), *ROOT.glob("plugins/*/pyproject.toml")]
+)
+OPEN_TO_TESTS = {"dicomnode.testing"}
+
+
+def test_floors() -> None:
+    """No floor imports from a floor above it (the contract is in pyproject.toml)."""
+    linter = Path(sys.executable).with_name("lint-imports")
+    done = subprocess.run([linter, "--no-cache"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+    assert "1 kept, 0 broken" in done.stdout
+
+
+def test_no_cycles() -> None:
+    """No module imports itself through others; imports inside functions or for types do not count."""
+    graph = {
+        _name(path): set(_imports_at_start(path)) for path in (ROOT / "core" / "dicomnode").rglob("*.py")
+    }
+    done: set[str] = set()
+    for start in graph:
+        _walk(start, graph, [], done)
+
+
+@pytest.mark.parametrize("package", PACKAGES, ids=lambda path: path.name)
+def test_packages_use_the_public_face(package: Path) -> None:
+    """What a first-party package imports of dicomnode is what ``dicomnode/__init__.py`` exports."""
+    files = [path for path in package.rglob("*.py") if not {"build", ".venv"} & set(path.parts)]
+    for path in files:
+        for module, name in _imported(path):
+            if module.split(".")[0] != "dicomnode":
+                continue
+            if module in OPEN_TO_TESTS and "tests" in path.parts:
+                continue
+            assert module == "dicomnode", f"{path}: imports {module}"
+            assert name is None or name in dicomnode.__all__, f"{path}: {name} is not exported"
+
+
+def test_there_are_packages() -> None:
+    """The examples are there to be looked at."""
+    assert "smooth" in {package.name for package in PACKAGES}
+
+
+def test_everything_exported_is_there() -> None:
+    """Every name of the public face can be imported."""
+    missing = [name for name in dicomnode.__all__ if not hasattr(dicomnode, name)]
+    assert not missing
+
+
+def _imported(path: Path) -> Iterator[tuple[str, str | None]]:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, None) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield from ((node.module, alias.name) for alias in node.names)
+
+
+def _name(path: Path) -> str:
+    parts = path.relative_to(ROOT / "core").with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def _imports_at_start(path: Path) -> Iterator[str]:
+    """Yield the modules of the core that a module imports when it is imported itself."""
+    package = _name(path) if path.name == "__init__.py" else _name(path).rpartition(".")[0]
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name.startswith("dicomnode."))
+        elif isinstance(node, ast.ImportFrom):
+            base = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            module = ".".join([*base, *([node.module] if node.module else [])])
+            if module.startswith("dicomnode"):
+                for alias in node.names:
+                    inner = ROOT / "core" / Path(*module.split("."), f"{alias.name}.py")
+                    yield f"{module}.{alias.name}" if inner.exists() else module
+
+
+def _walk(name: str, graph: dict[str, set[str]], path: list[str], done: set[str]) -> None:
+    assert name not in path, f"a cycle: {' -> '.join([*path[path.index(name) :], name])}"
+    if name in done:
+        return
+    for following in graph.get(name, ()):
+        _walk(following, graph, [*path, name], done)
+    done.add(name)
