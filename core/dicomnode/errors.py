@@ -20,6 +20,7 @@
     ├── OutputError                what a pipeline returned cannot be sent out
     ├── JobFailedError             a job ended without a result
     ├── DeliveryError              a destination did not take a result
+    ├── JobStateError              there is no such job, or its state does not allow what was asked
     ├── DataDirectoryError         the host's data directory is unusable, or held by another host
     └── ListenError                the host cannot listen at its address
 
@@ -131,6 +132,10 @@ class JobFailedError(DicomnodeError):
 
 class DeliveryError(DicomnodeError):
     """A destination did not take a result."""
+
+
+class JobStateError(DicomnodeError, ValueError):
+    """There is no such job, or its state does not allow what was asked. The message says what it is."""
 
 
 class DataDirectoryError(DicomnodeError):

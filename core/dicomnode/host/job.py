@@ -8,9 +8,8 @@ system and nothing else of the host.
 from __future__ import annotations
 
 import datetime as dt
-import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from ..pipeline.nodes import IODCheck
 from ..pipeline.outputs import PipelineOutput
 from .job_failure import Failure, failing_as
 from .job_folder import JobFolder
+from .job_identity import job_identity
 from .job_inputs import InputFiles
 from .job_plugin import Prepared, prepare
 from .output_check import check_outputs
@@ -133,30 +133,6 @@ class JobDescription:
         return cls(**{**plain, "inputs": inputs, "disabled": tuple(plain["disabled"]), "only": only})
 
 
-def job_identity(pipeline: str, container: str, uids: Iterable[str]) -> str:
-    """Return what a job's new UIDs are derived from.
-
-    Parameters
-    ----------
-    pipeline : str
-        The name of the pipeline's table.
-    container : str
-        The key of the patient container.
-    uids : iterable of str
-        The SOP Instance UIDs of the inputs. Neither their order nor how often one is named matters.
-
-    Returns
-    -------
-    str
-        A digest, the same on every machine, which gives away neither patient nor instances.
-    """
-    digest = hashlib.sha256()
-    for part in (pipeline, container, *sorted(set(map(str, uids)))):
-        text = part.encode("utf-8", "surrogatepass")
-        digest.update(b"%d:%b" % (len(text), text))
-    return digest.hexdigest()
-
-
 def run_job(description: Mapping[str, Any]) -> dict[str, Any]:
     """Do a job: load the plugin, grind, process, write the results, check them, and put them into the outbox.
 
@@ -262,3 +238,6 @@ def _copies_study(prepared: Prepared) -> bool:
 def _plain(value: object) -> str:
     """Make plain what a TOML file can hold and JSON cannot: dates and times."""
     return value.isoformat() if isinstance(value, dt.date | dt.time) else str(value)
+
+
+__all__ = ["JobDescription", "JobInputs", "job_identity", "run_job"]

@@ -7,20 +7,44 @@ import shutil
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ..dicom.lazy import LazyDataset
-from ..errors import DataDirectoryError
+from ..errors import DataDirectoryError, JobStateError
 from .events import Event, Events, Station
-from .job import job_identity
+from .job_identity import job_identity
 from .kill_points import passing
 from .ledger import Ledger
 from .ledger_records import InstanceRecord, JobRecord
-from .ledger_writes import create_job, end_job, move_instances, move_job, reopen_job, retry_deliveries
-from .pipeline_tree import Complete, PipelineTree
-from .spool import Spool
+from .ledger_writes import (
+    create_job,
+    end_job,
+    move_instances,
+    move_job,
+    reopen_job,
+    requeue_job,
+    retry_deliveries,
+)
+from .spool_files import SpoolFiles
 from .states import DeliveryState, InstanceState, JobState
 
+# An operator's command works without a host on the ledger by this module: nothing of DICOM or of plugins is
+# imported before it is needed.
+if TYPE_CHECKING:
+    from ..dicom.lazy import LazyDataset
+    from .pipeline_tree import Complete, PipelineTree
+
 _UNBUILT = (JobState.QUEUED, JobState.RUNNING, JobState.FAILED)
+_REPLAYED = "replayed by the operator"
+_NOT_REPLAYED = {
+    JobState.QUEUED: "is queued: it runs when its turn comes",
+    JobState.RUNNING: "is running",
+    JobState.BUILT: "has a result, which is being delivered",
+    JobState.DISCARDED: "was discarded, and its inputs were released: send the images again",
+}
+_NOT_DISCARDED = {
+    JobState.DELIVERED: "was delivered: there is nothing to give up",
+    JobState.DISCARDED: "was discarded already",
+}
 
 
 class Jobs:
@@ -29,7 +53,7 @@ class Jobs:
     Parameters
     ----------
     ledger : Ledger
-    spool : Spool
+    spool : SpoolFiles
     outbox : pathlib.Path
         The folder with the results.
     trees : mapping of str to PipelineTree
@@ -46,7 +70,7 @@ class Jobs:
         self,
         *,
         ledger: Ledger,
-        spool: Spool,
+        spool: SpoolFiles,
         outbox: Path,
         trees: Mapping[str, PipelineTree],
         events: Events,
@@ -59,6 +83,7 @@ class Jobs:
         self._keep_inputs, self._keep_results = keep_inputs, keep_results
         self.on_queued: Callable[[], None] = lambda: None
         self.on_built: Callable[[], None] = lambda: None
+        self.on_given_up: Callable[[int], None] = lambda number: None  # noqa: ARG005 - nobody runs it
 
     # -- making -------------------------------------------------------------------------------------------
 
@@ -104,6 +129,7 @@ class Jobs:
             except ValueError:  # it was built in the meantime: the late images make a new job
                 continue
             tree.put_back(key, self._images(rows))
+            self.on_given_up(job.id)
             self.changed(record, record.reason)
 
     # -- ending -------------------------------------------------------------------------------------------
@@ -124,30 +150,80 @@ class Jobs:
 
         Raises
         ------
-        ValueError
-            When there is no such job, or its state does not allow it.
+        JobStateError
+            When there is no such job, or it is over already.
         """
-        return self._end(number, JobState.DISCARDED, reason)
+        job = self._known(number)
+        if job.state in _NOT_DISCARDED:
+            msg = f"job {number} {_NOT_DISCARDED[job.state]}"
+            raise JobStateError(msg)
+        try:
+            record = self._end(number, JobState.DISCARDED, reason)
+        except ValueError as error:  # its state changed in this very moment
+            raise JobStateError(str(error)) from error
+        self.on_given_up(number)
+        return record
 
-    def replay(self, number: int) -> JobRecord:
-        """Do a job again on the operator's word: run what failed, deliver what was not delivered.
+    def replay(self, number: int, *, rerun: bool = False) -> JobRecord:
+        """Do a job again on the operator's word.
+
+        A failed one runs again; of an undeliverable one the result is delivered again; a delivered one runs
+        again, as long as its inputs were kept. The UIDs of the result are the same whatever happens.
+
+        Parameters
+        ----------
+        number : int
+            The job's number.
+        rerun : bool
+            Run an undeliverable one again, too, instead of delivering the result that it has.
 
         Raises
         ------
-        ValueError
-            When there is no such job, or its state does not allow it.
+        JobStateError
+            When there is no such job, its state does not allow it, or inputs that it needs have gone.
         """
-        job = self._ledger.job(number)
-        if job is not None and job.state is JobState.UNDELIVERABLE:
-            record = self._ledger.write(retry_deliveries(number, "replayed by the operator"))
-        else:
-            record = self._ledger.write(
-                move_job(number, JobState.QUEUED, "replayed by the operator", not_before=0.0, attempts=0)
-            )
+        job = self._known(number)
+        if job.state in _NOT_REPLAYED:
+            msg = f"job {number} {_NOT_REPLAYED[job.state]}"
+            raise JobStateError(msg)
+        try:
+            if job.state is JobState.UNDELIVERABLE and self._has_result(job) and not rerun:
+                record = self._ledger.write(retry_deliveries(number, _REPLAYED))
+            else:
+                record = self._run_again(job)
+        except ValueError as error:
+            raise JobStateError(str(error)) from error
         self.changed(record, record.reason)
         self.on_queued()
         self.on_built()
         return record
+
+    def _run_again(self, job: JobRecord) -> JobRecord:
+        rows = list(self._ledger.instances(job=job.id))
+        gone = sum(not self._spool.path_of(row.path).is_file() for row in rows)
+        if gone or not rows:
+            count = f"{gone} of its {len(rows)} inputs are" if rows else "its inputs are"
+            msg = (
+                f"job {job.id} ({job.state.value}) cannot run again: {count} not kept any more. Send the"
+                " images again; retention.inputs (such as '14 d') keeps those of later jobs"
+            )
+            raise JobStateError(msg)
+        record = self._ledger.write(requeue_job(job.id, _REPLAYED))
+        self.remove_result(job)
+        if job.pipeline in self._trees:
+            for row in rows:
+                self._trees[job.pipeline].hold(row.SOPInstanceUID, self._spool.path_of(row.path))
+        return record
+
+    def _known(self, number: int) -> JobRecord:
+        job = self._ledger.job(number)
+        if job is None:
+            msg = f"there is no job {number}; `dicomnode-host jobs` lists those that there are"
+            raise JobStateError(msg)
+        return job
+
+    def _has_result(self, job: JobRecord) -> bool:
+        return bool(job.folder) and (self._outbox / job.folder).is_dir()
 
     def expire(self, tree: PipelineTree, key: str, age: float) -> None:
         """Give up a patient that has waited too long without becoming complete."""
@@ -163,12 +239,16 @@ class Jobs:
         self._events.tell(Event(Station.RELEASED, message, pipeline=tree.node.name, level=logging.WARNING))
 
     def _end(self, number: int, new: JobState, reason: str) -> JobRecord:
-        uids = [row.SOPInstanceUID for row in self._ledger.instances(job=number)]
+        held = [
+            (row.SOPInstanceUID, self._spool.path_of(row.path))
+            for row in self._ledger.instances(job=number)
+            if row.state is InstanceState.IN_JOB
+        ]
         passing("before release")
         record, paths = self._ledger.write(end_job(number, new, reason))
         passing("released")
         if record.pipeline in self._trees:
-            self._trees[record.pipeline].forget(uids)
+            self._trees[record.pipeline].forget(held)
         if not self._keep_inputs:
             for path in paths:
                 self._spool.remove(self._spool.path_of(path))
@@ -193,6 +273,8 @@ class Jobs:
         self._job_changed(record)
 
     def _images(self, rows: Iterable[InstanceRecord]) -> list[tuple[LazyDataset, Iterable[str]]]:
+        from ..dicom.lazy import LazyDataset
+
         return [(LazyDataset(self._spool.path_of(row.path), row.index), row.inputs) for row in rows]
 
 

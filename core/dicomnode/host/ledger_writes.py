@@ -24,7 +24,7 @@ def add_instance(record: InstanceRecord) -> Write[None]:
     row = record.row()
 
     def write(connection: sqlite3.Connection) -> None:
-        connection.execute("INSERT OR IGNORE INTO instance VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
+        connection.execute("INSERT OR IGNORE INTO instance VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
 
     return write
 
@@ -38,6 +38,40 @@ def sort_instance(path: str, container: str, inputs: Iterable[str]) -> Write[Non
         connection.execute(
             "UPDATE instance SET container = ?, inputs = ? WHERE path = ?", (container, names, path)
         )
+
+    return write
+
+
+def note_checksums(checksums: Mapping[str, str]) -> Write[None]:
+    """Enter the checksums of files (path -> SHA-256 in hexadecimal) that have none yet."""
+    rows = [(sha256, path) for path, sha256 in checksums.items()]
+
+    def write(connection: sqlite3.Connection) -> None:
+        connection.executemany("UPDATE instance SET sha256 = ? WHERE path = ? AND sha256 = ''", rows)
+
+    return write
+
+
+def replace_file(old: str, new: str, association: str, reason: str) -> Write[None]:
+    """Enter that another file has come in the place of one that has gone or is damaged.
+
+    The instance stays where it is: waiting, or in its job.
+    """
+
+    def write(connection: sqlite3.Connection) -> None:
+        connection.execute(
+            "UPDATE instance SET path = ?, sha256 = '', association = ?, reason = ? WHERE path = ?",
+            (new, association, reason, old),
+        )
+
+    return write
+
+
+def come_again(path: str, association: str) -> Write[None]:
+    """Enter that another association brought an instance once more: its end counts from now on."""
+
+    def write(connection: sqlite3.Connection) -> None:
+        connection.execute("UPDATE instance SET association = ? WHERE path = ?", (association, path))
 
     return write
 
@@ -186,6 +220,8 @@ def move_delivery(
             msg = f"the ledger has no delivery {number}"
             raise ValueError(msg)
         (old,) = row
+        if old == DeliveryState.DISCARDED:  # the operator gave the job up while this was being sent
+            return
         if old != new:
             check_transition(DeliveryState(old), new)
         connection.execute(
@@ -221,6 +257,23 @@ def retry_deliveries(job: int, reason: str) -> Write[JobRecord]:
         for (number,) in dead:
             move_delivery(number, DeliveryState.PENDING, reason)(connection)
         return move_job(job, JobState.BUILT, reason)(connection)
+
+    return write
+
+
+def requeue_job(number: int, reason: str) -> Write[JobRecord]:
+    """Have a job run again from its beginning, with inputs that were released taken back.
+
+    The result that it has, if any, is its own no more: the folder may be removed.
+    """
+
+    def write(connection: sqlite3.Connection) -> JobRecord:
+        held = connection.execute(
+            "SELECT path FROM instance WHERE job = ? AND state = ?", (number, InstanceState.RELEASED)
+        )
+        move_instances([path for (path,) in held], InstanceState.IN_JOB, reason)(connection)
+        connection.execute("UPDATE job SET folder = '' WHERE id = ?", (number,))
+        return move_job(number, JobState.QUEUED, reason, not_before=0.0, attempts=0)(connection)
 
     return write
 
@@ -264,8 +317,8 @@ def end_job(number: int, new: JobState, reason: str) -> Write[tuple[JobRecord, t
         move_instances(paths, InstanceState.RELEASED, reason)(connection)
         if new is JobState.DISCARDED:
             connection.execute(
-                "UPDATE delivery SET state = ?, reason = ? WHERE job = ? AND state = ?",
-                (DeliveryState.DISCARDED, reason, number, DeliveryState.DEAD),
+                "UPDATE delivery SET state = ?, reason = ? WHERE job = ? AND state <> ?",
+                (DeliveryState.DISCARDED, reason, number, DeliveryState.CONFIRMED),
             )
         return move_job(number, new, reason)(connection), paths
 

@@ -164,9 +164,12 @@ class PipelineTree:
             self._held[str(image.SOPInstanceUID)] = image.path
 
     def hold(self, SOPInstanceUID: str, path: Path) -> None:  # noqa: N803 - DICOM's own spelling
-        """Remember an instance that is not in a container, so that it is known when it is sent again."""
+        """Remember an instance that is not in a container, so that it is known when it is sent again.
+
+        One of the same UID that waits in a container stays the one that is known.
+        """
         with self._lock:
-            self._held[SOPInstanceUID] = path
+            self._held.setdefault(SOPInstanceUID, path)
 
     # -- images go ----------------------------------------------------------------------------------------
 
@@ -234,11 +237,12 @@ class PipelineTree:
                 self._held.pop(uid, None)
             return tuple(images.values())
 
-    def forget(self, SOPInstanceUIDs: Iterable[str]) -> None:  # noqa: N803 - DICOM's own spelling
-        """Forget instances whose job is over, so that they may come again."""
+    def forget(self, instances: Iterable[tuple[str, Path]]) -> None:
+        """Forget instances (SOP Instance UID and file) whose job is over, so that they may come again."""
         with self._lock:
-            for uid in SOPInstanceUIDs:
-                self._held.pop(uid, None)
+            for uid, path in instances:
+                if self._held.get(uid) == path:
+                    del self._held[uid]
 
     # -- looking ------------------------------------------------------------------------------------------
 

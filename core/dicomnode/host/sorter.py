@@ -76,7 +76,7 @@ class Sorter:
 
     def _put_aside(self, image: LazyDataset, record: InstanceRecord, reason: str) -> None:
         """Keep an image aside that was answered with Success and belongs nowhere."""
-        self._tree.forget((record.SOPInstanceUID,))
+        self._tree.forget(((record.SOPInstanceUID, image.path),))
         aside = self._spool.quarantine(image.path, reason)
         self._ledger.post(
             move_instances(

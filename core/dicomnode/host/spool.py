@@ -19,7 +19,6 @@ import itertools
 import os
 import secrets
 import threading
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Literal
@@ -30,6 +29,7 @@ from dicomnode.host.inspection import InspectionLimits, inspect
 from dicomnode.host.kill_points import passing
 from dicomnode.host.reception_types import IndexedValue
 from dicomnode.host.shared_sync import SharedSync, sync_directory
+from dicomnode.host.spool_files import SpoolFiles
 from dicomnode.host.spool_writer import DescriptorSource, SpoolWriter
 
 Durability = Literal["power", "process"]
@@ -49,7 +49,7 @@ class _Directory:
         self.sync = SharedSync(lambda: sync_directory(path))
 
 
-class Spool:
+class Spool(SpoolFiles):
     """Received files, and the one place that names, keeps, removes and puts them aside.
 
     Parameters
@@ -70,10 +70,9 @@ class Spool:
     def __init__(
         self, root: Path, durability: Durability = "power", limits: InspectionLimits | None = None
     ) -> None:
-        self.root = root
-        self.durable = durability == "power"
+        super().__init__(root, durable=durability == "power")
         self._limits = limits or InspectionLimits()
-        self._incoming, self._kept, self._aside = root / "incoming", root / "kept", root / "quarantine"
+        self._incoming = root / "incoming"
         # Names are unique without asking the file system: a random part for this run, a count within it.
         self._new = f"{self._incoming}/{secrets.token_hex(6)}-"
         self._count = itertools.count()
@@ -86,6 +85,7 @@ class Spool:
             self._tidy()
             if self.durable:
                 sync_directory(root)
+                sync_directory(root.parent)
         except OSError as error:
             raise DataDirectoryError(f"the spool {root} cannot be used: {error}") from error
 
@@ -95,9 +95,10 @@ class Spool:
             leftover.unlink()
         last = 0
         for directory in self._kept.iterdir():
-            last = max(last, int(directory.name, 16))
-            with suppress(OSError):
-                directory.rmdir()
+            with suppress(ValueError):  # not one of ours: an operator's, a file system's
+                last = max(last, int(directory.name, 16))
+                with suppress(OSError):
+                    directory.rmdir()
         self._numbers = itertools.count(last + 1)
 
     # -- writing --------------------------------------------------------------------------------------------
@@ -135,9 +136,11 @@ class Spool:
     def _room(self) -> _Directory:
         with self._lock:
             if self._filling is None or self._filling.room == 0:
-                self._filling = _Directory(self._kept / f"{next(self._numbers):06x}", _FILES_PER_DIRECTORY)
+                self._filling = None
+                new = _Directory(self._kept / f"{next(self._numbers):06x}", _FILES_PER_DIRECTORY)
                 if self.durable:
                     sync_directory(self._kept)
+                self._filling = new  # only now: a directory that may go with the power is not filled
             self._filling.room -= 1
             return self._filling
 
@@ -148,75 +151,40 @@ class Spool:
 
     # -- reading --------------------------------------------------------------------------------------------
 
-    def iterate(self) -> Iterator[Path]:
-        """Yield every kept file, oldest directory first; for rebuilding the ledger."""
-        for directory in sorted(self._kept.iterdir()):
-            yield from (path for path in sorted(directory.iterdir()) if path.suffix == ".dcm")
-
     def read_index(self, path: Path, wanted: frozenset[int]) -> tuple[FileMeta, dict[int, IndexedValue]]:
-        """Read a kept file as it was read when it was received.
+        """Read a kept file as it was read when it was received; see :func:`read_index`."""
+        return read_index(path, wanted, self._limits)
 
-        Parameters
-        ----------
-        path : Path
-            A file of this spool (any PS3.10 file will do).
-        wanted : frozenset of int
-            As :attr:`StoreSink.wanted`.
 
-        Raises
-        ------
-        StructureError
-            If the file cannot be read to its end, or is not what its meta information says.
-        OSError
-            If it cannot be opened or read.
-        """
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            size = os.fstat(descriptor).st_size
-            head = os.pread(descriptor, _HEAD, 0)
-            meta, offset = decode_prefix(head)
-            expected = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
-            source = DescriptorSource(descriptor, head)
-            index = inspect(
-                source, offset, size, meta.TransferSyntaxUID, wanted, self._limits, expected=expected
-            )
-            return meta, index
-        finally:
-            os.close(descriptor)
+def read_index(
+    path: Path, wanted: frozenset[int], limits: InspectionLimits
+) -> tuple[FileMeta, dict[int, IndexedValue]]:
+    """Read any PS3.10 file as the receiver reads what comes.
 
-    def name_of(self, path: Path) -> str:
-        """Return how a file of this spool is called in the ledger: its path within the spool."""
-        return str(path).removeprefix(f"{self.root}/")  # no Path objects on the way of every instance
+    Parameters
+    ----------
+    path : Path
+        The file.
+    wanted : frozenset of int
+        As :attr:`StoreSink.wanted`.
+    limits : InspectionLimits
+        What its data set may not exceed.
 
-    def path_of(self, name: str) -> Path:
-        """Return the file that the ledger calls so."""
-        return self.root / name
-
-    # -- letting go -----------------------------------------------------------------------------------------
-
-    def remove(self, path: Path) -> None:
-        """Remove a file of this spool; that it is gone already is no error."""
-        self._own(path).unlink(missing_ok=True)
-
-    def quarantine(self, path: Path, reason: str) -> Path:
-        """Put a file of this spool aside for the operator, with the reason beside it; return its new path.
-
-        The reason is shown to the operator: it should say what happened, without patient data.
-        """
-        aside = self._aside / self._own(path).name
-        note = aside.with_name(aside.name + ".reason")
-        descriptor = os.open(note, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace") as file:
-            file.write(reason + "\n")
-            if self.durable:
-                file.flush()
-                os.fsync(file.fileno())
-        path.rename(aside)
-        if self.durable:
-            sync_directory(self._aside)
-        return aside
-
-    def _own(self, path: Path) -> Path:
-        if not path.resolve().is_relative_to(self.root.resolve()):
-            raise ValueError(f"{path} is not in the spool {self.root}")
-        return path
+    Raises
+    ------
+    StructureError
+        If the file cannot be read to its end, or is not what its meta information says.
+    OSError
+        If it cannot be opened or read.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        size = os.fstat(descriptor).st_size
+        head = os.pread(descriptor, _HEAD, 0)
+        meta, offset = decode_prefix(head)
+        expected = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
+        source = DescriptorSource(descriptor, head)
+        index = inspect(source, offset, size, meta.TransferSyntaxUID, wanted, limits, expected=expected)
+        return meta, index
+    finally:
+        os.close(descriptor)

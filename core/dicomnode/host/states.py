@@ -15,7 +15,8 @@ class InstanceState(StrEnum):
     IN_JOB = "in_job"
     """An input of a job that has not been delivered."""
     RELEASED = "released"
-    """Its job is over (delivered, or discarded by the operator); the file may be removed."""
+    """Its job is over (delivered, or discarded by the operator); the file may be removed. As long as it is
+    there, a delivered job can be run again."""
     EXPIRED = "expired"
     """Waited longer than the pipeline allows; the file may be removed."""
     QUARANTINED = "quarantined"
@@ -68,7 +69,7 @@ TRANSITIONS: dict[type[StrEnum], dict[StrEnum, frozenset[StrEnum]]] = {
             }
         ),
         InstanceState.IN_JOB: frozenset({InstanceState.RELEASED, InstanceState.WAITING, InstanceState.LOST}),
-        InstanceState.RELEASED: frozenset(),
+        InstanceState.RELEASED: frozenset({InstanceState.IN_JOB}),
         InstanceState.EXPIRED: frozenset(),
         InstanceState.QUARANTINED: frozenset(),
         InstanceState.LOST: frozenset(),
@@ -76,15 +77,21 @@ TRANSITIONS: dict[type[StrEnum], dict[StrEnum, frozenset[StrEnum]]] = {
     JobState: {
         JobState.QUEUED: frozenset({JobState.RUNNING, JobState.DISCARDED, JobState.FAILED}),
         JobState.RUNNING: frozenset({JobState.BUILT, JobState.QUEUED, JobState.FAILED, JobState.DISCARDED}),
-        JobState.BUILT: frozenset({JobState.DELIVERED, JobState.UNDELIVERABLE, JobState.QUEUED}),
-        JobState.DELIVERED: frozenset(),
+        JobState.BUILT: frozenset(
+            {JobState.DELIVERED, JobState.UNDELIVERABLE, JobState.QUEUED, JobState.DISCARDED}
+        ),
+        JobState.DELIVERED: frozenset({JobState.QUEUED}),
         JobState.FAILED: frozenset({JobState.QUEUED, JobState.DISCARDED}),
-        JobState.UNDELIVERABLE: frozenset({JobState.BUILT, JobState.DISCARDED}),
+        JobState.UNDELIVERABLE: frozenset({JobState.BUILT, JobState.QUEUED, JobState.DISCARDED}),
         JobState.DISCARDED: frozenset(),
     },
     DeliveryState: {
-        DeliveryState.PENDING: frozenset({DeliveryState.STORED, DeliveryState.CONFIRMED, DeliveryState.DEAD}),
-        DeliveryState.STORED: frozenset({DeliveryState.PENDING, DeliveryState.CONFIRMED, DeliveryState.DEAD}),
+        DeliveryState.PENDING: frozenset(
+            {DeliveryState.STORED, DeliveryState.CONFIRMED, DeliveryState.DEAD, DeliveryState.DISCARDED}
+        ),
+        DeliveryState.STORED: frozenset(
+            {DeliveryState.PENDING, DeliveryState.CONFIRMED, DeliveryState.DEAD, DeliveryState.DISCARDED}
+        ),
         DeliveryState.CONFIRMED: frozenset(),
         DeliveryState.DEAD: frozenset({DeliveryState.PENDING, DeliveryState.DISCARDED}),
         DeliveryState.DISCARDED: frozenset(),
