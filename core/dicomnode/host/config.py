@@ -8,6 +8,7 @@ from typing import Any, Literal
 import platformdirs
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from ..plugins.declared_tables import DeclaredPipeline
 from .config_values import Address, AddressText, AETitle, Bytes, Network, Seconds, SecondsOrNone, Secret
 
 FILE_SCHEME = "file:"
@@ -175,8 +176,11 @@ class PeerTable(_Table):
     storage_commitment: Literal["off", "ask"] = "off"
 
 
-class PipelineTable(_Table):
+class PipelineTable(DeclaredPipeline):
     """``[pipelines.NAME]``: a pipeline. Keys that are left out take the values of the pipeline's class.
+
+    Inputs, blueprint, processing step and outputs may be declared here, too: see
+    :class:`~dicomnode.plugins.declared_tables.DeclaredPipeline`.
 
     Attributes
     ----------
@@ -217,7 +221,7 @@ class PipelineTable(_Table):
     plugin: str | None = None
     ae_title: AETitle | None = None
     destinations: tuple[str, ...] | None = None
-    settings: dict[str, Any] = {}
+    settings: dict[str, Any] = Field(default_factory=dict)
     timeout: Seconds | None = None
     memory: Bytes | None = None
     attempts: int = Field(default=3, ge=1)

@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from ..errors import ConfigurationError
+from ..plugins.declared_tables import read_blueprint_files
 from .config import Config
 
 ENVIRONMENT_PREFIX = "DICOMNODE_"
@@ -39,6 +40,7 @@ def load_config(file: Path | None, environment: Mapping[str, str] = os.environ) 
         msg = f"{file}: not TOML: {error}"
         raise ConfigurationError(msg) from error
     overridden = _override(tables, environment)
+    read_blueprint_files(tables, Path() if file is None else file.parent)
     try:
         return Config.model_validate(tables)
     except ValidationError as error:

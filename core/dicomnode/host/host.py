@@ -267,6 +267,7 @@ class Host:
             distribution=node.registration.distribution,
             version=node.registration.version,
             settings=node.table.settings,
+            declared=node.table.declaration(),
             container=job.container,
             inputs=inputs,
             folder=str(self.data.outbox / f"job-{job.id}-{job.attempts}"),

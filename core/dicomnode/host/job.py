@@ -52,6 +52,9 @@ class JobDescription:
         Where the plugin comes from. A job is not done by another version than it was made for.
     settings : mapping of str to Any
         The table ``settings`` of the configuration.
+    declared : mapping of str to Any, or None
+        What the configuration declares of the pipeline; see
+        :func:`~dicomnode.plugins.declared.resolve_pipeline`.
     container : str
         The key of the patient container.
     inputs : mapping of str to sequence of (str, mapping of int to Any)
@@ -90,6 +93,7 @@ class JobDescription:
     distribution: str
     version: str
     settings: Mapping[str, Any] = field(default_factory=dict)
+    declared: Mapping[str, Any] | None = None
     container: str
     inputs: JobInputs
     folder: str
@@ -177,6 +181,7 @@ def run_job(description: Mapping[str, Any]) -> dict[str, Any]:
                 "plugin": job.plugin,
                 "container": job.container,
                 "settings": prepared.shown_settings,
+                "declared": job.declared,
                 "environment": prepared.environment,
                 "inputs": inputs.to_json(),
                 "warnings": checked,

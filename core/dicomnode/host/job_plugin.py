@@ -14,6 +14,7 @@ from pydantic import TypeAdapter
 
 from ..errors import JobFailedError
 from ..pipeline.nodes import AbstractPipeline
+from ..plugins.declared import resolve_pipeline
 from ..plugins.hooks import Hooks
 from ..plugins.registry import Registration, Registry, host_version, installed_packages
 from .job_failure import Failure, failing_as
@@ -50,7 +51,7 @@ class Prepared:
     lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
 
-_SAME = ("plugin", "distribution", "version", "settings", "disabled", "only")
+_SAME = ("pipeline", "plugin", "distribution", "version", "settings", "declared", "disabled", "only")
 """What two jobs must have in common to share an object."""
 
 _prepared: dict[str, Prepared] = {}
@@ -76,9 +77,9 @@ def prepare(job: JobDescription) -> Prepared:
 def _load(job: JobDescription) -> Prepared:
     with failing_as(f"loading the pipeline {job.plugin!r}"):
         registry = Registry(job.disabled, job.only)
-        registration = registry.registration("pipelines", job.plugin)
+        resolved = resolve_pipeline(registry, job.pipeline, job.plugin, job.declared)
+        registration, kind = resolved.registration, resolved.kind
         _check_version(job, registration)
-        kind: type[AbstractPipeline] = registry.load("pipelines", job.plugin)
         hooks = Hooks(registry)
         settings = kind.validated_settings(job.settings)
         pipeline = kind(settings)

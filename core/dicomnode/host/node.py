@@ -11,6 +11,7 @@ from pydicom.tag import BaseTag
 
 from ..errors import ConfigurationError, PluginError
 from ..pipeline.nodes import AbstractPipeline, IODCheck, Trigger
+from ..plugins.declared import resolve_pipeline
 from ..plugins.registry import Registration, Registry
 from .config import FILE_SCHEME, Config, PipelineTable
 
@@ -146,11 +147,11 @@ def _working(name: str, table: PipelineTable, config: Config, registry: Registry
 
 def _node(name: str, table: PipelineTable, config: Config, registry: Registry) -> Node:
     try:
-        registration = registry.registration("pipelines", table.plugin or name)
-        kind: type[AbstractPipeline] = registry.load("pipelines", table.plugin or name)
-    except PluginError as error:
+        resolved = resolve_pipeline(registry, name, table.plugin, table.declaration())
+    except (ConfigurationError, PluginError) as error:
         msg = f"pipelines.{name}: {error}"
         raise ConfigurationError(msg) from error
+    registration, kind = resolved.registration, resolved.kind
     try:
         kind.check_definition()
         settings = kind.validated_settings(table.settings)

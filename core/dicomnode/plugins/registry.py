@@ -200,6 +200,12 @@ def installed_packages() -> dict[str, str]:
     return {dist.name: dist.version for dist in importlib_metadata.distributions()}
 
 
+def owner_of(package: str) -> tuple[str, str] | None:
+    """Return name and version of the distribution that installed a top-level package, if any did."""
+    owners = importlib_metadata.packages_distributions().get(package)
+    return None if not owners else (owners[0], importlib_metadata.version(owners[0]))
+
+
 def _version_of(distribution: str) -> str | None:
     try:
         return importlib_metadata.version(distribution)

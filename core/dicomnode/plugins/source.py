@@ -118,6 +118,11 @@ class Sources:
             self._modules[name] = None if spec is None else _read(name, spec)
         return self._modules[name]
 
+    def text(self, name: str) -> str | None:
+        """Return a module's text, ``None`` where there is no such module or nothing to read."""
+        spec = self._spec(name)
+        return None if spec is None else _text(name, spec)
+
     def resolve(self, module: Module, expression: ast.expr) -> tuple[Module, ast.stmt] | None:
         """Return the module and statement that define what a name, or ``a.name``, refers to.
 
