@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dicomnode.host.config import DeliveryTable
+from dicomnode.host.config import DeliveryTable, PeerTable
 from dicomnode.host.events import Event, Events
 from dicomnode.host.ledger import Ledger
 from dicomnode.host.ledger_writes import create_job, end_job, job_built, move_job
 from dicomnode.host.outbox import Outbox
+from dicomnode.host.peer_destination import PeerDestination
 from dicomnode.host.states import DeliveryState, JobState
 from dicomnode.pipeline.destination import Delivery, Destination, OutboxItem, Outcome
 from dicomnode.pipeline.outputs import DicomOutput, FileOutput, PipelineOutput
@@ -169,3 +171,16 @@ def deliveries(directory: Path) -> Iterator[Deliveries]:
         yield Deliveries(directory, ledger)
     finally:
         ledger.close()
+
+
+def peer(port: int, ae_title: str = "PACS", name: str = "PACS", **values: Any) -> PeerDestination:
+    """Return a peer on the loopback interface as a destination."""
+    table = PeerTable(ae_title=ae_title, address=f"127.0.0.1:{port}", **{"timeout": 1, **values})
+    return PeerDestination(name, table, "DICOMNODE")
+
+
+def deliver_until_killed(directory: str, port: int, ready: Any) -> None:
+    """Run an outbox on what is in a directory, in a process of its own, towards Orthanc."""
+    with deliveries(Path(directory)) as work, work.outbox(peer(port, "ORTHANC")):
+        ready.set()
+        time.sleep(60)

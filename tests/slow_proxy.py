@@ -59,10 +59,19 @@ class Proxy:
             except OSError:
                 near.close()
                 continue
+            threading.Thread(target=self._connect, args=(near, far), daemon=True).start()
+
+    def _connect(self, near: socket.socket, far: socket.socket) -> None:
+        with near, far:
             with self._lock:
                 self._open += [near, far]
-            for source, sink, filter_ in ((near, far, self._there), (far, near, self._back)):
-                threading.Thread(target=self._pass, args=(source, sink, filter_), daemon=True).start()
+            back = threading.Thread(target=self._pass, args=(far, near, self._back), daemon=True)
+            back.start()
+            self._pass(near, far, self._there)
+            back.join()
+            with self._lock:
+                self._open.remove(near)
+                self._open.remove(far)
 
     def _pass(self, source: socket.socket, sink: socket.socket, wanted: Callable[[bytes], bool]) -> None:
         with suppress(OSError):

@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
-from typing import Any
 
 import pydicom
 import pytest
 from pydicom.data import get_testdata_file
 
 from certificates import make_certificate
-from delivering import Deliveries, deliveries
-from dicomnode.host.config import PeerTable
-from dicomnode.host.peer_destination import PeerDestination
+from delivering import Deliveries, deliveries, peer
 from dicomnode.host.states import DeliveryState, JobState
 from dicomnode.pipeline.outputs import DicomOutput
 from orthanc_peer import orthanc
@@ -30,16 +27,11 @@ def work(tmp_path: Path) -> Iterator[Deliveries]:
         yield made
 
 
-def peer(port: int, ae_title: str = "PACS", **values: Any) -> PeerDestination:
-    table = PeerTable(ae_title=ae_title, address=f"127.0.0.1:{port}", **{"timeout": 5, **values})
-    return PeerDestination("PACS", table, "DICOMNODE")
-
-
 def test_orthanc_holds_what_was_delivered(work: Deliveries) -> None:
     """Each instance is in Orthanc, value for value as it lay in the outbox."""
     with orthanc(work.directory / "orthanc") as pacs:
         job, uids = work.images(3, "PACS")
-        with work.outbox(peer(pacs.port, "ORTHANC")):
+        with work.outbox(peer(pacs.port, "ORTHANC", timeout=5)):
             work.wait_settled(job)
         assert pacs.instances() == sorted(uids)
         for path in sorted((work.root / str(job)).iterdir()):
@@ -58,7 +50,7 @@ def test_transfer_syntaxes(work: Deliveries) -> None:
         datasets.append(dataset)
     with storescp(work.directory / "all", "+xa") as pacs:
         job = work.job(DicomOutput(datasets), "PACS")
-        with work.outbox(peer(pacs.port)):
+        with work.outbox(peer(pacs.port, timeout=5)):
             work.wait_settled(job)
         arrived = [pydicom.dcmread(path) for path in sorted(pacs.folder.iterdir())]
     by_uid = {each.SOPInstanceUID: each for each in arrived}
@@ -68,7 +60,7 @@ def test_transfer_syntaxes(work: Deliveries) -> None:
         assert other.PixelData == dataset.PixelData
     with storescp(work.directory / "implicit", "+xi") as pacs:
         job = work.job(DicomOutput(datasets), "PACS")
-        with work.outbox(peer(pacs.port)):
+        with work.outbox(peer(pacs.port, timeout=5)):
             work.wait_settled(job)
         assert pacs.stored() == ["1.2.3.2", "1.2.3.3"]
         for path in pacs.folder.iterdir():
@@ -91,12 +83,12 @@ def test_tls(work: Deliveries) -> None:
     options = ["+tls", server_key, server, "+cf", authority, "-rc"]
     with storescp(directory / "tls", *options) as pacs:
         job, uids = work.images(2, "PACS")
-        with work.outbox(peer(pacs.port, tls=tls, certificate="somebody else")):
+        with work.outbox(peer(pacs.port, timeout=5, tls=tls, certificate="somebody else")):
             work.wait_event("another certificate")
         assert pacs.stored() == []
-        with work.outbox(peer(pacs.port, tls=tls, certificate="pacs")):
+        with work.outbox(peer(pacs.port, timeout=5, tls=tls, certificate="pacs")):
             work.wait_settled(job)
         assert pacs.stored() == sorted(uids)
         work.images(1, "PACS")
-        with work.outbox(peer(pacs.port, tls={**tls, "authorities": own}, certificate="pacs")):
+        with work.outbox(peer(pacs.port, timeout=5, tls={**tls, "authorities": own}, certificate="pacs")):
             work.wait_event("certificate verify failed")

@@ -116,6 +116,7 @@ class Outbox:
                 self._tell_unknown()
             except Exception:
                 _LOG.exception("the outbox could not look after finished jobs")
+        self._ledger.close_reader()
 
     def _settle(self) -> None:
         for job in self._ledger.settled_jobs():
