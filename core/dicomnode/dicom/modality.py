@@ -42,7 +42,8 @@ class Linear:
     def into(self, stored: NDArray[Any], out: NDArray[Any]) -> None:
         """Write the physical values of a slice into an array of floats or integers."""
         if self.slope == 1.0 and self.intercept == 0.0:
-            np.copyto(out, stored, casting="unsafe")
+            fits = out.dtype.kind == "f" or np.can_cast(stored.dtype, out.dtype)
+            np.copyto(out, stored if fits else _whole(stored, out.dtype), casting="unsafe")
             return
         if out.dtype.kind != "f":
             out[...] = _whole(stored * self.slope + self.intercept, out.dtype)
@@ -161,15 +162,15 @@ def _rescale_units(image: Dataset, holder: Dataset) -> str | None:
 
 
 def _whole(values: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
-    """Return floats as integers, if they are whole and fit."""
+    """Return values as integers, if they are whole and fit."""
     if dtype.kind == "b":
         if not np.isin(values, (0, 1)).all():
-            raise PixelDataError("physical values other than 0 and 1 do not go into an array of booleans")
+            raise PixelDataError("values other than 0 and 1 do not go into an array of booleans")
         return values.astype(dtype)
     limits = np.iinfo(dtype)
     if not (np.rint(values) == values).all() or values.min() < limits.min or values.max() > limits.max:
         raise PixelDataError(
-            f"physical values from {values.min():g} to {values.max():g} do not go into an array of {dtype}"
+            f"values from {values.min():g} to {values.max():g} do not go into an array of {dtype}"
             " without a loss: choose a floating dtype, or rescale=False for the stored values"
         )
     return values.astype(dtype)
