@@ -16,6 +16,7 @@ from pynetdicom.pdu_primitives import (
     ImplementationClassUIDNotification,
     ImplementationVersionNameNotification,
     MaximumLengthNotification,
+    SCP_SCU_RoleSelectionNegotiation,
 )
 from pynetdicom.presentation import PresentationContext, build_context, negotiate_as_requestor
 
@@ -26,7 +27,7 @@ from dicomnode.host.file_meta import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VE
 _APPLICATION_CONTEXT: Final = UID("1.2.840.10008.3.1.1.1")
 _MOST_CONTEXTS: Final = 128
 _CONVERTIBLE: Final = (EXPLICIT_LITTLE, IMPLICIT_LITTLE)
-_OURS: Final = 16_384  # only responses come back
+_OURS: Final = 16_384  # as a rule only responses come back
 _RESULTS: Final = {
     1: "it rejected the context",
     2: "it gives no reason",
@@ -76,6 +77,11 @@ class Proposal:
     ----------
     needed : iterable of (str, str)
         SOP class and transfer syntax of all that will be sent.
+    received : iterable of (str, str)
+        SOP class and transfer syntax of what will be received over the association: for these this node asks
+        to be the SCP (PS3.7 section D.3.3.4), as a C-GET needs it. Together they may be 128.
+    max_pdu_length : int
+        The longest P-DATA-TF that this node takes.
 
     Raises
     ------
@@ -83,8 +89,16 @@ class Proposal:
         If there are none, or more than fit into one association (128).
     """
 
-    def __init__(self, needed: Iterable[tuple[str, str]]) -> None:
-        pairs = list(dict.fromkeys(needed))
+    def __init__(
+        self,
+        needed: Iterable[tuple[str, str]],
+        received: Iterable[tuple[str, str]] = (),
+        max_pdu_length: int = _OURS,
+    ) -> None:
+        self.max_pdu_length = max_pdu_length
+        received = list(received)
+        self._roles = dict.fromkeys(sop_class for sop_class, _ in received)
+        pairs = list(dict.fromkeys((*needed, *received)))
         if not 0 < len(pairs) <= _MOST_CONTEXTS:
             raise ValueError(
                 f"{len(pairs)} presentation contexts: an association has from 1 to {_MOST_CONTEXTS}"
@@ -109,10 +123,10 @@ class Proposal:
         primitive.presentation_context_definition_list = self.contexts
         length, implementation = MaximumLengthNotification(), ImplementationClassUIDNotification()
         version = ImplementationVersionNameNotification()
-        length.maximum_length_received = _OURS
+        length.maximum_length_received = self.max_pdu_length
         implementation.implementation_class_uid = UID(IMPLEMENTATION_CLASS_UID)
         version.implementation_version_name = IMPLEMENTATION_VERSION_NAME
-        primitive.user_information = [length, implementation, version]
+        primitive.user_information = [length, implementation, version, *map(_as_scp, self._roles)]
         return A_ASSOCIATE_RQ(primitive).encode()
 
     def accepted(self, pdu: bytes) -> Acceptance:
@@ -137,6 +151,13 @@ class Proposal:
         if not results:
             raise DeliveryError("the answer to the association request is broken: it names no context")
         return Acceptance(self.contexts, contexts, longest)
+
+
+def _as_scp(sop_class: str) -> SCP_SCU_RoleSelectionNegotiation:
+    role = SCP_SCU_RoleSelectionNegotiation()
+    role.sop_class_uid = UID(sop_class)
+    role.scu_role, role.scp_role = False, True
+    return role
 
 
 class Acceptance:
@@ -166,6 +187,10 @@ class Acceptance:
                 self._routes.setdefault((sop_class, syntax), Route(number, syntax))
             for syntax in map(str, offered[number]):
                 self._results.setdefault((sop_class, syntax), 2 if context.result is None else context.result)
+
+    def contexts(self) -> dict[int, tuple[str, str]]:
+        """Return context ID -> SOP class and transfer syntax of all that was accepted."""
+        return {route.context_id: (sop_class, syntax) for (sop_class, syntax), route in self._routes.items()}
 
     def route(self, sop_class: str, transfer_syntax: str) -> Route:
         """Return how to send an instance: as it is if the peer takes that, else converted.

@@ -9,29 +9,16 @@ from __future__ import annotations
 
 import logging
 import os
-import socket
 import ssl
 import struct
-import threading
 import time
 from collections.abc import Iterable
-from contextlib import suppress
 from pathlib import Path
-from typing import Final, Self
+from typing import Final
 
 from dicomnode.errors import DeliveryError, StructureError
-from dicomnode.host.association_request import Acceptance, Proposal, Route, rejection
-from dicomnode.host.bounded_reader import (
-    ABORT,
-    ASSOCIATE_AC,
-    ASSOCIATE_RJ,
-    FROM_ACCEPTOR,
-    HEADER_LENGTH,
-    P_DATA,
-    RELEASE_RP,
-    BoundedReader,
-    ConnectionEndedError,
-)
+from dicomnode.host.association_request import Proposal, Route
+from dicomnode.host.bounded_reader import ABORT, P_DATA, BoundedReader, ConnectionEndedError
 from dicomnode.host.conversion import converted
 from dicomnode.host.data_set_frames import DataSetFrames
 from dicomnode.host.dimse_templates import (
@@ -42,27 +29,20 @@ from dicomnode.host.dimse_templates import (
     encode_store_request,
 )
 from dicomnode.host.file_meta import decode_prefix
+from dicomnode.host.outgoing_association import AssociationEndedError, OutgoingAssociation
 
 _LOG = logging.getLogger(__name__)
 _PDV = struct.Struct(">IBB").unpack_from
 _HEAD, _LONGEST_HEAD = 4096, 65_536
 _LEAST_RATE: Final = 16_384
 """Bytes a second: a peer that takes a data set more slowly is given up."""
-_LONGEST_ANSWER: Final = 65_536
-_LAST_WAIT: Final = 5.0
-_RELEASE_RQ_PDU: Final = b"\x05\0\0\0\0\4\0\0\0\0"
-_ABORT_PDU: Final = b"\x07\0\0\0\0\4\0\0\0\0"
-
-
-class AssociationEndedError(DeliveryError):
-    """The association is over: nothing was sent."""
 
 
 class UnfitFileError(DeliveryError):
     """The file cannot be read, or is not the instance that it should be: nothing was sent."""
 
 
-class StoreAssociation:
+class StoreAssociation(OutgoingAssociation):
     """An association that stores instances at a peer. For one thread, but for :meth:`break_off`.
 
     Parameters
@@ -110,82 +90,18 @@ class StoreAssociation:
         timeout: float = 30.0,
         tls: ssl.SSLContext | None = None,
     ) -> None:
-        self._host, self._port, self._timeout, self._tls = host, port, timeout, tls
-        self._called, self._calling = called_ae_title, calling_ae_title
-        self._proposal = Proposal(contexts)
-        self._lock = threading.Lock()
-        self._broken_off = False
-        self._socket: socket.socket | None = None
-        self._reader: BoundedReader | None = None
-        self._acceptance: Acceptance | None = None
+        super().__init__(
+            host,
+            port,
+            called_ae_title,
+            calling_ae_title,
+            Proposal(contexts),
+            timeout=timeout,
+            tls=tls,
+        )
         self._frames: DataSetFrames | None = None
         self._message_id = 0
-        self.established = False
         self.error_comment = ""
-
-    def __enter__(self) -> Self:
-        self.open()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_error: object) -> None:
-        if kind is None:
-            self.release()
-        else:
-            self.abort()
-
-    # -- beginning ------------------------------------------------------------------------------------------
-
-    def open(self) -> None:
-        """Connect and negotiate.
-
-        Raises
-        ------
-        AssociationRejectedError
-            If the peer rejects the association.
-        DeliveryError
-            If there is no peer, or it does not answer in time or not as it should.
-        """
-        where = f"{self._host}:{self._port}"
-        try:
-            self._negotiate(time.monotonic() + self._timeout)
-        except (OSError, ConnectionEndedError) as error:
-            self._close()
-            reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-            raise DeliveryError(f"no association with {self._called!r} at {where}: {reason}") from None
-        except BaseException:
-            self._close()
-            raise
-
-    def _negotiate(self, deadline: float) -> None:
-        sock = self._connected()
-        reader = self._reader = BoundedReader(
-            sock, _LONGEST_ANSWER, self._timeout, lambda: None, FROM_ACCEPTOR
-        )
-        reader.send(self._proposal.request(self._calling, self._called))
-        kind, begin, end = reader.next_pdu(deadline)
-        pdu = bytes(reader.buffer[begin - HEADER_LENGTH : end])
-        if kind == ASSOCIATE_RJ:
-            raise rejection(pdu)
-        if kind != ASSOCIATE_AC:
-            raise ConnectionEndedError("the peer aborted")
-        self._acceptance = self._proposal.accepted(pdu)
-        self._frames = DataSetFrames(self._acceptance.max_pdu_length)
-        reader.established()
-        self.established = True
-
-    def _connected(self) -> socket.socket:
-        sock = socket.create_connection((self._host, self._port), self._timeout)
-        if self._tls is not None:
-            try:
-                sock = self._tls.wrap_socket(sock, server_hostname=self._host)
-            except BaseException:
-                sock.close()
-                raise
-        with self._lock:
-            self._socket = sock
-            if self._broken_off:
-                raise ConnectionEndedError("broken off")
-        return sock
 
     # -- sending --------------------------------------------------------------------------------------------
 
@@ -249,9 +165,10 @@ class StoreAssociation:
     def _store(  # noqa: PLR0917 - the file, and what it is
         self, descriptor: int, begin: int, end: int, route: Route, sop_class: str, sop_instance: str
     ) -> int:
-        reader, frames, acceptance = self._reader, self._frames, self._acceptance
-        if reader is None or frames is None or acceptance is None:
+        reader, acceptance = self._reader, self._acceptance
+        if reader is None or acceptance is None:
             raise ConnectionEndedError("not open")
+        frames = self._frames = self._frames or DataSetFrames(acceptance.max_pdu_length)
         self._message_id = self._message_id % 0xFFFF + 1
         command = encode_store_request(sop_class, sop_instance, self._message_id)
         pdus = as_pdus(route.context_id, command, acceptance.max_pdu_length)
@@ -290,46 +207,6 @@ class StoreAssociation:
                     if answer is None:
                         raise ConnectionEndedError("an answer that is none to a C-STORE")
                     return answer
-
-    # -- ending ---------------------------------------------------------------------------------------------
-
-    def release(self) -> None:
-        """Release the association and close. Does nothing if it is over; raises nothing."""
-        reader = self._reader
-        if self.established and reader is not None:
-            self.established = False
-            with suppress(ConnectionEndedError):
-                deadline = time.monotonic() + min(self._timeout, _LAST_WAIT)
-                reader.send(_RELEASE_RQ_PDU)
-                while reader.next_pdu(deadline)[0] not in {RELEASE_RP, ABORT}:
-                    pass
-        self._close()
-
-    def abort(self) -> None:
-        """Abort the association and close. Does nothing if it is over; raises nothing."""
-        sock = self._socket
-        if self.established and sock is not None:
-            self.established = False
-            with suppress(OSError):
-                sock.settimeout(0.1)  # for a peer that takes nothing any more
-                sock.sendall(_ABORT_PDU)
-        self._close()
-
-    def break_off(self) -> None:
-        """End it from another thread: a :meth:`send` under way returns None, :meth:`open` fails."""
-        with self._lock:
-            self._broken_off = True
-            if self._socket is not None:
-                with suppress(OSError):
-                    self._socket.shutdown(socket.SHUT_RDWR)
-
-    def _close(self) -> None:
-        self.established = False
-        with self._lock:
-            sock, self._socket = self._socket, None
-        if sock is not None:
-            with suppress(OSError):
-                sock.close()
 
 
 def _opened(path: Path, expected: tuple[str, str, str]) -> tuple[int, int, int]:
