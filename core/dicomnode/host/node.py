@@ -165,6 +165,15 @@ def _node(name: str, table: PipelineTable, config: Config, registry: Registry) -
         whose = f"{kind.__name__} of {registration.distribution} {registration.version}"
         msg = f"pipelines.{name}: {whose} could not be made: {type(error).__name__}: {error}"
         raise ConfigurationError(msg) from error
+    lacking = {
+        each: count
+        for each, count in pipeline.resources.items()
+        if config.host.resources.get(each, 0) < count
+    }
+    if lacking:
+        needs = ", ".join(f"{each} = {count}" for each, count in lacking.items())
+        msg = f"pipelines.{name}: it needs {needs}, which host.resources does not have: set host.resources"
+        raise ConfigurationError(msg)
     return Node(
         name=name,
         pipeline=pipeline,

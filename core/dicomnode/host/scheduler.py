@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import logging
 import queue
+import sqlite3
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import CancelledError, Executor, Future
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +34,7 @@ from .states import InstanceState, JobState
 
 _LOG = logging.getLogger(__name__)
 _LONGEST_LOG = 64 * 1024
+_PAUSE = 1.0
 
 _Finished = tuple[JobRecord, "Future[dict[str, Any]]"]
 
@@ -80,6 +84,8 @@ class Scheduler:
         self._output_class, self._events, self._resources = output_class, events, Counter(resources)
         self._describe = describe
         self._running: dict[int, JobRecord] = {}
+        self._ended: list[_Finished | None] = []
+        self._ready: dict[int, tuple[int, float]] = {}
         self._finished: queue.SimpleQueue[_Finished | None] = queue.SimpleQueue()
         self._stopping = threading.Event()
         self._idle = threading.Event()
@@ -111,34 +117,38 @@ class Scheduler:
     def _run(self) -> None:
         wait: float | None = 0.0
         while True:
+            with suppress(queue.Empty):
+                self._ended.append(self._finished.get(timeout=wait))
             try:
-                finished = self._finished.get(timeout=wait)
-            except queue.Empty:
-                finished = None
-            try:
-                if finished is not None:
-                    self._end(*finished)
+                while self._ended:
+                    if (finished := self._ended[0]) is not None:
+                        self._end(*finished)
+                    del self._ended[0]
                 if self._stopping.is_set():
                     if not self._running or self._idle.is_set():
                         return
                     wait = None
                 else:
                     wait = self._start_jobs()
-            except Exception:
-                _LOG.exception("the scheduler could not go on with a job; it tries again")
-                wait = 1.0
+            except Exception as error:  # the ledger cannot be written, say: nothing is forgotten meanwhile
+                _LOG.error("the scheduler cannot go on with a job: %s; it tries again", error)
+                _LOG.debug("the reason", exc_info=True)
+                wait = _PAUSE
+                if self._stopping.is_set() and self._idle.is_set():
+                    return
 
     def _start_jobs(self) -> float | None:
         """Start what may run now; return the seconds until something else may, or None."""
-        now, soonest = time.time(), None
+        soonest: float | None = None
         per_pipeline: Counter[str] = Counter(job.pipeline for job in self._running.values())
         blocked: set[str] = set()
         for job in self._in_turn():
             node = self._nodes[job.pipeline]
             if job.pipeline in blocked or per_pipeline[job.pipeline] >= node.rules.concurrency:
                 continue
-            if job.not_before > now:
-                soonest = min(soonest or job.not_before, job.not_before)
+            wait = self._wait_of(job, node)
+            if wait > 0:
+                soonest = wait if soonest is None else min(soonest, wait)
                 if node.pipeline.in_order:
                     blocked.add(job.pipeline)
                 continue
@@ -147,7 +157,22 @@ class Scheduler:
                 continue
             per_pipeline[job.pipeline] += 1
             self._start(job, node)
-        return None if soonest is None else max(0.05, soonest - now)
+        return soonest
+
+    def _wait_of(self, job: JobRecord, node: Node) -> float:
+        """Return the seconds until a job may run.
+
+        The ledger says it in wall-clock time, for after a restart; while the host runs, a clock that jumps
+        must not matter, and never is a wait longer than the back-off itself.
+        """
+        if not job.not_before:
+            return 0.0
+        known = self._ready.get(job.id)
+        if known is None or known[0] != job.attempts:
+            longest = _back_off(node, job.attempts)
+            left = min(max(0.0, job.not_before - time.time()), longest)
+            known = self._ready[job.id] = (job.attempts, time.monotonic() + left)
+        return known[1] - time.monotonic()
 
     def _in_turn(self) -> list[JobRecord]:
         """Return the queued jobs of configured pipelines: by priority, then by age."""
@@ -183,11 +208,14 @@ class Scheduler:
 
     def _end(self, job: JobRecord, future: Future[dict[str, Any]]) -> None:
         self._running.pop(job.id, None)
+        self._ready.pop(job.id, None)
         node = self._nodes[job.pipeline]
         try:
             folder = Path(future.result()["folder"])
             passing("output built")
             self._built(job, node, folder)
+        except sqlite3.Error:
+            raise
         except (Exception, CancelledError) as error:
             self._failed(job, node, error)
 
@@ -236,7 +264,7 @@ class Scheduler:
                 )
                 self._jobs.changed(record, "cut off; it runs again")
             elif job.attempts < node.table.attempts:
-                wait = node.table.retry_after * 2 ** (job.attempts - 1)
+                wait = _back_off(node, job.attempts)
                 record = self._ledger.write(
                     move_job(job.id, JobState.QUEUED, reason, not_before=time.time() + wait, log=log)
                 )
@@ -255,7 +283,11 @@ class Scheduler:
         )
 
 
+def _back_off(node: Node, attempts: int) -> float:
+    """Return the seconds between a failed attempt and the next."""
+    return node.table.retry_after * 2 ** max(0, attempts - 1)
+
+
 def _with_folder(job: JobRecord, folder: Path, outbox: Path) -> JobRecord:
-    from dataclasses import replace
 
     return replace(job, folder=str(folder.relative_to(outbox)))

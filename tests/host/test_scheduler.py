@@ -1,0 +1,288 @@
+"""The scheduler: which jobs run when, what a failure does, and that nothing is forgotten."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from dicomnode import AbstractInput, AbstractPipeline, NoOutput
+from dicomnode.errors import JobFailedError
+from dicomnode.host.config import PipelineTable
+from dicomnode.host.data_directory import DataDirectory
+from dicomnode.host.events import Events
+from dicomnode.host.job_failure import Failure
+from dicomnode.host.job_folder import JobFolder
+from dicomnode.host.jobs import Jobs
+from dicomnode.host.ledger import Ledger
+from dicomnode.host.ledger_writes import create_job
+from dicomnode.host.node import Node
+from dicomnode.host.scheduler import Scheduler
+from dicomnode.host.spool import Spool
+from dicomnode.host.states import JobState
+from dicomnode.pipeline.outputs import DicomOutput
+
+
+class ByHand(Executor):
+    """An executor whose jobs end when the test says so."""
+
+    def __init__(self, outbox: Path) -> None:
+        self.outbox = outbox
+        self.submitted: list[tuple[str, Future[Any]]] = []
+        self.changed = threading.Condition()
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Take a job."""
+        future: Future[Any] = Future()
+        with self.changed:
+            self.submitted.append((args[0]["id"], future))
+            self.changed.notify_all()
+        return future
+
+    def wait_for(self, count: int, timeout: float = 10) -> list[str]:
+        """Wait until so many jobs were submitted; return their numbers."""
+        with self.changed:
+            assert self.changed.wait_for(lambda: len(self.submitted) >= count, timeout), self.submitted
+            return [job for job, _ in self.submitted]
+
+    def finish(self, number: int) -> None:
+        """End the n-th submitted job with an empty result."""
+        job, future = self.submitted[number]
+        folder = self.outbox / f"job-{job}-{number}"
+        with JobFolder(folder, self.outbox.parent / "work" / job, durable=False) as building:
+            building.finish({"job": job, "identity": job, "warnings": []}, [])
+        future.set_result({"folder": str(folder)})
+
+    def fail(self, number: int, error: BaseException) -> None:
+        """Let the n-th submitted job fail."""
+        self.submitted[number][1].set_exception(error)
+
+
+class Bench:
+    """A scheduler with a ledger, a by-hand executor and pipelines made on the spot."""
+
+    def __init__(self, directory: Path, resources: dict[str, int] | None = None) -> None:
+        self.data = DataDirectory(directory / "data").hold()
+        self.ledger = Ledger(self.data.ledger, durable=False)
+        self.spool = Spool(self.data.spool, "process")
+        self.nodes: dict[str, Node] = {}
+        self.executor = ByHand(self.data.outbox)
+        events = Events()
+        self.jobs = Jobs(
+            ledger=self.ledger, spool=self.spool, outbox=self.data.outbox, trees={}, events=events
+        )
+        self.scheduler = Scheduler(
+            ledger=self.ledger,
+            jobs=self.jobs,
+            nodes=self.nodes,
+            executor=self.executor,
+            data=self.data,
+            spool=self.spool,
+            destinations={},
+            output_class=lambda name: DicomOutput,
+            events=events,
+            resources=resources or {},
+            describe=lambda job, node, rows: SimpleNamespace(to_json=lambda: {"id": str(job.id)}),
+        )
+
+    def pipeline(self, name: str, table: PipelineTable | None = None, **attributes: Any) -> None:
+        """Configure a pipeline."""
+        kind = type(
+            name,
+            (AbstractPipeline,),
+            {"inputs": {"images": AbstractInput}, "process": lambda s, i: NoOutput(), **attributes},
+        )
+        self.nodes[name] = Node(
+            name=name,
+            pipeline=kind(),
+            ae_title=name.upper(),
+            destinations=(),
+            table=table or PipelineTable(retry_after=0.05),
+            registration=SimpleNamespace(name=name, distribution=name, version="1"),
+        )
+
+    def job(self, pipeline: str) -> int:
+        """Queue a job."""
+        number = self.ledger.write(create_job(f"{pipeline}", pipeline, "patient", [])).id
+        self.scheduler.wake()
+        return number
+
+    def state(self, number: int) -> JobState:
+        """Return a job's state."""
+        job = self.ledger.job(number)
+        assert job is not None
+        return job.state
+
+    def wait_for(self, number: int, state: JobState) -> None:
+        """Wait until a job is in a state."""
+        deadline = time.monotonic() + 10
+        while self.state(number) is not state:
+            assert time.monotonic() < deadline, self.ledger.job(number)
+            threading.Event().wait(0.01)
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    """Run a scheduler."""
+    made = Bench(tmp_path, {"gpu": 1})
+    yield made
+    if made.scheduler._thread.ident is not None:
+        made.scheduler.stop(0.2)
+    made.ledger.close()
+    made.data.let_go()
+
+
+def test_one_at_a_time_in_order(bench: Bench) -> None:
+    """A pipeline with concurrency 1 runs its jobs one after the other, the oldest first."""
+    bench.pipeline("one")
+    numbers = [bench.job("one") for _ in range(3)]
+    bench.scheduler.start()
+    for turn, number in enumerate(numbers):
+        assert bench.executor.wait_for(turn + 1) == [str(each) for each in numbers[: turn + 1]]
+        bench.executor.finish(turn)
+        bench.wait_for(number, JobState.BUILT)
+
+
+def test_concurrency(bench: Bench) -> None:
+    """As many jobs run at once as the pipeline allows, and pipelines do not hold each other up."""
+    bench.pipeline("two", concurrency=2)
+    bench.pipeline("other")
+    for name in ("two", "two", "two", "other"):
+        bench.job(name)
+    bench.scheduler.start()
+    assert sorted(bench.executor.wait_for(3)) == ["1", "2", "4"]
+    bench.executor.finish(0)
+    assert "3" in bench.executor.wait_for(4)
+
+
+def test_resources_and_priority(bench: Bench) -> None:
+    """Jobs that share one GPU take turns, the higher priority first, however late it came."""
+    bench.pipeline("low", resources={"gpu": 1}, concurrency=2)
+    bench.pipeline("high", resources={"gpu": 1}, priority=5)
+    bench.pipeline("free")
+    first = bench.job("low")
+    bench.scheduler.start()
+    bench.executor.wait_for(1)
+    bench.job("low")
+    high = bench.job("high")
+    free = bench.job("free")
+    assert bench.executor.wait_for(2) == [str(first), str(free)]
+    bench.executor.finish(0)
+    assert bench.executor.wait_for(3)[2] == str(high)
+
+
+def test_a_failure_is_tried_again_and_then_a_dead_letter(bench: Bench) -> None:
+    """A job that fails runs again after a while, as often as configured, and then waits for the operator."""
+    bench.pipeline("bad", PipelineTable(attempts=2, retry_after=0.05))
+    number = bench.job("bad")
+    bench.scheduler.start()
+    for attempt in range(2):
+        bench.executor.wait_for(attempt + 1)
+        bench.executor.fail(attempt, JobFailedError("it raised", Failure.RAISED, log_tail="the log"))
+    bench.wait_for(number, JobState.FAILED)
+    job = bench.ledger.job(number)
+    assert job is not None
+    assert (job.reason, job.log, job.attempts) == ("it raised", "the log", 2)
+    reasons = [(old, new) for old, new, _, _ in bench.ledger.transitions("job", number)]
+    assert reasons == [
+        ("", "queued"),
+        ("queued", "running"),
+        ("running", "queued"),
+        ("queued", "running"),
+        ("running", "failed"),
+    ]
+
+
+def test_in_order_waits_for_the_failed_one(bench: Bench) -> None:
+    """Where order matters, a job does not overtake one that waits for its second attempt."""
+    bench.pipeline("ordered", PipelineTable(attempts=2, retry_after=0.3), in_order=True)
+    first, second = bench.job("ordered"), bench.job("ordered")
+    bench.scheduler.start()
+    bench.executor.wait_for(1)
+    bench.executor.fail(0, JobFailedError("once", Failure.RAISED))
+    assert bench.executor.wait_for(2) == [str(first), str(first)]
+    bench.executor.finish(1)
+    assert bench.executor.wait_for(3)[2] == str(second)
+
+
+def test_cut_off_is_no_attempt(bench: Bench) -> None:
+    """A job that the host itself ended is queued again, and the plugin is not blamed."""
+    bench.pipeline("long", PipelineTable(attempts=1))
+    number = bench.job("long")
+    bench.scheduler.start()
+    bench.executor.wait_for(1)
+    bench.executor.fail(0, JobFailedError("the host stops", Failure.ENDED))
+    bench.executor.wait_for(2)
+    job = bench.ledger.job(number)
+    assert job is not None
+    assert job.attempts == 1
+
+
+def test_discarded_while_it_ran(bench: Bench) -> None:
+    """The result of a job that was given up while it ran is thrown away."""
+    bench.pipeline("slow")
+    number = bench.job("slow")
+    bench.scheduler.start()
+    bench.executor.wait_for(1)
+    bench.jobs.discard(number, "not wanted any more")
+    bench.executor.finish(0)
+    second = bench.job("slow")
+    bench.executor.wait_for(2)
+    assert bench.state(number) is JobState.DISCARDED
+    assert not list(bench.data.outbox.iterdir())
+    assert bench.state(second) is JobState.RUNNING
+
+
+def test_a_ledger_that_cannot_be_written(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the ledger cannot be written the result is kept and entered later: it is not computed again."""
+    monkeypatch.setattr("dicomnode.host.scheduler._PAUSE", 0.05)
+    bench.pipeline("one")
+    number = bench.job("one")
+    bench.scheduler.start()
+    bench.executor.wait_for(1)
+    working, failures = bench.ledger.write, iter(range(3))
+
+    def full(write: Any) -> Any:
+        if next(failures, None) is not None:
+            raise sqlite3.OperationalError("database or disk is full")
+        return working(write)
+
+    monkeypatch.setattr(bench.ledger, "write", full)
+    bench.executor.finish(0)
+    bench.wait_for(number, JobState.BUILT)
+    assert len(bench.executor.submitted) == 1
+
+
+def test_a_clock_that_jumps(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A wall clock that goes back by a year does not keep a job waiting for a year."""
+    bench.pipeline("bad", PipelineTable(attempts=2, retry_after=0.2))
+    bench.job("bad")
+    bench.scheduler.start()
+    bench.executor.wait_for(1)
+    bench.executor.fail(0, JobFailedError("once", Failure.RAISED))
+    real = time.time
+    monkeypatch.setattr(time, "time", lambda: real() - 365 * 86400)
+    bench.scheduler.wake()
+    bench.executor.wait_for(2)
+
+
+def test_stop_waits_for_what_runs(bench: Bench) -> None:
+    """Stopping starts nothing new and waits for the running job, up to its grace."""
+    bench.pipeline("one")
+    first, second = bench.job("one"), bench.job("one")
+    bench.scheduler.start()
+    bench.executor.wait_for(1)
+    stopping = threading.Thread(target=bench.scheduler.stop, args=(20,))
+    stopping.start()
+    bench.executor.finish(0)
+    stopping.join(10)
+    assert not stopping.is_alive()
+    assert bench.state(first) is JobState.BUILT
+    assert bench.state(second) is JobState.QUEUED
