@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Executor
 from contextlib import ExitStack
@@ -32,6 +33,7 @@ from .jobs import Jobs
 from .ledger import Ledger
 from .ledger_records import InstanceRecord, JobRecord
 from .node import Node, configured_nodes
+from .operations import job_orders
 from .outbox import Outbox
 from .peer_destination import PeerDestination
 from .pipeline_tree import PipelineTree
@@ -87,6 +89,7 @@ class Host:
             name: PipelineTree(node, self.hooks) for name, node in self.nodes.items()
         }
         self.recovered = Recovered()
+        self.started = 0.0
         self._running = ExitStack()
         self._stopped = threading.Event()
 
@@ -107,6 +110,7 @@ class Host:
         with ExitStack() as starting:
             self._start(starting)
             self._running = starting.pop_all()
+        self.started = time.time()
         self._tell(f"listening on {self.address[0]}:{self.address[1]}")
         self.hooks.host_started(self)
 
@@ -156,6 +160,8 @@ class Host:
         self.jobs.on_built = self.outbox.wake
         executor = self._executor()
         starting.callback(_end_executor, executor)
+        if isinstance(executor, WorkerPool):
+            self.jobs.on_given_up = lambda number: executor.end(str(number), "given up")
         self.scheduler = Scheduler(
             ledger=self.ledger,
             jobs=self.jobs,
@@ -332,9 +338,8 @@ class Host:
     def _orders(self) -> dict[str, Any]:
         """Return what the command line may ask of a running host."""
         return {
-            "status": lambda _: live_status(self),
-            "replay": lambda order: self.jobs.replay(int(order["job"])).state,
-            "discard": lambda order: self.jobs.discard(int(order["job"]), str(order["reason"])).state,
+            "status": lambda order: live_status(self, patients=bool(order.get("patients"))),
+            **job_orders(self.jobs),
         }
 
     def _tell(self, message: str) -> None:

@@ -6,10 +6,11 @@ import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from collections import Counter
 from pathlib import Path
 
 from ..errors import DataDirectoryError
-from .ledger_records import DeliveryRecord, InstanceRecord, JobRecord, UnsettledDelivery
+from .ledger_records import DeliveryRecord, InstanceRecord, JobRecord, UnsettledDelivery, WaitingPatient
 from .states import UNSETTLED, DeliveryState, InstanceState, JobState
 
 
@@ -30,7 +31,8 @@ class LedgerReader:
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
         if connection is None:
             try:
-                connection = sqlite3.connect(f"file:{self._path}?mode=ro", uri=True, isolation_level=None)
+                uri = f"{self._path.absolute().as_uri()}?mode=ro"
+                connection = sqlite3.connect(uri, uri=True, isolation_level=None)
             except sqlite3.OperationalError as error:
                 msg = f"the ledger {self._path} cannot be read: {error}"
                 raise DataDirectoryError(msg) from error
@@ -47,6 +49,25 @@ class LedgerReader:
 
     def instances(self, *states: InstanceState, job: int | None = None) -> Iterator[InstanceRecord]:
         """Yield the instances in any of some states, or of a job, in order of arrival."""
+    def schema_version(self) -> int:
+        """Return the version of the ledger's schema.
+
+        Raises
+        ------
+        DataDirectoryError
+            When the file cannot be read, or is no ledger.
+        """
+        try:
+            (version,) = self._reader().execute("PRAGMA user_version").fetchone()
+            self._reader().execute("SELECT 1 FROM job LIMIT 1").fetchone()
+        except sqlite3.DatabaseError as error:
+            msg = (
+                f"the ledger {self._path} cannot be read: {error}. Stop the host if it runs, move the file"
+                " away (with its -wal and -shm) and start the host: it is rebuilt from the spool"
+            )
+            raise DataDirectoryError(msg) from error
+        return int(version)
+
         if job is not None:
             rows = self._reader().execute(
                 "SELECT * FROM instance WHERE job = ? ORDER BY received, path", (job,)
@@ -89,6 +110,50 @@ class LedgerReader:
         return None if row is None else JobRecord.from_row(row)
 
     def deliveries(
+    def input_count(self, job: int) -> int:
+        """Return how many instances a job has as its inputs."""
+        (count,) = self._reader().execute("SELECT count(*) FROM instance WHERE job = ?", (job,)).fetchone()
+        return int(count)
+
+    def waiting(self) -> list[WaitingPatient]:
+        """Return the patients whose images wait, those first that have waited longest."""
+        rows = self._reader().execute(
+            "SELECT pipeline, container, inputs, count(*), min(received), max(received) FROM instance"
+            " WHERE state = ? GROUP BY pipeline, container, inputs",
+            (InstanceState.WAITING,),
+        )
+        found: dict[tuple[str, str], WaitingPatient] = {}
+        for pipeline, container, names, count, first, last in rows:
+            patient = found.setdefault(
+                (pipeline, container), WaitingPatient(pipeline, container, 0, Counter(), first, last)
+            )
+            inputs = patient.inputs + Counter(dict.fromkeys(json.loads(names), count))
+            found[pipeline, container] = WaitingPatient(
+                pipeline,
+                container,
+                patient.images + count,
+                inputs,
+                min(first, patient.first),
+                max(last, patient.last),
+            )
+        return sorted(found.values(), key=lambda patient: patient.first)
+
+    def open_deliveries(self) -> dict[str, tuple[dict[str, int], str, float]]:
+        """Return destination -> what is not confirmed: state -> number, reason, time of the next attempt.
+
+        Dead letters are counted, too. Reason and time are those of the delivery that is tried first.
+        """
+        states = (*UNSETTLED, DeliveryState.DEAD)
+        found: dict[str, tuple[dict[str, int], str, float]] = {}
+        for name, state, count, reason, not_before in self._reader().execute(
+            f"SELECT destination, state, count(*), reason, min(not_before) FROM delivery"  # noqa: S608 - marks
+            f" WHERE state IN ({_marks(states)}) GROUP BY destination, state ORDER BY state = 'pending'",
+            states,
+        ):
+            counts, _, _ = found.get(name, ({}, "", 0.0))
+            found[name] = ({**counts, state: count}, reason, not_before)
+        return found
+
         self, *states: DeliveryState, job: int | None = None, destination: str | None = None
     ) -> list[DeliveryRecord]:
         """Return deliveries in any of some states (all, where none is named), of a job or destination."""
@@ -138,6 +203,15 @@ class LedgerReader:
             UNSETTLED,
         )
         return dict(rows.fetchall())
+    def stored_instances(self, destination: str, uids: Sequence[str]) -> list[DeliveryRecord]:
+        """Return the deliveries of some instances that await the destination's commitment."""
+        query = (
+            "SELECT * FROM delivery WHERE state = ? AND destination = ? AND"
+            f" json_extract(item, '$.SOPInstanceUID') IN ({_marks(tuple(uids))})"  # noqa: S608 - question marks
+        )
+        rows = self._reader().execute(query, (DeliveryState.STORED, destination, *uids))
+        return [DeliveryRecord.from_row(row) for row in rows]
+
 
     def association_outcomes(self) -> dict[str, str]:
         """Return id -> ``open``, ``released`` or ``aborted`` of every association that brought something."""

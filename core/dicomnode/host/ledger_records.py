@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -135,6 +136,17 @@ class UnsettledDelivery(NamedTuple):
     """What the outbox plans with: a delivery that is not over, without its item."""
 
     id: int
+class WaitingPatient(NamedTuple):
+    """A patient whose images wait: how many there are, in each input, and when the first and last came."""
+
+    pipeline: str
+    container: str
+    images: int
+    inputs: Counter[str]
+    first: float
+    last: float
+
+
     job: int
     attempts: int
     not_before: float

@@ -1,0 +1,297 @@
+"""``status``, ``jobs``, ``show``, ``replay``, ``discard``: looking after a node, whether it runs or not.
+
+No plugin is imported here, nor anything of DICOM: these commands work however broken a plugin is.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ..dicom.safe import safe_text
+from ..host.config_loading import load_config
+from ..host.operations import Operations
+from ..host.states import DEAD_LETTERS, JobState
+from ..host.status import disk_status, job_report, jobs_report, recorded_status
+from .options import config_option, json_option
+from .tables import print_table, shown_bytes, shown_seconds, shown_time
+
+_SHOWN_JOBS = 50
+
+
+def _operations(root_config: Path | None, config: Path | None) -> Operations:
+    return Operations(load_config(config or root_config))
+
+
+@click.command()
+@config_option
+@click.option("--patients", is_flag=True, help="Name the patients that wait, and what each is missing.")
+@json_option
+@click.pass_obj
+def status(root_config: Path | None, config: Path | None, *, patients: bool, as_json: bool) -> int:
+    """Show whether the node runs, what waits, runs and is to be delivered, and what needs attention."""
+    operations = _operations(root_config, config)
+    live = operations.live_status(patients=patients)
+    with operations.ledger() as ledger:
+        recorded = recorded_status(ledger, patients=patients)
+    disk = disk_status(operations.data.root, operations.config.host.reserve)
+    if as_json:
+        _print_json({"running": live is not None, "host": live, "ledger": recorded, "disk": disk})
+    else:
+        _print_status(live, recorded, disk, patients=patients)
+    return 0
+
+
+@click.command()
+@config_option
+@click.option("--failed", is_flag=True, help="Only dead letters: jobs that failed or could not be delivered.")
+@click.option(
+    "--state",
+    "states",
+    multiple=True,
+    type=click.Choice([state.value for state in JobState]),
+    help="Only jobs in this state; may be given several times.",
+)
+@click.option("--pipeline", help="Only jobs of this pipeline.")
+@click.option("--all", "every", is_flag=True, help=f"All of them, not only the {_SHOWN_JOBS} newest.")
+@json_option
+@click.pass_obj
+def jobs(
+    root_config: Path | None,
+    config: Path | None,
+    *,
+    failed: bool,
+    states: tuple[str, ...],
+    pipeline: str | None,
+    every: bool,
+    as_json: bool,
+) -> int:
+    """List jobs, the newest last. Patients are named by ``show``."""
+    wanted = [JobState(state) for state in states] + (sorted(DEAD_LETTERS) if failed else [])
+    with _operations(root_config, config).ledger() as ledger:
+        found = [job for job in ledger.jobs(*wanted) if pipeline in {None, job.pipeline}]
+        shown = found if every else found[-_SHOWN_JOBS:]
+        rows = jobs_report(ledger, shown)
+    if as_json:
+        _print_json(rows)
+        return 0
+    headings = ("job", "pipeline", "state", "inputs", "runs", "created", "changed", "reason")
+    print_table(
+        headings,
+        (
+            (
+                row["job"],
+                row["pipeline"],
+                row["state"],
+                row["inputs"],
+                row["attempts"],
+                shown_time(row["created"]),
+                shown_time(row["changed"]),
+                row["reason"],
+            )
+            for row in rows
+        ),
+    )
+    if len(shown) < len(found):
+        click.echo(f"{len(found) - len(shown)} older ones are not shown: --all")
+    return 0
+
+
+@click.command()
+@config_option
+@click.argument("job", type=int)
+@json_option
+@click.pass_obj
+def show(root_config: Path | None, config: Path | None, *, job: int, as_json: bool) -> int:
+    """Show all that is known of a JOB: its patient, inputs, deliveries, history, and the end of its log."""
+    operations = _operations(root_config, config)
+    with operations.ledger() as ledger:
+        report = job_report(ledger, job, operations.data.outbox)
+    if as_json:
+        _print_json(report)
+    else:
+        _print_job(report)
+    return 0
+
+
+@click.command()
+@config_option
+@click.argument("job", type=int)
+@click.option(
+    "--rerun", is_flag=True, help="Run it again even if it has a result that was not delivered to everybody."
+)
+@json_option
+@click.pass_obj
+def replay(root_config: Path | None, config: Path | None, *, job: int, rerun: bool, as_json: bool) -> int:
+    """Do a JOB again: run what failed, deliver what was not delivered.
+
+    A delivered job runs again as long as its inputs were kept (retention.inputs). The UIDs of its result stay
+    the same, whatever happens.
+    """
+    done = _operations(root_config, config).replay(job, rerun=rerun)
+    _print_done(done, as_json=as_json)
+    return 0
+
+
+@click.command()
+@config_option
+@click.argument("job", type=int)
+@click.option("--reason", required=True, help="Why; it is kept with the job.")
+@json_option
+@click.pass_obj
+def discard(root_config: Path | None, config: Path | None, *, job: int, reason: str, as_json: bool) -> int:
+    """Give a JOB up: nothing more is run or delivered, and its inputs are released."""
+    done = _operations(root_config, config).discard(job, reason)
+    _print_done(done, as_json=as_json)
+    return 0
+
+
+# -- printing -------------------------------------------------------------------------------------------
+
+
+def _print_json(plain: object) -> None:
+    click.echo(json.dumps(plain, indent=2))
+
+
+def _print_done(done: Mapping[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        _print_json(done)
+        return
+    later = (
+        ""
+        if done["running"] or done["state"] == JobState.DISCARDED
+        else "; no host runs: it goes on when one does"
+    )
+    click.echo(f"job {done['job']} is {done['state']}{later}")
+
+
+def _print_status(
+    live: Mapping[str, Any] | None, recorded: Mapping[str, Any], disk: Mapping[str, Any], *, patients: bool
+) -> None:
+    if live is None:
+        click.echo("no host runs")
+    else:
+        click.echo(
+            f"{live['ae_title']} (dicomnode-host {live['version']}, process {live['process']}) listens on"
+            f" {live['address']} since {shown_time(live['started'])}"
+        )
+    click.echo(
+        f"data in {disk['data']}: {shown_bytes(disk['free'])} of {shown_bytes(disk['total'])} free,"
+        f" {shown_bytes(disk['reserve'])} in reserve"
+    )
+    _print_pipelines((live or {}).get("pipelines", {}), recorded["pipelines"])
+    if patients:
+        _print_patients((live or recorded)["pipelines"])
+    if recorded["deliveries"]:
+        print_table(
+            ("destination", ">to deliver", ">uncommitted", ">dead", "next attempt", "reason"),
+            (
+                (
+                    name,
+                    each.get("pending", 0),
+                    each.get("stored", 0),
+                    each.get("dead", 0),
+                    shown_time(each["next"]),
+                    each["reason"],
+                )
+                for name, each in recorded["deliveries"].items()
+            ),
+        )
+    if recorded["dead_letters"]:
+        click.echo(f"{recorded['dead_letters']} jobs need attention: dicomnode-host jobs --failed")
+
+
+def _print_pipelines(live: Mapping[str, Any], recorded: Mapping[str, Any]) -> None:
+    names = [*live, *(name for name in recorded if name not in live)]
+    rows = []
+    for name in names:
+        known = recorded.get(name, {"jobs": {}, "instances": {}, "waiting": {"patients": 0, "images": 0}})
+        waiting, count = live.get(name, known)["waiting"], known["jobs"]
+        rows.append(
+            (
+                name,
+                live.get(name, {}).get("ae_title"),
+                waiting["patients"],
+                waiting["images"],
+                count.get("queued", 0),
+                count.get("running", 0),
+                count.get("built", 0),
+                count.get("delivered", 0),
+                count.get("failed", 0) + count.get("undeliverable", 0),
+                known["instances"].get("quarantined", 0),
+            )
+        )
+    if rows:
+        headings = (
+            *("pipeline", "AE title", ">patients wait", ">images wait", ">queued", ">running", ">delivering"),
+            *(">delivered", ">dead letters", ">aside"),
+        )
+        print_table(headings, rows)
+
+
+def _print_patients(pipelines: Mapping[str, Any]) -> None:
+    rows = [
+        (
+            name,
+            patient["container"],
+            ", ".join(f"{each}: {count}" for each, count in patient["inputs"].items()),
+            shown_seconds(patient["quiet"]) if patient["quiet"] is not None else None,
+            patient.get("missing"),
+        )
+        for name, table in pipelines.items()
+        for patient in table.get("patients", ())
+    ]
+    if rows:
+        print_table(("pipeline", "patient", "images", "last one ago", "missing"), rows)
+
+
+def _print_job(report: Mapping[str, Any]) -> None:
+    again = f", next attempt {shown_time(report['next'])}" if report["next"] else ""
+    lines = [
+        f"job {report['job']} of {report['pipeline']}: {report['state']} ({report['reason']})",
+        f"patient container {report['container']}",
+        f"created {shown_time(report['created'])}, changed {shown_time(report['changed'])},"
+        f" {report['attempts']} runs{again}",
+    ]
+    if report["result"]:
+        lines.append(f"result in {report['result']}")
+    click.echo("\n".join(safe_text(line, longest=10_000) for line in lines))
+    print_table(
+        ("input", "SOP Instance UID", "state", "received", "file"),
+        (
+            (name, row["SOPInstanceUID"], row["state"], shown_time(row["received"]), row["file"])
+            for name, rows in report["inputs"].items()
+            for row in rows
+        ),
+    )
+    if report["deliveries"]:
+        _print_deliveries(report["deliveries"])
+    print_table(
+        ("at", "from", "to", "reason"),
+        ((shown_time(row["at"]), row["from"], row["to"], row["reason"]) for row in report["history"]),
+    )
+    if report["log"]:
+        click.echo("the end of its log:")
+        click.echo("\n".join(f"    {safe_text(line, longest=2000)}" for line in report["log"].splitlines()))
+
+
+def _print_deliveries(deliveries: Iterable[Mapping[str, Any]]) -> None:
+    print_table(
+        ("destination", "what", "state", "status", ">tries", "next attempt", "reason"),
+        (
+            (
+                row["destination"],
+                row["SOPInstanceUID"] or row["file_name"],
+                row["state"],
+                None if row["status"] is None else f"{row['status']:#06x}",
+                row["attempts"],
+                shown_time(row["next"]),
+                row["reason"],
+            )
+            for row in deliveries
+        ),
+    )
