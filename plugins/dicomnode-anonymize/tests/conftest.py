@@ -1,0 +1,20 @@
+"""What every test of the plugin uses."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from dicomnode import IdentityMapping
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+KEY = b"a key for the tests"
+
+
+@pytest.fixture
+def mapping() -> IdentityMapping:
+    """Return a mapping with a fixed key, which remembers."""
+    return IdentityMapping(KEY, remember=True)
