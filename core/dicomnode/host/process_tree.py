@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import time
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from contextlib import suppress
 from pathlib import Path
-
-_KIB = 1024
-_UNRECLAIMABLE = ("Pss_Anon:", "Pss_Shmem:", "SwapPss:")
-_HELD = ("RssAnon:", "RssShmem:", "VmSwap:")
 
 
 def children(pid: int) -> set[int]:
@@ -24,36 +21,33 @@ def children(pid: int) -> set[int]:
     return found
 
 
-def descendants(pid: int) -> set[int]:
-    """Return every process below one, the zombies among them too."""
+def descendants(pid: int, most: float = math.inf) -> set[int]:
+    """Return every process below one, the zombies among them too; no more are looked for than `most`."""
     found: set[int] = set()
     waiting = [pid]
-    while waiting:
+    while waiting and len(found) <= most:
         new = children(waiting.pop()) - found
         found |= new
         waiting.extend(new)
     return found
 
 
-def memory(pids: Iterable[int], limit: int) -> int:
-    """Return the bytes of memory that processes hold and the kernel cannot take back.
+def memory_held(pid: int) -> int:
+    """Return the bytes of memory that a process holds and the kernel cannot take back; never waits for it.
 
     That is anonymous and shared memory, in RAM or swapped out; not files that are mapped, which cost nothing
-    when memory is short. Shared pages are counted once only where the plain sum is over the limit, since
-    telling them apart takes the kernel long.
-
-    Parameters
-    ----------
-    pids : iterable of int
-        The processes; those that have gone count nothing.
-    limit : int
-        The sum up to which it need not be exact.
+    when memory is short. What it shares with the process that it was forked from is counted in both.
     """
-    pids = tuple(pids)
-    plain = sum(_kilobytes(f"/proc/{pid}/status", _HELD) for pid in pids) * _KIB
-    if plain <= limit:
-        return plain
-    return sum(_kilobytes(f"/proc/{pid}/smaps_rollup", _UNRECLAIMABLE) for pid in pids) * _KIB
+    return _kilobytes(f"/proc/{pid}/status", ("RssAnon:", "RssShmem:", "VmSwap:"))
+
+
+def memory_share(pid: int) -> int:
+    """Return the same, shared pages divided among those that share them.
+
+    This takes the kernel long, and must wait while the process changes its memory map: one that does little
+    else can keep the caller waiting for seconds.
+    """
+    return _kilobytes(f"/proc/{pid}/smaps_rollup", ("Pss_Anon:", "Pss_Shmem:", "SwapPss:"))
 
 
 def _kilobytes(path: str, names: tuple[str, ...]) -> int:
@@ -61,7 +55,7 @@ def _kilobytes(path: str, names: tuple[str, ...]) -> int:
         lines = Path(path).read_text().splitlines()
     except OSError:
         return 0
-    return sum(int(line.split()[1]) for line in lines if line.startswith(names))
+    return sum(int(line.split()[1]) for line in lines if line.startswith(names)) * 1024
 
 
 def disk_usage(folders: Iterable[str]) -> int:
@@ -78,11 +72,11 @@ def disk_usage(folders: Iterable[str]) -> int:
     return total
 
 
-def end_descendants(pid: int, *, besides: Iterable[int] = (), within: float = 5.0) -> bool:
+def end_descendants(pid: int, *, besides: Iterable[int] = (), within: float = 10.0) -> bool:
     """End every process below this one, which must be their reaper (``PR_SET_CHILD_SUBREAPER``).
 
-    They are stopped before they are killed, again and again until no new one turns up: what forks faster than
-    it can be killed would otherwise win.
+    They are stopped before they are killed, again and again until no new one turns up, and whole process
+    groups at once, which no fork escapes: what forks faster than it can be killed would otherwise win.
 
     Parameters
     ----------
@@ -99,15 +93,16 @@ def end_descendants(pid: int, *, besides: Iterable[int] = (), within: float = 5.
         Whether none is left.
     """
     spared = set(besides)
+    kept = {_group(each) for each in (pid, *spared)}
     until = time.monotonic() + within
     while time.monotonic() < until:
         stopped: set[int] = set()
         while new := _below(pid, spared) - stopped:
-            _signal_all(new, signal.SIGSTOP)
+            _signal_all(new, signal.SIGSTOP, kept)
             stopped |= new
         if not stopped:
             return True
-        _signal_all(stopped, signal.SIGKILL)
+        _signal_all(stopped, signal.SIGKILL, kept)
         _reap(stopped)
     return not _below(pid, spared)
 
@@ -119,10 +114,25 @@ def _below(pid: int, spared: set[int]) -> set[int]:
     return found
 
 
-def _signal_all(pids: Iterable[int], number: signal.Signals) -> None:
+def _group(pid: int) -> int:
+    try:
+        return os.getpgid(pid)
+    except ProcessLookupError:
+        return pid
+
+
+def _signal_all(pids: Iterable[int], number: signal.Signals, kept: Container[int] = ()) -> None:
+    """Send a signal to processes, and to all of their groups but those that are kept."""
+    groups: dict[int, list[int]] = {}
     for pid in pids:
-        with suppress(ProcessLookupError, PermissionError):
-            os.kill(pid, number)
+        groups.setdefault(_group(pid), []).append(pid)
+    for group, members in groups.items():
+        if group not in kept:
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(group, number)
+        for pid in members:
+            with suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, number)
 
 
 def _reap(pids: Iterable[int]) -> None:
@@ -151,5 +161,5 @@ def end_marked(variable: str, value: str) -> None:
         left = marked(variable, value) - {os.getpid()}
         if not left:
             return
-        _signal_all(left, signal.SIGKILL)
+        _signal_all(left, signal.SIGKILL, {_group(os.getpid())})
         time.sleep(0.01)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import selectors
 import tempfile
@@ -23,8 +24,13 @@ from .worker_process import Task, WorkerProcess
 from .worker_settings import WorkerSettings
 from .worker_watch import Limits
 
+_LOG = logging.getLogger(__name__)
+
 _ENDING = 10.0
 """Seconds that a supervisor has to end all that is below it, once it was told to."""
+
+_LOST_WORKERS = 2
+"""How many workers may be lost before they begin with a task, until it is given up."""
 
 _OWN_LIMITS = ("timeout", "memory", "disk")
 """What a job may say itself."""
@@ -159,16 +165,32 @@ class WorkerPool(Executor):
             os.write(self._rope, b"!")
 
     def _run(self) -> None:
-        while not self._finished():
-            self._end_some()
-            self._assign()
-            self._wait()
-            for worker in tuple(self._workers):
-                self._see_to(worker)
-            self._see_ending()
+        try:
+            while not self._finished():
+                self._end_some()
+                self._assign()
+                self._wait()
+                for worker in tuple(self._workers):
+                    self._see_to(worker)
+                self._see_ending()
+        except BaseException:
+            _LOG.exception("the worker pool cannot go on; its jobs fail")
+            self._collapse()
         for descriptor in (self._bell, self._rope):
             os.close(descriptor)
         self._selector.close()
+
+    def _collapse(self) -> None:
+        """Fail everything: a mistake of ours must not leave anybody waiting."""
+        with self._lock:
+            self._closing = True
+            tasks = [*self._queue, *(worker.task for worker in self._workers if worker.task is not None)]
+            self._queue.clear()
+        for worker in (*self._workers, *self._ending):
+            tasks += [task for task in (worker.bury()[0],) if task is not None]
+        for task in tasks:
+            if not task.future.done():
+                task.future.set_exception(JobFailedError("the worker pool has failed", Failure.NO_WORKER))
 
     def _finished(self) -> bool:
         with self._lock:
@@ -201,7 +223,7 @@ class WorkerPool(Executor):
     def _see_to(self, worker: WorkerProcess) -> None:
         worker.channel.flush()
         settle = worker.hear()
-        if worker.channel.closed:
+        if worker.channel.closed or worker.spent:
             self._dismiss(worker)
         elif worker.deadline is not None and time.monotonic() > worker.deadline:
             self._dismiss(worker, patience=0.0)
@@ -222,9 +244,18 @@ class WorkerPool(Executor):
         for worker, until in tuple(self._ending.items()):
             if worker.ended or now > until:
                 del self._ending[worker]
-                settle = worker.bury()
-                if settle is not None:
-                    settle()
+                task, error = worker.bury()
+                if task is not None:
+                    self._lost(task, error)
+
+    def _lost(self, task: Task, error: JobFailedError) -> None:
+        """Give a task that its worker never began with to another one; else it has failed."""
+        task.lost += 1
+        if task.begun or task.lost > _LOST_WORKERS:
+            task.future.set_exception(error)
+            return
+        with self._lock:
+            self._queue.appendleft(task)
 
     def _end_some(self) -> None:
         with self._lock:
@@ -233,7 +264,7 @@ class WorkerPool(Executor):
             for task, _ in for_queue:
                 self._queue.remove(task)
         for task, reason in for_queue:
-            if task.future.set_running_or_notify_cancel():
+            if task.future.running() or task.future.set_running_or_notify_cancel():
                 task.future.set_exception(JobFailedError(reason, Failure.ENDED))
         for job, reason in asked:
             for worker in self._workers:
@@ -252,7 +283,10 @@ class WorkerPool(Executor):
                 self._take(task, JobFailedError(msg, Failure.NO_WORKER))
                 continue
             if worker is not None and self._take(task):
-                worker.begin(task)
+                try:
+                    worker.begin(task)
+                except (TypeError, ValueError) as error:
+                    task.future.set_exception(TypeError(f"{task.name} takes plain data: {error}"))
 
     def _waiting(self) -> Iterator[Task]:
         with self._lock:
@@ -263,7 +297,7 @@ class WorkerPool(Executor):
         """Take a task from the queue, and return whether it is to be done."""
         with self._lock:
             self._queue.remove(task)
-        wanted = task.future.set_running_or_notify_cancel()
+        wanted = task.future.running() or task.future.set_running_or_notify_cancel()
         if wanted and error is not None:
             task.future.set_exception(error)
         return wanted

@@ -27,8 +27,6 @@ from .worker_watch import Limits
 
 MARK = "DICOMNODE_WORKER"
 _OWN_VARIABLES = "DICOMNODE_"
-_PATIENCE = 30.0
-"""Seconds after its timeout, beyond which a task's supervisor is taken for dead."""
 
 Key = tuple[str, str | None]
 """Which worker does a task: pipeline and environment."""
@@ -44,6 +42,10 @@ class Task:
     limits: Limits
     leftovers: Sequence[str] = ()
     """Folders of which nothing may be left when it has failed."""
+    begun: bool = False
+    """Whether a worker has begun with it: one that has not, when its worker is lost, goes to another."""
+    lost: int = 0
+    """How many workers were lost before they began with it."""
     future: Future[Any] = field(default_factory=Future)
 
     @property
@@ -66,6 +68,13 @@ class WorkerProcess:
     scratch : pathlib.Path
         Where its current directory is made.
 
+    Attributes
+    ----------
+    task : Task or None
+        What it is doing.
+    spent : bool
+        Whether it has failed, and is not to be used again.
+
     Raises
     ------
     OSError
@@ -75,9 +84,11 @@ class WorkerProcess:
     def __init__(self, key: Key, settings: WorkerSettings, scratch: Path) -> None:
         self.key = key
         self.task: Task | None = None
+        self.spent = False
         self.idle_since = time.monotonic()
         self._mark = secrets.token_hex(16)
         self._late: float | None = None
+        self._patience = settings.patience
         self.folder = Path(tempfile.mkdtemp(prefix="worker-", dir=scratch))
         ours, theirs = socket.socketpair()
         try:
@@ -110,10 +121,13 @@ class WorkerProcess:
     # -- work -----------------------------------------------------------------------------------------------
 
     def begin(self, task: Task) -> None:
-        """Hand a task over. Its future has been set running."""
-        self.task = task
-        if task.limits.timeout is not None:
-            self._late = time.monotonic() + task.limits.timeout + _PATIENCE
+        """Hand a task over. Its future has been set running.
+
+        Raises
+        ------
+        TypeError, ValueError
+            When its argument is not plain data.
+        """
         limits = replace(task.limits, folders=(*task.limits.folders, str(self.folder)))
         self.channel.send(
             {
@@ -123,10 +137,13 @@ class WorkerProcess:
                 "leftovers": list(task.leftovers),
             }
         )
+        self.task = task
+        if task.limits.timeout is not None:
+            self._late = time.monotonic() + task.limits.timeout + self._patience
 
     def end_task(self, reason: str) -> None:
         """Ask for the task to be ended; its future fails when that has been done."""
-        self._late = min(self._late or float("inf"), time.monotonic() + _PATIENCE)
+        self._late = min(self._late or float("inf"), time.monotonic() + self._patience)
         self.channel.send({"end": reason})
 
     @property
@@ -138,6 +155,11 @@ class WorkerProcess:
         """Read what has come; return what settles the task's future, if it was settled."""
         try:
             for message in self.channel.receive():
+                if "begun" in message:
+                    if self.task is not None:
+                        self.task.begun = True
+                    continue
+                self.spent = "failed" in message
                 task, self.task = self.task, None
                 self._late, self.idle_since = None, time.monotonic()
                 if task is not None:
@@ -157,8 +179,8 @@ class WorkerProcess:
         """Whether the supervisor has ended."""
         return self._process.poll() is not None
 
-    def bury(self) -> Callable[[], None] | None:
-        """Leave nothing of a worker that has gone, and return what fails its task, if it had one."""
+    def bury(self) -> tuple[Task | None, JobFailedError]:
+        """Leave nothing of a worker that has gone, and return the task that it had, and why it failed."""
         self.channel.close()
         with suppress(ProcessLookupError):
             self._process.kill()
@@ -173,11 +195,12 @@ class WorkerProcess:
             end_marked(MARK, self._mark)
         shutil.rmtree(self.folder, ignore_errors=True)
         task, self.task = self.task, None
-        if task is None:
-            return None
-        for folder in task.leftovers:
+        for folder in task.leftovers if task is not None else ():
             shutil.rmtree(folder, ignore_errors=True)
-        return _lost(task.future, code, said.decode("utf-8", "replace"))
+        text = said.decode("utf-8", "replace")
+        last = (text.strip().splitlines() or ["it said nothing"])[-1]
+        reason = f"the worker process ended with status {code} before it had an answer: {last}"
+        return task, JobFailedError(reason, Failure.NO_WORKER, text)
 
 
 def _settle(future: Future[Any], message: Mapping[str, Any]) -> Callable[[], None]:
@@ -187,12 +210,6 @@ def _settle(future: Future[Any], message: Mapping[str, Any]) -> Callable[[], Non
     failed = message["failed"]
     error = JobFailedError(failed["reason"], Failure(failed["kind"]), failed["log_tail"])
     return lambda: future.set_exception(error)
-
-
-def _lost(future: Future[Any], code: int, said: str) -> Callable[[], None]:
-    last = said.strip().splitlines()[-1:] or ["it said nothing"]
-    reason = f"the worker process ended with status {code} before it had an answer: {last[0]}"
-    return lambda: future.set_exception(JobFailedError(reason, Failure.NO_WORKER, said))
 
 
 def python_of(environment: str | None) -> str:

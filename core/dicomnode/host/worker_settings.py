@@ -20,12 +20,15 @@ class WorkerSettings:
         Seconds between SIGTERM and SIGKILL for a worker that has run out of time.
     log : int
         Bytes of its output that are kept.
+    patience : float
+        Seconds after a task's timeout, beyond which the host takes its supervisor for dead.
     """
 
     disk: int | None = None
     nice: int = 5
     grace: float = 2.0
     log: int = 64 * 1024
+    patience: float = 30.0
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data."""

@@ -120,6 +120,7 @@ class Supervisor:
         self._log.clear()
         self._busy, self._watch, self._leftovers = True, Watch(limits), message["leftovers"]
         self._idle_limits = replace(limits, timeout=None, folders=())
+        self._host.send({"begun": True})
         self._worker.send({"task": message["task"], "argument": message["argument"]})
 
     # -- what comes from the worker -------------------------------------------------------------------------
