@@ -5,8 +5,9 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
-import dicomnode
 import dicomnode_anonymize
+
+import dicomnode
 
 
 def test_only_the_public_face_is_imported() -> None:
