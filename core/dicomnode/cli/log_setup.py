@@ -1,4 +1,8 @@
-"""Where the log goes and what a line looks like."""
+"""Where the log goes, and what a line looks like.
+
+Whatever is logged passes through here last: no control character reaches the log, and the texts of
+exceptions, which may quote a patient's data, reach it at DEBUG only.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +10,31 @@ import json
 import logging
 import logging.handlers
 import os
+import socket
+import sqlite3
 import sys
+import threading
+import traceback
+from collections.abc import Iterator
 from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any, TextIO
 
 from ..dicom.safe import safe_text
+from ..errors import ConfigurationError, DataDirectoryError, ListenError
 from ..host.config import LogTable
+from ..host.log_context import association
 
+FIELDS = ("station", "pipeline", "job", "association")
+"""What a record may say of itself besides its message: attributes of it, given as ``extra``."""
+
+JOURNAL = "/run/systemd/journal/socket"
 _LONGEST = 2000
 _SYSLOG = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3, logging.CRITICAL: 2}
+_HARMLESS = (ConfigurationError, DataDirectoryError, ListenError, sqlite3.Error)
+"""Errors whose texts quote no image and no plugin."""
+
+_LOG = logging.getLogger("dicomnode")
 
 
 class _Safe(logging.Formatter):
@@ -23,67 +44,224 @@ class _Safe(logging.Formatter):
         """Return the message, safe."""
         return safe_text(record.getMessage(), longest=_LONGEST)
 
-    def trace(self, record: logging.LogRecord) -> str:
-        """Return the traceback, if there is one, each line safe."""
-        if not record.exc_info or record.exc_info[0] is None:
-            return ""
-        lines = self.formatException(record.exc_info).splitlines()
-        return "".join("\n    " + safe_text(line, longest=_LONGEST) for line in lines)
+    def fields(self, record: logging.LogRecord) -> dict[str, str]:
+        """Return those of :data:`FIELDS` that the record has, safe."""
+        return {name: safe_text(value) for name in FIELDS if (value := getattr(record, name, ""))}
+
+    def trace(self, record: logging.LogRecord) -> list[str]:
+        """Return the lines of the traceback, if there is one, safe."""
+        if not record.exc_info or record.exc_info[1] is None:
+            return []
+        whole = logging.getLogger(record.name).isEnabledFor(logging.DEBUG)
+        lines = _traceback(record.exc_info[1], whole=whole)
+        return [safe_text(line, longest=_LONGEST) for line in lines]
 
 
 class TextFormatter(_Safe):
-    """One line a record: time, level, logger, message. Below systemd the journal adds time and level."""
+    """One line a record: time, level, logger, message, fields; a traceback follows, indented.
+
+    Parameters
+    ----------
+    journal : bool
+        Whether the journal adds time and level.
+    """
+
+    def __init__(self, *, journal: bool = False) -> None:
+        super().__init__()
+        self._journal = journal
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line."""
-        rest = f"{record.name}: {self.message(record)}{self.trace(record)}"
-        if "JOURNAL_STREAM" in os.environ:
-            return f"<{_SYSLOG.get(record.levelno, 6)}>{rest}"
+        fields = "".join(
+            f" {name}={value}" for name, value in self.fields(record).items() if name != "station"
+        )
+        trace = "".join(f"\n    {line}" for line in self.trace(record))
+        rest = f"{record.name}: {self.message(record)}{fields}{trace}"
+        if self._journal:
+            return rest
         when = datetime.fromtimestamp(record.created).astimezone().isoformat(timespec="milliseconds")
         return f"{when} {record.levelname:7} {rest}"
 
 
 class JSONFormatter(_Safe):
-    """One JSON object a record, with pipeline, job and association where they are known."""
+    """One JSON object a record, with station, pipeline, job and association where they are known."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the object."""
-        plain = {
+        plain: dict[str, Any] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(),
             "level": record.levelname,
             "logger": record.name,
             "message": self.message(record),
+            **self.fields(record),
         }
-        for name in ("station", "pipeline", "job", "association"):
-            value = getattr(record, name, "")
-            if value:
-                plain[name] = safe_text(value)
         if trace := self.trace(record):
-            plain["traceback"] = trace.strip("\n")
+            plain["traceback"] = trace
         return json.dumps(plain, ensure_ascii=False)
+
+
+class JournalHandler(logging.Handler):
+    """Speaks the journal's own protocol, so that ``journalctl DICOMNODE_JOB=17`` finds what belongs to a job.
+
+    Parameters
+    ----------
+    path : str
+        The journal's socket.
+
+    Raises
+    ------
+    OSError
+        When there is no journal.
+    """
+
+    def __init__(self, path: str = JOURNAL) -> None:
+        super().__init__()
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        try:
+            self._socket.connect(path)
+        except OSError:
+            self._socket.close()
+            raise
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Send a record."""
+        try:
+            fields = {
+                "MESSAGE": self.format(record),
+                "PRIORITY": str(_SYSLOG.get(record.levelno, 6)),
+                "SYSLOG_IDENTIFIER": "dicomnode-host",
+                "DICOMNODE_LOGGER": record.name,
+            }
+            for name in FIELDS:
+                if value := getattr(record, name, ""):
+                    fields[f"DICOMNODE_{name.upper()}"] = safe_text(value)
+            self._socket.send(b"".join(_journal_field(name, value) for name, value in fields.items()))
+        except Exception:
+            self.handleError(record)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._socket.close()
+        super().close()
 
 
 def set_up_logging(table: LogTable) -> None:
     """Send the log of the host, and of the libraries' warnings, where the configuration says.
+
+    Without ``log.file`` that is stderr; where stderr is the journal, the journal.
 
     Raises
     ------
     ConfigurationError
         When the file cannot be written.
     """
-    from ..errors import ConfigurationError
-
-    handler: logging.Handler
-    if table.file is None:
-        handler = logging.StreamHandler(sys.stderr)
-    else:
-        try:
-            handler = logging.handlers.WatchedFileHandler(table.file, encoding="utf-8")
-        except OSError as error:
-            msg = f"log.file: {table.file} cannot be written: {error.strerror}"
-            raise ConfigurationError(msg) from error
-    handler.setFormatter(JSONFormatter() if table.format == "json" else TextFormatter())
+    handler, journal = _handler(table)
+    handler.setFormatter(JSONFormatter() if table.format == "json" else TextFormatter(journal=journal))
+    handler.addFilter(_with_association)
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
-    logging.getLogger("dicomnode").setLevel(table.level)
+    _LOG.setLevel(table.level)
+    logging.raiseExceptions = False  # a log that cannot be written must not stop anything, nor print records
+    _catch_the_rest(debug=table.level == "DEBUG")
+
+
+def _handler(table: LogTable) -> tuple[logging.Handler, bool]:
+    """Return where records go, and whether that is the journal."""
+    if table.file is not None:
+        file = table.file.expanduser()
+        try:
+            return logging.handlers.WatchedFileHandler(file, encoding="utf-8"), False
+        except OSError as error:
+            msg = f"log.file: {file} cannot be written: {error.strerror}"
+            raise ConfigurationError(msg) from error
+    if is_journal(sys.stderr, os.environ.get("JOURNAL_STREAM", "")):
+        try:
+            return JournalHandler(), True
+        except OSError:
+            pass  # no such socket here: what is printed reaches the journal all the same
+    return logging.StreamHandler(sys.stderr), False
+
+
+def is_journal(stream: TextIO, journal_stream: str) -> bool:
+    """Say whether a stream is the journal: ``JOURNAL_STREAM`` is device and inode (systemd.exec(5))."""
+    try:
+        status = os.fstat(stream.fileno())
+    except (OSError, ValueError):
+        return False
+    return journal_stream == f"{status.st_dev}:{status.st_ino}"
+
+
+def _with_association(record: logging.LogRecord) -> bool:
+    """Note on a record which association its thread serves; it is called there."""
+    if not getattr(record, "association", "") and (served := association.get()):
+        record.association = served
+    return True
+
+
+def _catch_the_rest(*, debug: bool) -> None:
+    """Let what Python would print by itself, as it is, go through the log instead."""
+    logging.captureWarnings(True)  # pydicom's show values of patients
+    logging.getLogger("py.warnings").setLevel(logging.DEBUG if debug else logging.CRITICAL + 1)
+    threading.excepthook = _thread_ended
+    sys.excepthook = _process_ended
+    sys.unraisablehook = _ignored
+
+
+def _thread_ended(args: threading.ExceptHookArgs) -> None:
+    name = args.thread.name if args.thread is not None else "?"
+    if args.exc_value is not None:
+        _LOG.critical("the thread %s ended with an error", name, exc_info=args.exc_value)
+
+
+def _process_ended(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    _LOG.critical("ended with an error", exc_info=(kind, error, trace))
+
+
+def _ignored(args: Any) -> None:
+    _LOG.debug("an error was ignored", exc_info=args.exc_value)
+
+
+def _traceback(error: BaseException, *, whole: bool) -> Iterator[str]:
+    """Yield the lines of a traceback, with the texts of exceptions only where that is wanted."""
+    chain: list[BaseException] = []
+    following: BaseException | None = error
+    while following is not None and following not in chain:
+        chain.append(following)
+        context = None if following.__suppress_context__ else following.__context__
+        following = following.__cause__ or context
+    for number, each in enumerate(reversed(chain)):
+        if number:
+            yield "and then:"
+        for frame in traceback.extract_tb(each.__traceback__):
+            yield f'File "{frame.filename}", line {frame.lineno}, in {frame.name}: {frame.line or ""}'
+        yield f"{type(each).__qualname__}{_text_of(each, whole=whole)}"
+
+
+def _text_of(error: BaseException, *, whole: bool) -> str:
+    try:
+        if whole or isinstance(error, _HARMLESS):
+            return f": {error}"
+        if isinstance(error, OSError) and error.strerror:
+            return f": {error.strerror}"
+    except Exception:
+        return ": (its text cannot be shown)"
+    return " (its text is logged at DEBUG)"
+
+
+def _journal_field(name: str, value: str) -> bytes:
+    """Encode a field; a value with line ends is sent by its length (systemd's native protocol)."""
+    data = value.encode("utf-8", "replace")
+    if b"\n" not in data:
+        return b"%b=%b\n" % (name.encode(), data)
+    return b"%b\n%b%b\n" % (name.encode(), len(data).to_bytes(8, "little"), data)
+
+
+__all__ = [
+    "FIELDS",
+    "JSONFormatter",
+    "JournalHandler",
+    "TextFormatter",
+    "is_journal",
+    "set_up_logging",
+]

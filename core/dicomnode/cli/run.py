@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ..dicom.safe import safe_text
 from ..errors import ConfigurationError
 from ..host.config_loading import load_config
 from .options import config_option
@@ -47,7 +48,10 @@ def run(root_config: Path | None, config: Path | None, *, strict: bool) -> int:
     signal.signal(signal.SIGHUP, lambda *_: reloading.set())
     with host:
         for line in host.describe():
-            click.echo(line, err=True)
+            if settings.log.format == "json":  # a line that is no object would be a stumbling block
+                _LOG.info("%s", line.strip())
+            else:
+                click.echo(safe_text(line), err=True)
         while not stopping.wait(0.5):
             if reloading.is_set():
                 reloading.clear()

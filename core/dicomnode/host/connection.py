@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from dicomnode.dicom.safe import safe_text
+from dicomnode.host import log_context
 from dicomnode.host.allowed_peers import AllowedPeers
 from dicomnode.host.bounded_reader import (
     ABORT,
@@ -142,6 +143,7 @@ class Connection:
             peer_certificate=certificate.common_name if certificate else None,
         )
         if not self._welcome(association, info, certificate):
+        log_context.association.set(info.id)  # this thread serves no other
             return None
         contexts = association.accept(request)
         if not contexts:
@@ -191,7 +193,7 @@ class Connection:
                 # Only now: who waits for the release to act on it must find all bytes sent.
                 self._finish_released()
                 reader.drain(_LINGER)
-                return True
+                return
             elif kind == ABORT:
                 raise ConnectionEndedError("aborted by the peer")
             else:

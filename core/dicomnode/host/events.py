@@ -65,13 +65,11 @@ class Events:
             self._listeners.append(listener)
 
     def tell(self, event: Event) -> None:
-        """Log an event and hand it to every listener."""
-        whose = "".join(
-            f" {name}={value}" for name, value in (("pipeline", event.pipeline), ("job", event.job)) if value
-        )
-        _log.log(event.level, "%s: %s%s", event.station.value, event.message, whose)
+        """Log an event, its pipeline and job as fields of the record, and hand it to every listener."""
+        fields = {"station": event.station.value, "pipeline": event.pipeline, "job": event.job}
+        _log.log(event.level, "%s: %s", event.station.value, event.message, extra=fields)
         if event.detail:
-            _log.debug("%s: %s%s", event.station.value, event.detail, whose)
+            _log.debug("%s: %s", event.station.value, event.detail, extra=fields)
         with self._lock:
             listeners = tuple(self._listeners)
         for listener in listeners:
