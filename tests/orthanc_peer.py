@@ -70,7 +70,7 @@ def _encoded(dataset: Dataset) -> bytes:
 def orthanc(
     directory: Path,
     *,
-    modalities: Mapping[str, tuple[str, str, int]] | None = None,
+    modalities: Mapping[str, Mapping[str, Any]] | None = None,
     port: int | None = None,
     **settings: Any,
 ) -> Iterator[Orthanc]:
@@ -80,8 +80,8 @@ def orthanc(
     ----------
     directory : Path
         Where its archive, configuration and log go. What an earlier one left there is used again.
-    modalities : mapping of str to (AE title, host, port)
-        Whom it knows: to whom it sends, and who may query it.
+    modalities : mapping of str to mapping
+        Whom it knows, in its own words (AET, Host, Port): to whom it sends, and who may query it.
     port : int, optional
         For DICOM; a free one where it is not given.
     **settings : Any
@@ -101,7 +101,7 @@ def orthanc(
         "DicomAet": "ORTHANC",
         "DicomPort": port,
         "DicomCheckCalledAet": True,
-        "DicomModalities": {name: list(each) for name, each in (modalities or {}).items()},
+        "DicomModalities": dict(modalities or {}),
         "SaveJobs": False,
         "StableAge": 1,
         **settings,

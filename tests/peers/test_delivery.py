@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import json
+import sqlite3
 from collections.abc import Iterator
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import pydicom
 import pytest
 from pydicom.data import get_testdata_file
+from pydicom.dataset import Dataset
 
 from certificates import make_certificate
 from delivering import Deliveries, deliveries, peer
+from dicomnode.host.outbox import Outbox
+from dicomnode.host.receiver_settings import ReceiverSettings
+from dicomnode.host.scp import Receiver
+from dicomnode.host.spool import Spool
 from dicomnode.host.states import DeliveryState, JobState
 from dicomnode.pipeline.outputs import DicomOutput
 from orthanc_peer import orthanc
 from peer_programs import storescp
+from receiving import RecordingSink, free_port
 
 pytestmark = pytest.mark.peers
 
@@ -92,3 +102,87 @@ def test_tls(work: Deliveries) -> None:
         work.images(1, "PACS")
         with work.outbox(peer(pacs.port, timeout=5, tls={**tls, "authorities": own}, certificate="pacs")):
             work.wait_event("certificate verify failed")
+
+
+@contextmanager
+def taking_reports(work: Deliveries, port: int) -> Iterator[list[Outbox]]:
+    """Run a receiver that hands reports about storage commitment to the outbox in the list."""
+    settings = ReceiverSettings(port=port)
+    spool = Spool(work.directory / "spool", "process")
+    outboxes: list[Outbox] = []
+
+    def take(ae_title: str, told: Dataset) -> int:
+        return outboxes[0].take_report(ae_title, told)
+
+    receiver = Receiver(settings, RecordingSink(), spool, take)
+    receiver.start()
+    try:
+        yield outboxes
+    finally:
+        receiver.stop(grace=2)
+
+
+def test_storage_commitment_by_orthanc(work: Deliveries) -> None:
+    """Orthanc commits on an association of its own; only then is a result delivered."""
+    port = free_port()
+    with orthanc(
+        work.directory / "orthanc",
+        modalities={"node": {"AET": "DICOMNODE", "Host": "127.0.0.1", "Port": port}},
+    ) as pacs:
+        job, uids = work.images(3, "PACS")
+        with work.outbox(peer(pacs.port, "ORTHANC", timeout=5, storage_commitment="ask")) as outbox:
+            work.wait_event("3 stored by PACS, which was asked to commit to them")
+            assert not work.settled
+            assert work.states() == {DeliveryState.STORED: 3}
+            # Orthanc's report found nobody; asked again, it finds the receiver.
+            with taking_reports(work, port) as outboxes:
+                outboxes.append(outbox)
+                work.ledger.write(ask_again)
+                outbox.wake()
+                work.wait_settled(job)
+        assert pacs.instances() == sorted(uids)
+    assert {each.reason for each in work.ledger.deliveries()} == {"the peer has committed to it"}
+
+
+def ask_again(connection: sqlite3.Connection) -> None:
+    """Let the wait for a commitment be over."""
+    connection.execute("UPDATE delivery SET not_before = 0")
+
+
+def test_orthanc_does_not_commit_to_what_it_lost(work: Deliveries) -> None:
+    """What has gone from the PACS before it is asked is sent again until the PACS commits to it."""
+    port = free_port()
+    modalities = {"node": {"AET": "DICOMNODE", "Host": "127.0.0.1", "Port": port}}
+    with orthanc(work.directory / "orthanc", modalities=modalities) as pacs:
+        job, uids = work.images(2, "PACS")
+        destination = peer(pacs.port, "ORTHANC", timeout=5, storage_commitment="ask")
+        ask, lost = destination._ask_to_commit, []
+
+        def lose_one_first(stored: Any, wait: float) -> Any:
+            if not lost:
+                (number,) = pacs.ask(
+                    "/tools/find",
+                    json.dumps({"Level": "Instance", "Query": {"SOPInstanceUID": uids[0]}}).encode(),
+                )
+                pacs.ask(f"/instances/{number}", method="DELETE")
+                lost.append(number)
+            return ask(stored, wait)
+
+        destination._ask_to_commit = lose_one_first  # type: ignore[method-assign]
+        with taking_reports(work, port) as outboxes, work.outbox(destination) as outbox:
+            outboxes.append(outbox)
+            event = work.wait_event("PACS does not commit to an instance")
+            assert "no such instance" in event.detail
+            work.wait_settled(job)
+        assert pacs.instances() == sorted(uids)
+
+
+def test_a_peer_without_storage_commitment(work: Deliveries) -> None:
+    """Where the peer does not offer it, a result that was stored is delivered."""
+    with storescp(work.directory) as pacs:
+        job, uids = work.images(2, "PACS")
+        with work.outbox(peer(pacs.port, timeout=5, storage_commitment="ask")):
+            work.wait_settled(job)
+        assert pacs.stored() == sorted(uids)
+    (reason,) = {each.reason for each in work.ledger.deliveries()}
+    assert reason == "stored; the peer does not offer storage commitment"

@@ -30,12 +30,13 @@ _POLL: Final = 30.0
 _MOST_AT_A_TIME: Final = 500
 _MOST_FAILURES_IN_A_ROW: Final = 3
 _LAST_WAIT: Final = 2.0
-_STATES: Final = {
+STATE_AFTER: Final = {
     Delivery.CONFIRMED: DeliveryState.CONFIRMED,
     Delivery.STORED: DeliveryState.STORED,
     Delivery.LATER: DeliveryState.PENDING,
     Delivery.REFUSED: DeliveryState.DEAD,
 }
+"""What became of an attempt -> the state in the ledger."""
 _TOLD: Final = {
     Delivery.CONFIRMED: (Station.DELIVERED, "confirmed by {name}", logging.INFO),
     Delivery.STORED: (Station.DELIVERED, "stored by {name}, which was asked to commit to them", logging.INFO),
@@ -217,7 +218,7 @@ class Courier:
 
     def _enter(self, record: DeliveryRecord, outcome: Outcome) -> None:
         """Enter an outcome at once. The ledger gathers what comes close together into one transaction."""
-        state = _STATES[outcome.delivery]
+        state = STATE_AFTER[outcome.delivery]
         not_before = 0.0
         if outcome.delivery is Delivery.LATER:
             delay = self._back_off.delay(self._schedule.attempts(record.id) + 1)

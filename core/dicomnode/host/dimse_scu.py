@@ -1,7 +1,7 @@
 """Requests other than C-STORE over an association that this node requests: C-FIND, C-MOVE, N-ACTION.
 
-One message at a time, on the caller's thread, each wait with a deadline (PS3.7 section 6.3). What the peer asks
-meanwhile of its own accord (an N-EVENT-REPORT) is answered by a handler.
+One message at a time, on the caller's thread, each wait with a deadline (PS3.7 section 6.3). What the peer
+asks meanwhile of its own accord (an N-EVENT-REPORT) is answered by a handler.
 """
 
 from __future__ import annotations
@@ -43,6 +43,11 @@ class Message:
     data: bytes
     context_id: int
     transfer_syntax_uid: str
+
+    @property
+    def field(self) -> int:
+        """The Command Field (0000,0100)."""
+        return int(self.command.get("CommandField", 0))
 
     @property
     def status(self) -> int:
@@ -162,9 +167,11 @@ class DimseAssociation(OutgoingAssociation):
         deadline = time.monotonic() + seconds
         try:
             while not until() and self.established and time.monotonic() < deadline:
-                self._next(deadline)
+                message = self._received(deadline, may_be_silent=True)
+                if message is not None:
+                    self._answer(message)
         except DeliveryError:
-            return  # it asked nothing, or has ended the association
+            return  # it has ended the association
 
     # -- messages -------------------------------------------------------------------------------------------
 
@@ -189,23 +196,33 @@ class DimseAssociation(OutgoingAssociation):
         """Return the next response; requests that come before it are answered."""
         while True:
             message = self._received(deadline)
-            field = int(message.command.get("CommandField", 0))
-            if field & _RESPONSE:
+            if message is None:
+                raise self._ended("no answer in time")
+            if message.field & _RESPONSE:
                 return message
-            status = self._handler(message) if self._handler is not None else _PROCESSING_FAILURE
-            answer = {"CommandField": field | _RESPONSE, "Status": status}
-            answer["MessageIDBeingRespondedTo"] = message.command.get("MessageID", 0)
-            for keyword in ("AffectedSOPClassUID", "AffectedSOPInstanceUID", "EventTypeID"):
-                if keyword in message.command:
-                    answer[keyword] = message.command[keyword].value
-            self._send(Route(message.context_id, message.transfer_syntax_uid), answer, None)
+            self._answer(message)
 
-    def _received(self, deadline: float) -> Message:
+    def _answer(self, request: Message) -> None:
+        status = _PROCESSING_FAILURE
+        if self._handler is not None and not request.field & _RESPONSE:
+            status = self._handler(request)
+        answer = {"CommandField": request.field | _RESPONSE, "Status": status}
+        answer["MessageIDBeingRespondedTo"] = request.command.get("MessageID", 0)
+        for keyword in ("AffectedSOPClassUID", "AffectedSOPInstanceUID", "EventTypeID"):
+            if keyword in request.command:
+                answer[keyword] = request.command[keyword].value
+        self._send(Route(request.context_id, request.transfer_syntax_uid), answer, None)
+
+    def _received(self, deadline: float, *, may_be_silent: bool = False) -> Message | None:
+        """Return the next message; ``None`` where none has begun in time, if that is allowed."""
         try:
             command, data, context_id = self._collected(deadline)
             decoded = read_dataset(BytesIO(command), True, True)
             decoded.get("Status"), decoded.get("CommandField"), decoded.get("MessageIDBeingRespondedTo")
         except ConnectionEndedError as error:
+            silent = self._reader is not None and not self._reader.has_partial
+            if may_be_silent and silent and time.monotonic() >= deadline:
+                return None
             raise self._ended(str(error)) from None
         except Exception as error:  # whatever pydicom stumbles over
             raise self._ended(f"a broken message ({type(error).__name__})") from None

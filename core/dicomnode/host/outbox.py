@@ -8,15 +8,23 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from ..pipeline.destination import Destination
+from pydicom.dataset import Dataset
+
+from ..dicom.safe import safe_text
+from ..errors import DeliveryError
+from ..pipeline.destination import Delivery, Destination, Outcome
 from ..pipeline.outputs import PipelineOutput
 from .config import DeliveryTable
-from .courier import Courier
+from .courier import STATE_AFTER, Courier
+from .delivery_rules import BackOff
 from .events import Event, Events, Station
 from .ledger import Ledger
-from .ledger_writes import note_deliveries
+from .ledger_records import DeliveryRecord
+from .ledger_writes import move_delivery, note_deliveries
+from .storage_commitment import CommitmentReport
 
 _LOG = logging.getLogger(__name__)
+_PROCESSING_FAILURE = 0x0110
 
 
 class Outbox:
@@ -58,6 +66,8 @@ class Outbox:
         settled: Callable[[int], None],
     ) -> None:
         self._ledger, self._events, self._settled = ledger, events, settled
+        self._destinations = dict(destinations)
+        self._back_off = BackOff(settings.first_retry, settings.longest_retry)
         self._couriers = {
             name: Courier(
                 root,
@@ -99,6 +109,59 @@ class Outbox:
         self._woken.set()
         if self._thread.ident is not None:
             self._thread.join(max(1.0, until - time.monotonic()))
+
+    def take_report(self, ae_title: str, event_information: Dataset) -> int:
+        """Take a report about storage commitment that a peer sends on an association of its own.
+
+        Parameters
+        ----------
+        ae_title : str
+            The peer's AE title, as it called.
+        event_information : pydicom.Dataset
+            Of the N-EVENT-REPORT (PS3.4 table J.3-3). Instances that nobody waits for are passed over.
+
+        Returns
+        -------
+        int
+            The status with which it is answered.
+        """
+        try:
+            self._committed(ae_title, CommitmentReport.from_dataset(event_information))
+        except DeliveryError as error:
+            _LOG.warning("%s: %s", safe_text(ae_title), error)
+            return _PROCESSING_FAILURE
+        return 0
+
+    def _committed(self, ae_title: str, report: CommitmentReport) -> None:
+        self._ledger.flush()  # the peer may be quicker than the ledger
+        uids = (*report.committed, *report.failed)
+        for name, destination in self._destinations.items():
+            if getattr(destination, "ae_title", None) != ae_title:
+                continue
+            for record in self._ledger.stored_instances(name, uids):
+                outcome = report.outcome(str(record.item["SOPInstanceUID"]))
+                if outcome is not None:
+                    self._enter(record, outcome)
+        self.wake()
+
+    def _enter(self, record: DeliveryRecord, outcome: Outcome) -> None:
+        not_before = 0.0
+        if outcome.delivery is Delivery.LATER:
+            not_before = time.time() + self._back_off.delay(record.attempts)
+        state = STATE_AFTER[outcome.delivery]
+        self._ledger.write(
+            move_delivery(record.id, state, outcome.reason, outcome.status, not_before=not_before)
+        )
+        if outcome.delivery is not Delivery.CONFIRMED:
+            message = f"{record.destination} does not commit to an instance"
+            event = Event(
+                Station.UNDELIVERED,
+                message,
+                job=str(record.job),
+                detail=outcome.reason,
+                level=logging.WARNING,
+            )
+            self._events.tell(event)
 
     # -- the thread that settles ----------------------------------------------------------------------------
 

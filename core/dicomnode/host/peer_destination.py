@@ -2,34 +2,40 @@
 
 from __future__ import annotations
 
-import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from typing import Final
 
-from ..errors import ConfigurationError, DeliveryError
+from ..errors import DeliveryError
 from ..pipeline.destination import Delivery, OutboxItem, Outcome
-from .association_request import AssociationRejectedError, NoAcceptedContextError
-from .client_tls import client_context
+from .association_request import NoAcceptedContextError
 from .config import PeerTable
-from .config_values import Address
 from .delivery_rules import outcome_of_status
-from .store_scu import AssociationEndedError, StoreAssociation, UnfitFileError
+from .outgoing_association import AssociationEndedError
+from .peer import Peer
+from .storage_commitment import STORAGE_COMMITMENT, CommitmentReport, CommitmentRequest
+from .store_scu import StoreAssociation, UnfitFileError
 
 _MOST_CONTEXTS: Final = 128
-_CALLING_NOT_RECOGNISED: Final = (1, 3)
-_CALLED_NOT_RECOGNISED: Final = (1, 7)
+_COMMITMENT_WAIT: Final = 1.0
+_AWAITED: Final = "stored; the peer was asked to commit to it"
 
 
 class PeerDestination:
     """Sends instances to a peer, over one association for all that is sent at a time.
 
+    Where the configuration says so, the peer is asked afterwards to commit to what it stored (PS3.4 annex J).
+    Its report may come within a second on the same association, or later on one of its own, which the
+    receiver takes.
+
     Parameters
     ----------
     name : str
         The peer's name in the configuration.
-    peer : PeerTable
-        Its AE title, address, timeout, TLS.
+    table : PeerTable
+        Its AE title, address, timeout, TLS, and whether it is asked to commit.
     calling_ae_title : str
         This node's.
 
@@ -41,19 +47,20 @@ class PeerDestination:
 
     takes_files = False
 
-    def __init__(self, name: str, peer: PeerTable, calling_ae_title: str) -> None:
-        _check(name, peer)
-        self._name, self._peer, self._calling = name, peer, calling_ae_title
-        self._lock = threading.Lock()
-        self._association: StoreAssociation | None = None
-        self._broken_off = False
+    def __init__(self, name: str, table: PeerTable, calling_ae_title: str) -> None:
+        self._peer = Peer(name, table, calling_ae_title)
 
     @property
     def name(self) -> str:
         """The name in the configuration."""
-        return self._name
+        return self._peer.name
 
-    def reconfigure(self, peer: PeerTable) -> None:
+    @property
+    def ae_title(self) -> str:
+        """The peer's AE title."""
+        return self._peer.table.ae_title
+
+    def reconfigure(self, table: PeerTable) -> None:
         """Take another configuration of the peer; it counts from the next association.
 
         Raises
@@ -61,15 +68,11 @@ class PeerDestination:
         ConfigurationError
             When it cannot be used; the old one stays.
         """
-        _check(self._name, peer)
-        self._peer = peer
+        self._peer.reconfigure(table)
 
     def break_off(self) -> None:
         """End the association that is open, and open no other."""
-        with self._lock:
-            self._broken_off = True
-            if self._association is not None:
-                self._association.break_off()
+        self._peer.break_off()
 
     def send(self, items: Sequence[OutboxItem]) -> Iterator[tuple[OutboxItem, Outcome]]:
         """Send each item as it lies in the outbox, under its own UID.
@@ -82,6 +85,26 @@ class PeerDestination:
         DeliveryError
             When no association can be had.
         """
+        if self._peer.table.storage_commitment == "off":
+            yield from self._store(items)
+            return
+        stored: list[OutboxItem] = []
+        try:
+            for item, outcome in self._store(items):
+                if outcome.delivery is Delivery.CONFIRMED:
+                    stored.append(item)
+                    yield item, replace(outcome, delivery=Delivery.STORED, reason=_AWAITED)
+                else:
+                    yield item, outcome
+        except BaseException:  # GeneratorExit too: the host stops, and what was stored is to be committed to
+            with suppress(DeliveryError):
+                self._ask_to_commit(stored, 0.0)
+            raise
+        yield from self._commit(stored)
+
+    # -- C-STORE ------------------------------------------------------------------------------------------
+
+    def _store(self, items: Sequence[OutboxItem]) -> Iterator[tuple[OutboxItem, Outcome]]:
         instances = []
         for item in items:
             if item.SOPInstanceUID:
@@ -92,63 +115,40 @@ class PeerDestination:
         for group in _groups(instances):
             waiting = deque(group)
             while waiting:
-                yield from self._send_over_one_association(waiting)
+                yield from self._store_over_one_association(waiting)
 
-    def _send_over_one_association(self, waiting: deque[OutboxItem]) -> Iterator[tuple[OutboxItem, Outcome]]:
-        association = self._associate(waiting)
-        try:
+    def _store_over_one_association(self, waiting: deque[OutboxItem]) -> Iterator[tuple[OutboxItem, Outcome]]:
+        kinds = dict.fromkeys((item.SOPClassUID, item.TransferSyntaxUID) for item in waiting)
+        with self._peer.storing(kinds) as association:
             while waiting and association.established:
                 item = waiting.popleft()
                 yield item, _stored(association, item)
-        finally:
-            association.release()
-            with self._lock:
-                self._association = None
 
-    def _associate(self, items: Sequence[OutboxItem]) -> StoreAssociation:
-        peer = self._peer
-        address = _address(self._name, peer)
-        association = StoreAssociation(
-            address.host,
-            address.port,
-            peer.ae_title,
-            self._calling,
-            dict.fromkeys((item.SOPClassUID, item.TransferSyntaxUID) for item in items),
-            timeout=peer.timeout,
-            tls=client_context(self._name, peer),
-        )
-        with self._lock:
-            if self._broken_off:
-                raise DeliveryError("broken off")
-            self._association = association
+    # -- storage commitment -------------------------------------------------------------------------------
+
+    def _commit(self, stored: Sequence[OutboxItem]) -> Iterator[tuple[OutboxItem, Outcome]]:
+        """Ask for commitment, and report what is known at once."""
         try:
-            association.open()
-        except AssociationRejectedError as error:
-            raise DeliveryError(f"{self._name}: {error}{self._remedy(error)}") from None
+            report = self._ask_to_commit(stored, _COMMITMENT_WAIT)
+        except NoAcceptedContextError:
+            outcome = Outcome(Delivery.CONFIRMED, "stored; the peer does not offer storage commitment", 0)
+            yield from ((item, outcome) for item in stored)
+            return
         except DeliveryError as error:
-            raise DeliveryError(f"{self._name}: {error}") from None
-        return association
+            reason = f"stored, but the peer could not be asked to commit to it: {error}"
+            yield from ((item, Outcome(Delivery.LATER, reason)) for item in stored)
+            return
+        for item in stored:
+            told = None if report is None else report.outcome(item.SOPInstanceUID)
+            if told is not None:
+                yield item, told
 
-    def _remedy(self, error: AssociationRejectedError) -> str:
-        """Return what can be done about a rejection (PS3.8 table 9-21), as far as we know."""
-        why = (error.source, error.diagnostic)
-        if why == _CALLED_NOT_RECOGNISED:
-            return f". Correct peers.{self._name}.ae_title, {self._peer.ae_title!r}, or the peer's own"
-        if why == _CALLING_NOT_RECOGNISED:
-            return f". Tell the peer that it may take results from the AE title {self._calling!r}"
-        return ""
-
-
-def _address(name: str, peer: PeerTable) -> Address:
-    if peer.address is None:
-        msg = f"peers.{name} has no address, so nothing can be sent to it: set peers.{name}.address"
-        raise ConfigurationError(msg)
-    return peer.address
-
-
-def _check(name: str, peer: PeerTable) -> None:
-    _address(name, peer)
-    client_context(name, peer)
+    def _ask_to_commit(self, stored: Sequence[OutboxItem], wait: float) -> CommitmentReport | None:
+        if not stored:
+            return None
+        request = CommitmentRequest(stored)
+        with self._peer.asking(STORAGE_COMMITMENT, request.handle) as association:
+            return request.ask(association, wait)
 
 
 def _stored(association: StoreAssociation, item: OutboxItem) -> Outcome:

@@ -18,6 +18,7 @@ import warnings
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
+from pydicom.dataset import Dataset
 from pydicom.uid import UID
 from pynetdicom import AE, _config, evt
 from pynetdicom._globals import ALL_TRANSFER_SYNTAXES, MODE_ACCEPTOR
@@ -42,6 +43,10 @@ PRIVATE_NAMES: Final[tuple[tuple[type, str], ...]] = (
     (ACSE, "is_release_requested"),
 )
 VERIFICATION: Final = "1.2.840.10008.1.1"
+STORAGE_COMMITMENT: Final = "1.2.840.10008.1.20.1"
+
+CommitmentHandler = Callable[[str, Dataset], int]
+"""Calling AE title, and the Event Information of an N-EVENT-REPORT -> the status of the answer."""
 
 
 Sender = Callable[[bytes], None]
@@ -112,6 +117,8 @@ class Negotiator:
         To accept, beyond all that pynetdicom knows.
     deflated : bool
         Accept deflated transfer syntaxes too.
+    commitments : callable, optional
+        Takes reports about storage commitment, which a peer sends as the SCP (PS3.4 section J.3.3).
     """
 
     def __init__(
@@ -122,7 +129,9 @@ class Negotiator:
         sop_classes: Iterable[str] = (),
         transfer_syntaxes: Iterable[str] = (),
         deflated: bool = False,
+        commitments: CommitmentHandler | None = None,
     ) -> None:
+        self.commitments = commitments
         self._entity = AE(ae_title)
         self._entity.implementation_class_uid = UID(IMPLEMENTATION_CLASS_UID)
         self._entity.implementation_version_name = IMPLEMENTATION_VERSION_NAME
@@ -135,6 +144,9 @@ class Negotiator:
         storage = [str(context.abstract_syntax) for context in AllStoragePresentationContexts]
         self._contexts = {uid: build_context(uid, syntaxes) for uid in (*storage, *sop_classes)}
         self._contexts[VERIFICATION] = build_context(VERIFICATION)
+        if commitments is not None:
+            context = self._contexts[STORAGE_COMMITMENT] = build_context(STORAGE_COMMITMENT)
+            context.scu_role, context.scp_role = False, True
 
     def supported(self, proposed: Iterable[PresentationContext]) -> list[PresentationContext]:
         """Return the contexts to negotiate with: of all that are supported, those that were proposed."""
@@ -161,6 +173,8 @@ class AcceptedAssociation:
         acceptor.implementation_class_uid = entity.implementation_class_uid
         acceptor.implementation_version_name = entity.implementation_version_name
         association.requestor.address_info = AddressInformation.from_tuple(sock.getpeername())
+        if negotiator.commitments is not None:
+            association.bind(evt.EVT_N_EVENT_REPORT, self._event_report)
         self._association = association
 
     def requested(self, pdu: bytes) -> A_ASSOCIATE | None:
@@ -173,6 +187,13 @@ class AcceptedAssociation:
             return None
         association.requestor.primitive = primitive
         return primitive
+
+    def _event_report(self, event: Any) -> tuple[int, None]:
+        handler = self._negotiator.commitments
+        if handler is None:
+            return 0x0122, None
+        calling = str(self._association.requestor.ae_title or "").strip()
+        return handler(calling, event.event_information), None
 
     def reject(self, result: int, source: int, diagnostic: int) -> None:
         """Answer with A-ASSOCIATE-RJ (PS3.8 section 9.3.4)."""

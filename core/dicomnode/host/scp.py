@@ -23,7 +23,7 @@ from collections.abc import Sequence
 from dicomnode.host.allowed_peers import AllowedPeers
 from dicomnode.host.connection import Connection, Shared
 from dicomnode.host.listener import Listener
-from dicomnode.host.pynetdicom_private import Negotiator, quiet_loggers
+from dicomnode.host.pynetdicom_private import CommitmentHandler, Negotiator, quiet_loggers
 from dicomnode.host.receiver_settings import AllowedPeer, ReceiverSettings, is_loopback
 from dicomnode.host.reception_types import StoreSink
 from dicomnode.host.spool import Spool
@@ -44,6 +44,8 @@ class Receiver:
         Decides about associations and instances.
     spool : Spool
         Where the bytes go.
+    commitments : callable, optional
+        Takes reports about storage commitment; without it they are not accepted.
 
     Raises
     ------
@@ -51,7 +53,13 @@ class Receiver:
         If the TLS files cannot be used.
     """
 
-    def __init__(self, settings: ReceiverSettings, sink: StoreSink, spool: Spool) -> None:
+    def __init__(
+        self,
+        settings: ReceiverSettings,
+        sink: StoreSink,
+        spool: Spool,
+        commitments: CommitmentHandler | None = None,
+    ) -> None:
         quiet_loggers()
         negotiator = Negotiator(
             settings.ae_title,
@@ -59,6 +67,7 @@ class Receiver:
             sop_classes=settings.extra_sop_classes,
             transfer_syntaxes=settings.extra_transfer_syntaxes,
             deflated=settings.deflated,
+            commitments=commitments,
         )
         allowed = AllowedPeers(settings.peers)
         tls = ServerTLS(settings.tls) if settings.tls is not None else None
