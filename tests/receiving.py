@@ -23,6 +23,7 @@ from pydicom.uid import UID, ExplicitVRLittleEndian, generate_uid
 from dicomnode.host.receiver_settings import ReceiverSettings
 from dicomnode.host.reception_types import (
     SUCCESS,
+    AssociationEnd,
     AssociationInfo,
     IndexedValue,
     SpooledFile,
@@ -64,10 +65,10 @@ class RecordingSink:
                 self.changed.notify_all()
         return self.answer
 
-    def association_ended(self, association: AssociationInfo, *, released: bool) -> None:
+    def association_ended(self, association: AssociationInfo, end: AssociationEnd) -> None:
         """Remember it."""
         with self.changed:
-            self.ended.append((association, released))
+            self.ended.append((association, end is AssociationEnd.RELEASED))
             self.changed.notify_all()
 
     def wait_for_end(self, count: int = 1) -> None:

@@ -13,6 +13,8 @@ from pathlib import Path
 from dicomnode.host.receiver_settings import ReceiverSettings
 from dicomnode.host.reception_types import (
     SUCCESS,
+    AssociationEnd,
+    AssociationEnd,
     AssociationInfo,
     IndexedValue,
     SpooledFile,
@@ -49,7 +51,7 @@ class KeepingSink:
         spooled.keep(request.association.called_ae_title, request.AffectedSOPInstanceUID)
         return _STORED
 
-    def association_ended(self, association: AssociationInfo, *, released: bool) -> None:
+    def association_ended(self, association: AssociationInfo, end: AssociationEnd) -> None:
         """Nothing."""
 
 

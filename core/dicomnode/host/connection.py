@@ -26,7 +26,7 @@ from dicomnode.host.bounded_reader import (
 from dicomnode.host.fast_lane import FastLane, LaneContext
 from dicomnode.host.pynetdicom_private import AcceptedAssociation, Negotiator
 from dicomnode.host.receiver_settings import ReceiverSettings
-from dicomnode.host.reception_types import AssociationInfo, StoreSink
+from dicomnode.host.reception_types import AssociationEnd, AssociationInfo, StoreSink
 from dicomnode.host.spool import Spool
 from dicomnode.host.tls import PeerCertificate, ServerTLS, peer_certificate
 
@@ -69,12 +69,12 @@ class Connection:
         self._lane: FastLane | None = None
         self._info: AssociationInfo | None = None
         self._quiet_since = time.monotonic()
+        self._ends_as = AssociationEnd.ABORTED
 
     def run(self) -> None:
         """Serve until the association ends, one way or another. Raises nothing."""
-        released = False
         try:
-            released = self._serve()
+            self._serve()
         except ConnectionEndedError as ended:
             _LOG.info("connection from %s ended: %s", self._address, ended)
             self._abort(ended.abort_reason)
@@ -83,16 +83,17 @@ class Connection:
             _LOG.debug("the failure", exc_info=True)
             self._abort(0x00)
         finally:
-            self._end(released=released)
+            self._end()
 
     def close(self) -> None:
-        """Break the connection, from another thread."""
+        """Break the connection, from another thread: the host does not wait any longer."""
+        self._ends_as = AssociationEnd.CUT_OFF
         with suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
 
     # -- stations -------------------------------------------------------------------------------------------
 
-    def _serve(self) -> bool:
+    def _serve(self) -> None:
         settings = self._shared.settings
         deadline = time.monotonic() + settings.acse_timeout
         certificate = self._handshake(settings.acse_timeout)
@@ -101,14 +102,14 @@ class Connection:
         )
         kind, begin, end = reader.next_pdu(deadline)
         if kind != ASSOCIATE_RQ:
-            return False
+            return
         pdu = bytes(reader.buffer[begin - HEADER_LENGTH : end])
         association = self._shared.negotiator.association(self._socket, reader.send)
         lane = self._negotiate(association, pdu, certificate)
         if lane is None:
             reader.drain(_LINGER)
-            return False
-        return self._receive(reader, lane, association)
+        else:
+            self._receive(reader, lane, association)
 
     def _handshake(self, timeout: float) -> PeerCertificate | None:
         tls = self._shared.tls
@@ -142,8 +143,8 @@ class Connection:
             negotiated=datetime.now(UTC),
             peer_certificate=certificate.common_name if certificate else None,
         )
-        if not self._welcome(association, info, certificate):
         log_context.association.set(info.id)  # this thread serves no other
+        if not self._welcome(association, info, certificate):
             return None
         contexts = association.accept(request)
         if not contexts:
@@ -173,7 +174,7 @@ class Connection:
             return True
         return False
 
-    def _receive(self, reader: BoundedReader, lane: FastLane, association: AcceptedAssociation) -> bool:
+    def _receive(self, reader: BoundedReader, lane: FastLane, association: AcceptedAssociation) -> None:
         idle = self._shared.settings.idle_timeout
         while True:
             now = time.monotonic()
@@ -191,7 +192,8 @@ class Connection:
                 if not association.release(bytes(reader.buffer[begin - HEADER_LENGTH : end])):
                     raise ConnectionEndedError("broken release request", 0x06)
                 # Only now: who waits for the release to act on it must find all bytes sent.
-                self._finish_released()
+                self._ends_as = AssociationEnd.RELEASED
+                self._tell_sink()
                 reader.drain(_LINGER)
                 return
             elif kind == ABORT:
@@ -208,6 +210,7 @@ class Connection:
         now, lane = time.monotonic(), self._lane
         idle = lane is None or lane.deadline is None
         if now >= stop_at or (idle and now - self._quiet_since > _QUIET):
+            self._ends_as = AssociationEnd.CUT_OFF
             raise ConnectionEndedError("shutting down", 0x00)
 
     def _abort(self, reason: int | None) -> None:
@@ -217,21 +220,18 @@ class Connection:
         with suppress(ConnectionEndedError):
             self._reader.send(bytes([ABORT, 0, 0, 0, 0, 4, 0, 0, source, reason]))
 
-    def _finish_released(self) -> None:
-        self._tell_sink(released=True)
-
-    def _end(self, *, released: bool) -> None:
+    def _end(self) -> None:
         try:
             if self._lane is not None:
                 self._lane.close()
-            self._tell_sink(released=released)
+            self._tell_sink()
         finally:
             with suppress(OSError):
                 if isinstance(self._socket, ssl.SSLSocket):
                     self._socket.settimeout(_LINGER)
                 self._socket.close()
 
-    def _tell_sink(self, *, released: bool) -> None:
+    def _tell_sink(self) -> None:
         info, self._info = self._info, None
         lane = self._lane
         if info is None or lane is None:
@@ -239,11 +239,11 @@ class Connection:
         _LOG.info(
             "association from %s %s: %d stored, %d refused",
             safe_text(info.calling_ae_title),
-            "released" if released else "lost",
+            self._ends_as.value,
             lane.stored,
             lane.refused,
         )
         try:
-            self._shared.sink.association_ended(info, released=released)
+            self._shared.sink.association_ended(info, self._ends_as)
         except Exception as error:
             _LOG.error("the end of an association could not be processed: %s", type(error).__name__)

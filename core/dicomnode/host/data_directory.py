@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Self
 
 from ..errors import DataDirectoryError
+from .shared_sync import sync_directory
 
 _LOCK = "host.lock"
 
@@ -45,7 +46,7 @@ class DataDirectory:
         self._lock = -1
 
     def hold(self) -> Self:
-        """Make the directory, where there is none, and hold it.
+        """Make the directory, where there is none, durably, and hold it.
 
         Raises
         ------
@@ -54,7 +55,7 @@ class DataDirectory:
         """
         try:
             for directory in (self.root, self.outbox, self.work):
-                directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+                _make(directory)
                 directory.chmod(0o700)
             lock = os.open(self.root / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
@@ -97,3 +98,16 @@ class DataDirectory:
         exc_tb: TracebackType | None,
     ) -> None:
         self.let_go()
+
+
+def _make(directory: Path) -> None:
+    """Make a directory and those above it, so that none of them goes with the power.
+
+    What the host acknowledges is synced up to its own directories; an ext4 would make these durable on the
+    way, but no file system need do so.
+    """
+    if directory.is_dir():
+        return
+    _make(directory.parent)
+    directory.mkdir(mode=0o700, exist_ok=True)
+    sync_directory(directory.parent)

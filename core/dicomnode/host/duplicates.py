@@ -1,16 +1,18 @@
-"""Instances that are here already: is it the same, and what becomes of one that is replaced."""
+"""Instances that are here already: are they the same, are their files what they were; putting them aside."""
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import replace
+from enum import Enum
 from pathlib import Path
 
+from ..errors import StructureError
 from .file_meta import decode_prefix
 from .ledger import Ledger
 from .ledger_records import InstanceRecord
 from .ledger_writes import add_instance, move_instances
-from .pipeline_tree import PipelineTree
 from .reception_types import SpooledFile
 from .spool import Spool
 from .states import InstanceState
@@ -18,8 +20,21 @@ from .states import InstanceState
 _HEAD = 16_384
 
 
-def same_dataset(held: Path, spooled: SpooledFile) -> bool:
-    """Say whether a file that is here has the very data set that came, byte for byte.
+class Held(Enum):
+    """What the file of an instance that is here is to the one that comes."""
+
+    SAME = "same"
+    """It has the very data set, byte for byte."""
+    OTHER = "other"
+    """It is another instance of the same UID."""
+    DAMAGED = "damaged"
+    """It is not what was received: bits have changed on the disk."""
+    GONE = "gone"
+    """There is no such file any more."""
+
+
+def compare(held: Path, spooled: SpooledFile, sha256: str) -> Held:
+    """Compare a file that is here with what came.
 
     Parameters
     ----------
@@ -27,16 +42,35 @@ def same_dataset(held: Path, spooled: SpooledFile) -> bool:
         A file of the spool.
     spooled : SpooledFile
         What came.
+    sha256 : str
+        The checksum that was taken of the file when it was whole; empty if none was.
     """
     try:
         with held.open("rb") as file:
             _, offset = decode_prefix(file.read(_HEAD))
-            if held.stat().st_size - offset != spooled.size - spooled.dataset_offset:
-                return False
-            file.seek(offset)
-            return hashlib.file_digest(file, "sha256").digest() == spooled.digest()
+            if held.stat().st_size - offset == spooled.size - spooled.dataset_offset:
+                file.seek(offset)
+                if hashlib.file_digest(file, "sha256").digest() == spooled.digest():
+                    return Held.SAME
+            file.seek(0)
+            if sha256 and hashlib.file_digest(file, "sha256").hexdigest() != sha256:
+                return Held.DAMAGED
     except FileNotFoundError:
-        return False
+        return Held.GONE
+    except StructureError:  # not even its beginning can be read
+        return Held.DAMAGED
+    return Held.OTHER
+
+
+def put_aside(spool: Spool, ledger: Ledger, path: Path, reason: str) -> None:
+    """Keep a file aside for the operator that the ledger knows, and enter that.
+
+    Where it cannot be moved, the ledger alone says that it is aside.
+    """
+    old = new = spool.name_of(path)
+    with suppress(OSError):
+        new = spool.name_of(spool.quarantine(path, reason))
+    ledger.post(move_instances((old,), InstanceState.QUARANTINED, reason, moved_to=new))
 
 
 def quarantine_instance(
@@ -49,45 +83,3 @@ def quarantine_instance(
             replace(record, path=spool.name_of(aside), state=InstanceState.QUARANTINED, reason=reason)
         )
     )
-
-
-@dataclass(frozen=True, slots=True)
-class Twin:
-    """The instance that has the UID of one that comes, with other content.
-
-    Parameters
-    ----------
-    tree : PipelineTree
-        Where it is.
-    spool : Spool
-    ledger : Ledger
-    path : pathlib.Path
-        Its file.
-    """
-
-    tree: PipelineTree
-    spool: Spool
-    ledger: Ledger
-    path: Path
-
-    @property
-    def waits(self) -> bool:
-        """Whether it waits in a container; the input of a job is not replaced."""
-        return self.tree.find(self.path) is not None
-
-    def put_aside(self, reason: str) -> None:
-        """Take it out of the tree, and keep its file aside."""
-        found = self.tree.find(self.path)
-        if found is None:
-            return
-        uid, key = found
-        self.tree.remove(uid, key)
-        aside = self.spool.quarantine(self.path, reason)
-        self.ledger.post(
-            move_instances(
-                (self.spool.name_of(self.path),),
-                InstanceState.QUARANTINED,
-                reason,
-                moved_to=self.spool.name_of(aside),
-            )
-        )

@@ -312,7 +312,7 @@ class Host:
             for key in tree.keys():  # noqa: SIM118 - a tree is no mapping
                 cut_off = (tree, key) in found.cut_off
                 triggers.after_restart(tree, key, self.config.host.quiet_after_restart, cut_off=cut_off)
-        self.reception.resume(found.unsorted)
+        self.reception.resume(found.unsorted, self.config.host.quiet_after_restart)
         if found.waiting or found.entered or found.lost or found.jobs:
             self._tell(
                 f"found {found.waiting} images waiting ({found.entered} not in the ledger, {found.aside} put"

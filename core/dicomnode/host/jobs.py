@@ -31,7 +31,7 @@ from .states import DeliveryState, InstanceState, JobState
 # imported before it is needed.
 if TYPE_CHECKING:
     from ..dicom.lazy import LazyDataset
-    from .pipeline_tree import Complete, PipelineTree
+    from .pipeline_tree import PipelineTree
 
 _UNBUILT = (JobState.QUEUED, JobState.RUNNING, JobState.FAILED)
 _REPLAYED = "replayed by the operator"
@@ -97,14 +97,14 @@ class Jobs:
         DataDirectoryError
             When the ledger cannot be written; the images wait in the tree as before.
         """
-        complete = tree.take(key)
-        images = complete.images
+        taken = tree.take(key)
+        images = taken.images
         identity = job_identity(tree.node.name, key, [str(image.SOPInstanceUID) for image in images])
         paths = [self._spool.name_of(image.path) for image in images]
         try:
             record = self._ledger.write(create_job(identity, tree.node.name, key, paths))
         except Exception as error:
-            tree.put_back(key, _with_inputs(complete))
+            tree.put_back(key, taken.with_inputs(), taken.last_image)
             if isinstance(error, sqlite3.Error | ValueError):
                 msg = f"the ledger cannot be written: {error}"
                 raise DataDirectoryError(msg) from error
@@ -117,12 +117,15 @@ class Jobs:
     def join_late(self, tree: PipelineTree, key: str) -> None:
         """Let images that came after their patient's job was made join it, where the pipeline wants that.
 
-        The job is given up, and its images wait again, together with those that came late.
+        The job is given up, and its images wait again, together with those that came late. Images that cannot
+        wait together with those of the job (another series, say, where an input takes one) do not join it.
         """
         if tree.node.pipeline.late_images != "join" or tree.quiet_for(key) is None:
             return
         for job in self._ledger.jobs(*_UNBUILT):
             if (job.pipeline, job.container) != (tree.node.name, key):
+                continue
+            if not tree.fits(key, self._images(self._ledger.instances(job=job.id))):
                 continue
             try:
                 record, rows = self._ledger.write(reopen_job(job.id, "images that came late joined"))
@@ -227,12 +230,16 @@ class Jobs:
 
     def expire(self, tree: PipelineTree, key: str, age: float) -> None:
         """Give up a patient that has waited too long without becoming complete."""
-        images = tree.expire(key, age)
-        if not images:
+        taken = tree.expire(key, age)
+        if taken is None:
             return
-        reason = f"no image came for {age:g} s"
+        images, reason = taken.images, f"no image came for {age:g} s"
         paths = [self._spool.name_of(image.path) for image in images]
-        self._ledger.write(move_instances(paths, InstanceState.EXPIRED, reason))
+        try:
+            self._ledger.write(move_instances(paths, InstanceState.EXPIRED, reason))
+        except Exception:
+            tree.put_back(key, taken.with_inputs(), taken.last_image)
+            raise
         for image in images:
             self._spool.remove(image.path)
         message = f"{len(images)} image{'s' * (len(images) != 1)} expired: {reason}"
@@ -284,16 +291,6 @@ _STATION = {
     JobState.UNDELIVERABLE: Station.UNDELIVERED,
     JobState.DISCARDED: Station.RELEASED,
 }
-
-
-def _with_inputs(complete: Complete) -> list[tuple[LazyDataset, Iterable[str]]]:
-    return [
-        (
-            image,
-            [name for name, images in complete.inputs.items() if any(each is image for each in images)],
-        )
-        for image in complete.images
-    ]
 
 
 __all__ = ["Jobs"]

@@ -30,6 +30,14 @@ _GATHER = 0.02
 _PAUSE = 0.5
 _MOST_POSTED = 20_000
 _MOST_AT_ONCE = 2_000
+_WRITES_OWN_FAULT = (
+    sqlite3.IntegrityError,
+    sqlite3.DataError,
+    sqlite3.ProgrammingError,
+    sqlite3.InterfaceError,
+    sqlite3.NotSupportedError,
+)
+"""What SQLite raises for one write alone. Anything else of it is the disk's fault, or the file's."""
 
 
 @dataclass(slots=True)
@@ -60,6 +68,7 @@ class Ledger(LedgerReader):
         super().__init__(path)
         self._writes: queue.SimpleQueue[_Asked | None] = queue.SimpleQueue()
         self._urgent = threading.Event()
+        self._stuck = False
         try:
             connection = self._open(durable)
         except sqlite3.DatabaseError as error:
@@ -84,11 +93,17 @@ class Ledger(LedgerReader):
         migrate(connection, self._path)
         return connection
 
+    @property
+    def stuck(self) -> bool:
+        """Whether what was posted could not be committed, and is tried again: a full disk, say."""
+        return self._stuck
+
     def post(self, write: Write[Any]) -> None:
         """Ask for a write, in order with the others, and do not wait for it.
 
         It is tried again until it succeeds: for what the spool holds anyway, so that nothing is lost.
-        Waits only when the ledger is far behind.
+        Waits only when the ledger is far behind; whoever can refuse work should do so while it is
+        :attr:`stuck`.
         """
         while self._writes.qsize() > _MOST_POSTED:
             time.sleep(_GATHER)
@@ -133,6 +148,7 @@ class Ledger(LedgerReader):
             while going:
                 batch, going = self._batch(left)
                 left = _commit(connection, batch)
+                self._stuck = bool(left)
             if left and (left := _commit(connection, left)):
                 _LOG.error("%d writes could not be entered; the spool has what they say", len(left))
 
@@ -210,9 +226,9 @@ def _write_one(connection: sqlite3.Connection, asked: _Asked, outcomes: _Outcome
     connection.execute("SAVEPOINT one")
     try:
         outcomes.add(asked, asked.write(connection))
-    except sqlite3.OperationalError:
-        raise  # the disk is full, say: it is not this write that is wrong
     except Exception as error:
+        if isinstance(error, sqlite3.Error) and not isinstance(error, _WRITES_OWN_FAULT):
+            raise  # the disk is full, say: it is not this write that is wrong
         connection.execute("ROLLBACK TO one")
         outcomes.fail(asked, error)
     connection.execute("RELEASE one")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
@@ -80,6 +81,21 @@ class LedgerReader:
             )
         for row in rows:
             yield InstanceRecord.from_row(row)
+
+    def checksum(self, path: str) -> str:
+        """Return the checksum of an instance's file; empty where there is none."""
+        row = self._reader().execute("SELECT sha256 FROM instance WHERE path = ?", (path,)).fetchone()
+        return "" if row is None else str(row["sha256"])
+
+    def without_checksum(self, after: str, limit: int) -> list[str]:
+        """Return the files of what is needed that have no checksum yet, by name, from after one on."""
+        states = (InstanceState.RECEIVED, InstanceState.WAITING, InstanceState.IN_JOB)
+        rows = self._reader().execute(
+            f"SELECT path FROM instance WHERE path > ? AND sha256 = '' AND state IN ({_marks(states)})"  # noqa: S608
+            " ORDER BY path LIMIT ?",
+            (after, *states, limit),
+        )
+        return [row["path"] for row in rows]
 
     def instance_states(self) -> dict[str, InstanceState]:
         """Return path -> state of every instance."""
@@ -213,9 +229,14 @@ class LedgerReader:
         return [DeliveryRecord.from_row(row) for row in rows]
 
 
-    def association_outcomes(self) -> dict[str, str]:
-        """Return id -> ``open``, ``released`` or ``aborted`` of every association that brought something."""
-        return dict(self._reader().execute("SELECT id, outcome FROM association").fetchall())
+    def association_ends(self) -> dict[str, tuple[str, float]]:
+        """Return id -> outcome and time of the end of every association that brought something.
+
+        The outcome is ``open``, or what :class:`~dicomnode.host.reception_types.AssociationEnd` says; what is
+        open has not ended, so its time is infinite.
+        """
+        rows = self._reader().execute("SELECT id, outcome, ended FROM association")
+        return {id_: (outcome, math.inf if ended is None else ended) for id_, outcome, ended in rows}
 
     def transitions(self, entity: str, entity_id: object) -> list[tuple[str, str, str, float]]:
         """Return (old, new, reason, time) of every change of state of one entity."""

@@ -40,6 +40,8 @@ class InstanceRecord:
         The job whose input it is.
     reason : str
         Why it is where it is.
+    sha256 : str
+        The checksum of its file, in hexadecimal; empty until it has been taken.
     """
 
     path: str
@@ -53,6 +55,7 @@ class InstanceRecord:
     state: InstanceState = InstanceState.WAITING
     job: int | None = None
     reason: str = ""
+    sha256: str = ""
 
     def row(self) -> tuple[Any, ...]:
         """Return the values of a row, in the order of the table's columns."""
@@ -69,6 +72,7 @@ class InstanceRecord:
             self.state,
             self.job,
             self.reason,
+            self.sha256,
         )
 
     @classmethod
@@ -132,10 +136,6 @@ class JobRecord:
         return cls(**plain)
 
 
-class UnsettledDelivery(NamedTuple):
-    """What the outbox plans with: a delivery that is not over, without its item."""
-
-    id: int
 class WaitingPatient(NamedTuple):
     """A patient whose images wait: how many there are, in each input, and when the first and last came."""
 
@@ -147,6 +147,10 @@ class WaitingPatient(NamedTuple):
     last: float
 
 
+class UnsettledDelivery(NamedTuple):
+    """What the outbox plans with: a delivery that is not over, without its item."""
+
+    id: int
     job: int
     attempts: int
     not_before: float

@@ -41,7 +41,11 @@ CREATE TABLE transition (
 CREATE INDEX transition_by_entity ON transition (entity, entity_id);
 """
 
-MIGRATIONS: Sequence[str] = (_FIRST,)
+_SECOND = """
+ALTER TABLE instance ADD COLUMN sha256 TEXT NOT NULL DEFAULT '';
+"""
+
+MIGRATIONS: Sequence[str] = (_FIRST, _SECOND)
 """The n-th script takes a ledger from schema n to n + 1."""
 
 SCHEMA_VERSION = len(MIGRATIONS)

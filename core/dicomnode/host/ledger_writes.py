@@ -42,6 +42,18 @@ def sort_instance(path: str, container: str, inputs: Iterable[str]) -> Write[Non
     return write
 
 
+def move_waiting(path: str, container: str, inputs: Iterable[str]) -> Write[None]:
+    """Enter that a waiting instance belongs to other inputs than before: its pipeline has been changed."""
+    names = json.dumps(tuple(inputs))
+
+    def write(connection: sqlite3.Connection) -> None:
+        connection.execute(
+            "UPDATE instance SET container = ?, inputs = ? WHERE path = ?", (container, names, path)
+        )
+
+    return write
+
+
 def note_checksums(checksums: Mapping[str, str]) -> Write[None]:
     """Enter the checksums of files (path -> SHA-256 in hexadecimal) that have none yet."""
     rows = [(sha256, path) for path, sha256 in checksums.items()]

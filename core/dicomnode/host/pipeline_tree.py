@@ -37,17 +37,26 @@ class Placement:
 
 
 @dataclass(frozen=True, slots=True)
-class Complete:
-    """A patient whose inputs are complete, taken out of the tree: container key, and input -> images."""
+class Taken:
+    """A patient taken out of the tree: container key, input -> images, and when the last image came."""
 
     container: str
     inputs: Mapping[str, tuple[LazyDataset, ...]]
+    last_image: float
 
     @property
     def images(self) -> tuple[LazyDataset, ...]:
         """Every image once, in order of arrival."""
         each = {str(image.SOPInstanceUID): image for images in self.inputs.values() for image in images}
         return tuple(each.values())
+
+    def with_inputs(self) -> list[tuple[LazyDataset, tuple[str, ...]]]:
+        """Return every image once, with the names of the inputs that hold it."""
+        names: dict[str, list[str]] = {}
+        for name, images in self.inputs.items():
+            for image in images:
+                names.setdefault(str(image.SOPInstanceUID), []).append(name)
+        return [(image, tuple(names[str(image.SOPInstanceUID)])) for image in self.images]
 
 
 @dataclass(slots=True)
@@ -171,6 +180,20 @@ class PipelineTree:
         with self._lock:
             self._held.setdefault(SOPInstanceUID, path)
 
+    def holds(self, SOPInstanceUID: str, path: Path) -> bool:  # noqa: N803 - DICOM's own spelling
+        """Say whether a file is still the one that is here of an instance: its job may be over by now."""
+        with self._lock:
+            return self._held.get(SOPInstanceUID) == path
+
+    def came_again(self, SOPInstanceUID: str, path: Path, key: str) -> bool:  # noqa: N803 - DICOM's own spelling
+        """Count an image that was sent again as its patient's last one, if it is still held here."""
+        with self._lock:
+            if self._held.get(SOPInstanceUID) != path:
+                return False
+            if (waiting := self._containers.get(key)) is not None:
+                waiting.last_image = time.monotonic()
+            return True
+
     # -- images go ----------------------------------------------------------------------------------------
 
     def missing(self, key: str) -> str | None:
@@ -188,7 +211,7 @@ class PipelineTree:
             reasons = self._reasons(key, waiting.container)
             return "; ".join(f"{name}: {reason}" for name, reason in reasons.items()) or None
 
-    def take(self, key: str) -> Complete:
+    def take(self, key: str) -> Taken:
         """Take a patient whose inputs are complete out of the tree; its instances stay known.
 
         Raises
@@ -202,43 +225,117 @@ class PipelineTree:
             missing = self.missing(key)
             if missing is not None:
                 raise InputsIncompleteError(missing)
-            container = self._containers.pop(key).container
-        return Complete(key, {name: tuple(map(_lazy, held)) for name, held in container.items()})
+            return _taken(key, self._containers.pop(key))
 
-    def put_back(self, key: str, images: Iterable[tuple[LazyDataset, Iterable[str]]]) -> None:
-        """Put images that were taken out into their inputs again; what is there already stays."""
+    def fits(self, key: str, images: Iterable[tuple[LazyDataset, Iterable[str]]]) -> bool:
+        """Say whether images that were taken out could wait together with those that came meanwhile."""
         with self._lock:
-            waiting = self._containers.setdefault(key, _Waiting(self._new_container(key)))
+            waiting = self._containers.get(key)
+            return waiting is None or not any(
+                waiting.container[name].conflict(image)
+                for image, names in images
+                for name in names
+                if name in waiting.container
+            )
+
+    def put_back(
+        self,
+        key: str,
+        images: Iterable[tuple[LazyDataset, Iterable[str]]],
+        last_image: float | None = None,
+    ) -> None:
+        """Put images that were taken out into their inputs again; what is there already stays.
+
+        Parameters
+        ----------
+        key : str
+            The patient container's.
+        images : iterable of (LazyDataset, iterable of str)
+            Each with the names of its inputs.
+        last_image : float, optional
+            When the last of them came (monotonic seconds), if no other has come meanwhile; now, if not given.
+        """
+        with self._lock:
+            waiting = self._containers.get(key)
+            if waiting is None:
+                waiting = _Waiting(self._new_container(key))
+                if last_image is not None:
+                    waiting.last_image = last_image
+                self._containers[key] = waiting
             for image, names in images:
                 known = tuple(name for name in names if name in waiting.container)
                 missing = tuple(name for name in known if image.SOPInstanceUID not in waiting.container[name])
                 waiting.container.insert(image, missing)
                 self._held[str(image.SOPInstanceUID)] = image.path
 
-    def remove(self, SOPInstanceUID: str, key: str) -> None:  # noqa: N803 - DICOM's own spelling
-        """Take one waiting image out and forget it."""
-        with self._lock:
-            self._held.pop(SOPInstanceUID, None)
-            if (waiting := self._containers.get(key)) is not None:
-                waiting.container.remove(SOPInstanceUID)
-                if waiting.container.empty:
-                    del self._containers[key]
+    def replace(
+        self,
+        old: Path,
+        image: LazyDataset,
+        placement: Placement,
+        record: Callable[[], None],
+        *,
+        of_job: bool,
+    ) -> bool:
+        """Put an image in the place of the one of its UID, so that nobody finds neither or both.
 
-    def expire(self, key: str, age: float) -> tuple[LazyDataset, ...]:
+        Parameters
+        ----------
+        old : pathlib.Path
+            The file whose place it takes.
+        image : LazyDataset
+            The image, under its final path.
+        placement : Placement
+            From :meth:`place`.
+        record : callable
+            Enters it in the ledger; called under the lock.
+        of_job : bool
+            Whether that may be the input of a job, too.
+
+        Returns
+        -------
+        bool
+            Whether it was done: not, if the other is here no more, or became the input of a job.
+
+        Raises
+        ------
+        ImageRefusedError
+            When the other images that wait keep it out. The other stays in its place.
+        """
+        uid = str(image.SOPInstanceUID)
+        with self._lock:
+            key = self._where(uid)
+            if self._held.get(uid) != old or (key is None and not of_job):
+                return False
+            if key is None:
+                record()
+                self._held[uid] = image.path
+                return True
+            waiting = self._containers[key]
+            before = [(name, held.get(uid)) for name, held in waiting.container.items() if uid in held]
+            waiting.container.remove(uid)
+            try:
+                self.insert(image, placement, record)
+            except ImageRefusedError:
+                for name, kept in before:
+                    waiting.container[name].insert(_lazy(kept))
+                raise
+            if waiting.container.empty:
+                del self._containers[key]
+            return True
+
+    def expire(self, key: str, age: float) -> Taken | None:
         """Take all images of a patient out, if the last one came ``age`` seconds ago or earlier."""
         with self._lock:
             waiting = self._containers.get(key)
             if waiting is None or time.monotonic() - waiting.last_image < age:
-                return ()
-            del self._containers[key]
-            every = (image for held in waiting.container.values() for image in held)
-            images = {str(image.SOPInstanceUID): _lazy(image) for image in every}
-            for uid in images:
-                self._held.pop(uid, None)
-            return tuple(images.values())
+                return None
+            taken = _taken(key, self._containers.pop(key))
+            self.forget((str(image.SOPInstanceUID), image.path) for image in taken.images)
+            return taken
 
     def forget(self, instances: Iterable[tuple[str, Path]]) -> None:
-        """Forget instances (SOP Instance UID and file) whose job is over, so that they may come again."""
+        """Forget instances (SOP Instance UID and file) that nobody needs now, so that they may come again."""
         with self._lock:
             for uid, path in instances:
                 if self._held.get(uid) == path:
@@ -252,15 +349,10 @@ class PipelineTree:
             waiting = self._containers.get(key)
             return None if waiting is None else time.monotonic() - waiting.last_image
 
-    def find(self, path: Path) -> tuple[str, str] | None:
-        """Return the SOP Instance UID and container key of a file that waits, or ``None``."""
+    def waits(self, SOPInstanceUID: str) -> bool:  # noqa: N803 - DICOM's own spelling
+        """Say whether an instance waits in a container."""
         with self._lock:
-            for key, waiting in self._containers.items():
-                for held in waiting.container.values():
-                    for image in held:
-                        if _lazy(image).path == path:
-                            return str(image.SOPInstanceUID), key
-        return None
+            return self._where(SOPInstanceUID) is not None
 
     def keys(self) -> list[str]:
         """Return the keys of all patient containers."""
@@ -297,6 +389,13 @@ class PipelineTree:
             raise NoIdentifierError(msg)
         return key
 
+    def _where(self, uid: str) -> str | None:
+        """Return the key of the container in which an instance waits. The lock is held."""
+        for key, waiting in self._containers.items():
+            if any(uid in held for held in waiting.container.values()):
+                return key
+        return None
+
     def _new_container(self, key: str) -> PatientContainer:
         return PatientContainer(key, self.node.pipeline.inputs, self.node.copied_tags)
 
@@ -314,6 +413,11 @@ class PipelineTree:
                     if not len(container[name]):
                         reasons.pop(name, None)
         return reasons
+
+
+def _taken(key: str, waiting: _Waiting) -> Taken:
+    inputs = {name: tuple(map(_lazy, held)) for name, held in waiting.container.items()}
+    return Taken(key, inputs, waiting.last_image)
 
 
 def _checked(name: str, check: Callable[[], str | None]) -> str | None:

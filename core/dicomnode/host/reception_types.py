@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
@@ -70,6 +71,17 @@ class AssociationInfo:
     peer_address: str
     negotiated: datetime
     peer_certificate: str | None = None
+
+
+class AssociationEnd(StrEnum):
+    """How an association ended."""
+
+    RELEASED = "released"
+    """The peer released it: all that it had to send was sent."""
+    ABORTED = "aborted"
+    """The peer aborted it, broke a rule or a time limit, or its connection was lost."""
+    CUT_OFF = "cut off"
+    """This host was stopped: nobody knows what the peer would have sent, or whether that was all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +190,6 @@ class StoreSink(Protocol):
         """
         ...
 
-    def association_ended(self, association: AssociationInfo, *, released: bool) -> None:
-        """Learn that an accepted association is over; not `released` is an abort or a lost connection."""
+    def association_ended(self, association: AssociationInfo, end: AssociationEnd) -> None:
+        """Learn that an accepted association is over, and how it ended."""
         ...

@@ -10,7 +10,7 @@ import logging
 import shutil
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..dicom.lazy import LazyDataset
@@ -18,14 +18,15 @@ from ..errors import ImageRefusedError, StructureError
 from .data_directory import DataDirectory
 from .ledger import Ledger
 from .ledger_records import InstanceRecord
-from .ledger_writes import add_instance, move_instances, move_job
+from .ledger_writes import add_instance, move_instances, move_job, move_waiting
 from .pipeline_tree import PipelineTree
+from .reception_types import AssociationEnd
 from .spool import Spool
 from .states import OVER, InstanceState, JobState
 
 _LOG = logging.getLogger(__name__)
 _KEPT = frozenset({InstanceState.RECEIVED, InstanceState.WAITING, InstanceState.IN_JOB})
-_OVER = frozenset({InstanceState.RELEASED, InstanceState.EXPIRED})
+_UNKNOWN_END = ("open", float("inf"))
 
 
 @dataclass(slots=True)
@@ -39,13 +40,13 @@ class Recovered:
     entered : int
         Files that the ledger did not know.
     aside : int
-        Of these, files that belong nowhere, or cannot be read.
+        Files that belong nowhere, or cannot be read, and were put aside now.
     lost : int
         Instances whose file has gone.
     jobs : int
         Jobs that were cut off and run again.
     cut_off : set of (PipelineTree, str)
-        Patients whose last image came on an association that was not aborted by its peer.
+        Patients whose last association was not aborted by its peer.
     unsorted : list of (InstanceRecord, bool)
         Images that were answered before they were sorted, and whether their association was not aborted.
     seconds : float
@@ -90,8 +91,11 @@ class Recovery:
         keep_results: bool = False,
     ) -> None:
         self._data, self._ledger, self._spool, self._trees = data, ledger, spool, trees
-        self._wanted, self._keep_inputs, self._keep_results = wanted, keep_inputs, keep_results
+        self._wanted, self._keep_results = wanted, keep_results
+        self._needless = {InstanceState.EXPIRED} | (set() if keep_inputs else {InstanceState.RELEASED})
         self._by_title = {tree.node.ae_title: tree for tree in trees.values()}
+        self._ends = ledger.association_ends()
+        self._last: dict[tuple[PipelineTree, str], tuple[str, float]] = {}
 
     def run(self) -> Recovered:
         """Do it, and say what was found."""
@@ -101,57 +105,72 @@ class Recovery:
         self._fill_trees(found)
         for path in unknown:
             self._enter(path, found)
+        found.cut_off = {
+            patient for patient, (outcome, _) in self._last.items() if outcome != AssociationEnd.ABORTED
+        }
         self._jobs(found)
         self._ledger.flush()
         found.seconds = time.monotonic() - started
         return found
 
+    # -- files --------------------------------------------------------------------------------------------
+
     def _compare(self, found: Recovered) -> list[Path]:
         """Compare the ledger's instances with the files; return the files that it does not know."""
         states = self._ledger.instance_states()
-        unknown, over = [], []
+        unknown, needless = [], []
         for path in self._spool.iterate():
             state = states.pop(self._spool.name_of(path), None)
             if state is None:
                 unknown.append(path)
-            elif state in _OVER and not self._keep_inputs:
-                over.append(path)
-        for path in over:  # the host was stopped between the ledger and the disk
+            elif state in self._needless:
+                needless.append(path)
+        for path in needless:  # the host was stopped between the ledger and the disk
             self._spool.remove(path)
-        gone = [name for name, state in states.items() if state in _KEPT]
+        gone = {Path(name).name: name for name, state in states.items() if state in _KEPT}
+        for path in self._spool.iterate_aside():
+            if self._spool.name_of(path) not in states:
+                self._enter_aside(path, gone.pop(path.name, None))
         if gone:
             found.lost = len(gone)
             _LOG.error("%d files are gone from the spool that the ledger knows", len(gone))
-            self._ledger.write(move_instances(gone, InstanceState.LOST, "its file has gone"))
+            self._ledger.write(move_instances(gone.values(), InstanceState.LOST, "its file has gone"))
         return unknown
 
-    def _fill_trees(self, found: Recovered) -> None:
-        outcomes = self._ledger.association_outcomes()
-        strangers = 0
-        for row in self._ledger.instances(*_KEPT):
-            tree = self._trees.get(row.pipeline)
-            if tree is None:
-                strangers += 1
-                continue
-            if row.state is not InstanceState.WAITING:
-                tree.hold(row.SOPInstanceUID, self._spool.path_of(row.path))
-                if row.state is InstanceState.RECEIVED:
-                    found.unsorted.append((row, outcomes.get(row.association) != "aborted"))
-                continue
-            tree.put_back(row.container, [(self._image(row), row.inputs)])
-            found.waiting += 1
-            patient = (tree, row.container)
-            if outcomes.get(row.association) == "aborted":
-                found.cut_off.discard(patient)
-            else:  # even if it was released: the host may have been stopped before it looked at the patient
-                found.cut_off.add(patient)
-        if strangers:
-            _LOG.warning("%d images wait for pipelines that are not configured any more", strangers)
+    def _enter_aside(self, path: Path, known_as: str | None) -> None:
+        """Enter a file that is aside: the host was stopped between the disk and the ledger."""
+        reason, name = self._spool.reason_of(path), self._spool.name_of(path)
+        if known_as is None:
+            self._ledger.post(add_instance(self._record_aside(path, reason)))
+        else:
+            moved = move_instances((known_as,), InstanceState.QUARANTINED, reason, moved_to=name)
+            self._ledger.post(moved)
+
+    def _record_aside(self, path: Path, reason: str) -> InstanceRecord:
+        """Return the record of a file that is aside, as far as it can be read."""
+        record = InstanceRecord(
+            path=self._spool.name_of(path),
+            pipeline="",
+            container="",
+            inputs=(),
+            SOPInstanceUID="",
+            index={},
+            received=path.stat().st_mtime,
+            association="",
+            state=InstanceState.QUARANTINED,
+            reason=reason,
+        )
+        try:
+            meta, index = self._spool.read_index(path, self._wanted)
+        except (StructureError, OSError):
+            return record
+        tree = self._by_title.get(meta.ReceivingApplicationEntityTitle)
+        pipeline = "" if tree is None else tree.node.name
+        return replace(record, pipeline=pipeline, SOPInstanceUID=meta.MediaStorageSOPInstanceUID, index=index)
 
     def _enter(self, path: Path, found: Recovered) -> None:
         """Enter a file that the ledger does not know."""
         found.entered += 1
-        name = self._spool.name_of(path)
         try:
             meta, index = self._spool.read_index(path, self._wanted)
         except (StructureError, OSError) as error:
@@ -162,15 +181,15 @@ class Recovery:
         if tree is None:
             self._put_aside(path, "no configured pipeline has the AE title that it was sent to", found)
             return
-        image = LazyDataset(path, index)
         with tree.storing(uid) as held:
             if held is not None:
                 self._put_aside(path, "an instance of its UID is here already", found)
                 return
+            image = LazyDataset(path, index)
             try:
                 placement = tree.place(image)
                 record = InstanceRecord(
-                    path=name,
+                    path=self._spool.name_of(path),
                     pipeline=tree.node.name,
                     container=placement.container,
                     inputs=placement.inputs,
@@ -184,11 +203,61 @@ class Recovery:
                 self._put_aside(path, str(refused), found)
                 return
         found.waiting += 1
-        found.cut_off.add((tree, placement.container))
+        self._touch(tree, placement.container, "")
 
     def _put_aside(self, path: Path, reason: str, found: Recovered) -> None:
         found.aside += 1
-        self._spool.quarantine(path, reason)
+        self._enter_aside(self._spool.quarantine(path, reason), None)
+
+    # -- trees --------------------------------------------------------------------------------------------
+
+    def _fill_trees(self, found: Recovered) -> None:
+        strangers = 0
+        for row in self._ledger.instances(*_KEPT):
+            tree = self._trees.get(row.pipeline)
+            if tree is None:
+                strangers += 1
+            elif row.state is InstanceState.WAITING:
+                self._put_back(tree, row, found)
+            else:
+                tree.hold(row.SOPInstanceUID, self._spool.path_of(row.path))
+                if row.state is InstanceState.RECEIVED:
+                    outcome, _ = self._ends.get(row.association, _UNKNOWN_END)
+                    found.unsorted.append((row, outcome != AssociationEnd.ABORTED))
+        if strangers:
+            _LOG.warning("%d images wait for pipelines that are not configured any more", strangers)
+
+    def _put_back(self, tree: PipelineTree, row: InstanceRecord, found: Recovered) -> None:
+        """Put an image where it waited; if the pipeline has no such input any more, where it belongs now."""
+        image = LazyDataset(self._spool.path_of(row.path), row.index)
+        container = row.container
+        if set(row.inputs) <= tree.node.pipeline.inputs.keys():
+            tree.put_back(container, [(image, row.inputs)])
+        else:
+            try:
+                placement = tree.place(image)
+                moved = move_waiting(row.path, placement.container, placement.inputs)
+                tree.insert(image, placement, lambda: self._ledger.post(moved))
+            except ImageRefusedError as refused:
+                found.aside += 1
+                aside = self._spool.quarantine(image.path, str(refused))
+                self._enter_aside(aside, row.path)
+                return
+            container = placement.container
+        found.waiting += 1
+        self._touch(tree, container, row.association)
+
+    def _touch(self, tree: PipelineTree, container: str, association: str) -> None:
+        """Remember of a patient's associations the one that ended last: its end counts.
+
+        If it was released, the host may have been stopped before it looked at the patient.
+        """
+        end = self._ends.get(association, _UNKNOWN_END)
+        patient = (tree, container)
+        if patient not in self._last or end[1] >= self._last[patient][1]:
+            self._last[patient] = end
+
+    # -- jobs ---------------------------------------------------------------------------------------------
 
     def _jobs(self, found: Recovered) -> None:
         """Queue again what was cut off, and clear the outbox of what nobody needs."""
@@ -207,9 +276,6 @@ class Recovery:
         needed = {job.folder for job in self._ledger.jobs() if job.folder and job.state not in over}
         _clear(self._data.outbox, needed)
         _clear(self._data.work, set())
-
-    def _image(self, row: InstanceRecord) -> LazyDataset:
-        return LazyDataset(self._spool.path_of(row.path), row.index)
 
 
 def _clear(directory: Path, needed: Iterable[str]) -> None:

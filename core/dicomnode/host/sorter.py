@@ -47,6 +47,10 @@ class Sorter:
         """Have the patients of an association looked at, once its images are sorted."""
         self._queue.put(lambda: self._ended(id_, triggers, released=released))
 
+    def after_restart(self, id_: str, triggers: Triggers, quiet: float, *, cut_off: bool) -> None:
+        """Have the patients of an association of before the restart watched, once its images are sorted."""
+        self._queue.put(lambda: self._resumed(id_, triggers, quiet, cut_off=cut_off))
+
     def close(self) -> None:
         """Sort what is there, and end."""
         self._queue.put(None)
@@ -88,6 +92,10 @@ class Sorter:
     def _ended(self, id_: str, triggers: Triggers, *, released: bool) -> None:
         for key in self._touched.pop(id_, ()):
             triggers.association_ended(self._tree, key, released=released)
+
+    def _resumed(self, id_: str, triggers: Triggers, quiet: float, *, cut_off: bool) -> None:
+        for key in self._touched.pop(id_, ()):
+            triggers.after_restart(self._tree, key, quiet, cut_off=cut_off)
 
     def _tell(self, message: str, detail: str, *, level: int) -> None:
         self._events.tell(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from dicomnode.host.shared_sync import sync_directory
@@ -30,7 +31,19 @@ class SpoolFiles:
     def iterate(self) -> Iterator[Path]:
         """Yield every kept file, oldest directory first; for rebuilding the ledger."""
         for directory in sorted(self._kept.iterdir()):
-            yield from (path for path in sorted(directory.iterdir()) if path.suffix == ".dcm")
+            if _is_number(directory.name):  # one of ours, and neither an operator's nor a file system's
+                yield from (path for path in sorted(directory.iterdir()) if path.suffix == ".dcm")
+
+    def iterate_aside(self) -> Iterator[Path]:
+        """Yield every file that was put aside."""
+        yield from (path for path in sorted(self._aside.iterdir()) if path.suffix == ".dcm")
+
+    def reason_of(self, path: Path) -> str:
+        """Return why a file was put aside; empty where nobody knows."""
+        try:
+            return _note_of(path).read_text(encoding="utf-8", errors="replace").strip()
+        except OSError:
+            return ""
 
     def name_of(self, path: Path) -> str:
         """Return how a file of this spool is called in the ledger: its path within the spool."""
@@ -50,19 +63,33 @@ class SpoolFiles:
         The reason is shown to the operator: it should say what happened, without patient data.
         """
         aside = self._aside / self._own(path).name
-        note = aside.with_name(aside.name + ".reason")
+        with suppress(OSError):  # on a full disk the ledger alone has the reason
+            self._write_note(_note_of(aside), reason)
+        path.rename(aside)
+        if self.durable:
+            sync_directory(self._aside)
+        return aside
+
+    def _write_note(self, note: Path, reason: str) -> None:
         descriptor = os.open(note, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace") as file:
             file.write(reason + "\n")
             if self.durable:
                 file.flush()
                 os.fsync(file.fileno())
-        path.rename(aside)
-        if self.durable:
-            sync_directory(self._aside)
-        return aside
 
     def _own(self, path: Path) -> Path:
         if not path.resolve().is_relative_to(self.root.resolve()):
             raise ValueError(f"{path} is not in the spool {self.root}")
         return path
+
+
+def _note_of(aside: Path) -> Path:
+    return aside.with_name(aside.name + ".reason")
+
+
+def _is_number(name: str) -> bool:
+    try:
+        return int(name, 16) >= 0
+    except ValueError:
+        return False

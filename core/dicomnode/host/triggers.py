@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import sqlite3
+import threading
 from collections.abc import Callable
 from functools import partial
 
@@ -15,6 +17,11 @@ from .pipeline_tree import CheckFailedError, PipelineTree
 _ON_RELEASE = frozenset({"release", "both"})
 _WHEN_QUIET = frozenset({"quiet", "both"})
 _RETRY = 10.0
+
+_NOT_NOW = (DicomnodeError, OSError, sqlite3.Error)
+"""What a full or failing disk raises."""
+
+_Action = Callable[[PipelineTree, str], None]
 
 
 class Triggers:
@@ -32,28 +39,22 @@ class Triggers:
 
     def __init__(self, jobs: Jobs, events: Events, clock: ClockWork) -> None:
         self._jobs, self._events, self._clock = jobs, events, clock
-        self._watched: set[tuple[PipelineTree, str]] = set()
+        self._watched: set[tuple[PipelineTree, str, float, _Action]] = set()
+        self._lock = threading.Lock()
 
     def image_came(self, tree: PipelineTree, key: str) -> None:
         """Take note of an image: quiet period and expiry count from the last one."""
         rules = tree.node.rules
-        if rules.trigger not in _WHEN_QUIET and rules.expires is None:
-            return
-        if (tree, key) not in self._watched:
-            self._watched.add((tree, key))
-            if rules.trigger in _WHEN_QUIET:
-                self._clock.at(rules.quiet, partial(self._when_quiet, tree, key, rules.quiet, self._look))
-            if rules.expires is not None:
-                self._clock.at(
-                    rules.expires, partial(self._when_quiet, tree, key, rules.expires, self._expire)
-                )
+        if rules.trigger in _WHEN_QUIET:
+            self._watch(tree, key, rules.quiet, self._look)
+        if rules.expires is not None:
+            self._watch(tree, key, rules.expires, self._expire)
 
     def association_ended(self, tree: PipelineTree, key: str, *, released: bool) -> None:
         """Look at a patient, if its association ended in a release and the pipeline goes by that."""
         if released:
-            self._clock.at(0, partial(self._jobs.join_late, tree, key))
-            if tree.node.rules.trigger in _ON_RELEASE:
-                self._clock.at(0, partial(self._look, tree, key))
+            on_release = tree.node.rules.trigger in _ON_RELEASE
+            self._clock.at(0, partial(self._look if on_release else self._join, tree, key))
 
     def after_restart(self, tree: PipelineTree, key: str, quiet: float, *, cut_off: bool) -> None:
         """Watch a patient that was waiting when the host stopped.
@@ -65,30 +66,44 @@ class Triggers:
         quiet : float
             Seconds without an image after which it is looked at.
         cut_off : bool
-            Whether the association that brought its last image neither was released nor aborted by the peer:
-            only then may the quiet stand for the release that never came.
+            Whether the association that brought its last image was not aborted by the peer: only then may the
+            quiet stand for a release that never came, or came just before the host was stopped.
         """
-        if cut_off:
-            self._clock.at(quiet, partial(self._when_quiet, tree, key, quiet, self._look))
+        if cut_off and tree.node.rules.trigger in _ON_RELEASE:
+            self._watch(tree, key, quiet, self._look)
         self.image_came(tree, key)
 
-    def _when_quiet(
-        self, tree: PipelineTree, key: str, quiet: float, action: Callable[[PipelineTree, str], None]
-    ) -> None:
-        """Do something if a patient has been quiet for so long; else look again when it may have been."""
+    def _watch(self, tree: PipelineTree, key: str, quiet: float, action: _Action) -> None:
+        """Do something once a patient has been quiet for so long; one watch of a kind is enough."""
+        watch = (tree, key, quiet, action)
+        with self._lock:
+            if watch in self._watched:
+                return
+            self._watched.add(watch)
+        self._clock.at(quiet, partial(self._when_quiet, tree, key, quiet, action))
+
+    def _when_quiet(self, tree: PipelineTree, key: str, quiet: float, action: _Action) -> None:
+        """Do what is watched for, or look again when it may be time."""
+        watch = (tree, key, quiet, action)
+        with self._lock:  # before looking, so that an image that comes in this very moment is watched anew
+            self._watched.discard(watch)
         so_far = tree.quiet_for(key)
         if so_far is None:
-            self._watched.discard((tree, key))
-        elif so_far < quiet:
-            self._clock.at(quiet - so_far, partial(self._when_quiet, tree, key, quiet, action))
-        else:
-            self._watched.discard((tree, key))
+            return
+        if so_far >= quiet:
             action(tree, key)
+            return
+        with self._lock:
+            if watch in self._watched:
+                return
+            self._watched.add(watch)
+        self._clock.at(quiet - so_far, partial(self._when_quiet, tree, key, quiet, action))
 
     def _look(self, tree: PipelineTree, key: str) -> None:
         """Make a job of a patient whose inputs are complete."""
         name = tree.node.name
         try:
+            self._jobs.join_late(tree, key)
             missing = tree.missing(key)
             if missing is not None:
                 if tree.quiet_for(key) is not None:
@@ -99,15 +114,31 @@ class Triggers:
         except CheckFailedError as error:
             message = f"{error}; the patient waits"
             self._tell(Event(Station.WAITING, message, pipeline=name, level=logging.ERROR))
-        except (DicomnodeError, OSError) as error:
-            message = f"no job could be made: {error}; it is tried again in {_RETRY:g} s"
-            self._tell(Event(Station.WAITING, message, pipeline=name, level=logging.ERROR))
-            self._clock.at(_RETRY, partial(self._look, tree, key))
+        except _NOT_NOW as error:
+            self._again_later("no job could be made", error, self._look, tree, key)
+
+    def _join(self, tree: PipelineTree, key: str) -> None:
+        """Let late images join their job, where the pipeline makes no new one of them yet."""
+        try:
+            self._jobs.join_late(tree, key)
+        except _NOT_NOW as error:
+            self._again_later("late images could not join", error, self._join, tree, key)
 
     def _expire(self, tree: PipelineTree, key: str) -> None:
         expires = tree.node.rules.expires
-        if expires is not None:
+        if expires is None:
+            return
+        try:
             self._jobs.expire(tree, key, expires)
+        except _NOT_NOW as error:
+            self._again_later("a patient could not be given up", error, self._expire, tree, key)
+
+    def _again_later(
+        self, what: str, error: Exception, action: _Action, tree: PipelineTree, key: str
+    ) -> None:
+        message = f"{what}: {error}; it is tried again in {_RETRY:g} s"
+        self._tell(Event(Station.WAITING, message, pipeline=tree.node.name, level=logging.ERROR))
+        self._clock.at(_RETRY, partial(action, tree, key))
 
     def _tell(self, event: Event) -> None:
         self._events.tell(event)
