@@ -137,13 +137,15 @@ class JobDescription:
         return cls(**{**plain, "inputs": inputs, "disabled": tuple(plain["disabled"]), "only": only})
 
 
-def run_job(description: Mapping[str, Any]) -> dict[str, Any]:
+def run_job(description: Mapping[str, Any], prepared: Prepared | None = None) -> dict[str, Any]:
     """Do a job: load the plugin, grind, process, write the results, check them, and put them into the outbox.
 
     Parameters
     ----------
     description : mapping
         What :meth:`JobDescription.to_json` returned.
+    prepared : Prepared, optional
+        A pipeline that is ready to process, instead of the one that the description names: for a test.
 
     Returns
     -------
@@ -159,7 +161,7 @@ def run_job(description: Mapping[str, Any]) -> dict[str, Any]:
     job = JobDescription.from_json(description)
     started = dt.datetime.now(dt.UTC)
     with JobFolder(Path(job.folder), Path(job.workdir), durable=job.durable) as folder:
-        prepared = prepare(job)
+        prepared = prepared or prepare(job)
         with prepared.lock:  # a plugin's object does one job at a time, wherever it runs
             inputs = InputFiles(job.inputs, folder.links)
             outputs = _processed(job, prepared, inputs)

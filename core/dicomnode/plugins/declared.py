@@ -98,6 +98,13 @@ def resolve_pipeline(
     )
 
 
+def changed_pipeline(
+    kind: type[AbstractPipeline], name: str, declared: Mapping[str, Any], registry: Registry
+) -> type[AbstractPipeline]:
+    """Return a pipeline's class with what a table changes: inputs, blueprint, what patients go by."""
+    return _subclass(kind, name, DeclaredPipeline.model_validate(declared), registry)
+
+
 def _subclass(
     base: type[AbstractPipeline], name: str, table: DeclaredPipeline, registry: Registry, **own: Any
 ) -> type[AbstractPipeline]:

@@ -292,10 +292,10 @@ def dicomnode_job_changed(job: Any) -> None:
     >>> @hookimpl
     ... def dicomnode_job_changed(job):
     ...     if job.state.value == "failed":
-    ...         print("job", job.number, "needs someone")
+    ...         print("job", job.id, "needs someone")
 
     >>> from types import SimpleNamespace
-    >>> dicomnode_job_changed(SimpleNamespace(number=7, state=SimpleNamespace(value="failed")))
+    >>> dicomnode_job_changed(SimpleNamespace(id=7, state=SimpleNamespace(value="failed")))
     job 7 needs someone
     """
 

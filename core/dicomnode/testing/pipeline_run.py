@@ -1,0 +1,186 @@
+"""A pipeline without a network: sorted, checked, ground, processed and built as the host does it."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+from pydicom import dcmread, dcmwrite
+from pydicom.dataset import Dataset
+
+from ..dicom.lazy import LazyDataset
+from ..host.config import PipelineTable
+from ..host.job import JobDescription, job_identity, run_job
+from ..host.job_folder import Manifest, read_manifest
+from ..host.job_plugin import Prepared
+from ..host.node import Node
+from ..host.pipeline_tree import PipelineTree
+from ..host.reception_types import ALWAYS_WANTED
+from ..pipeline.nodes import AbstractPipeline
+from ..plugins.declared import changed_pipeline, resolve_pipeline
+from ..plugins.hooks import Hooks
+from ..plugins.registry import Registration, Registry, host_version
+
+_MOMENT = 1767348900.0
+"""When results say that they were made, so that a test gets the same bytes each time."""
+
+
+class PipelineResult(list[Dataset]):
+    """The instances that a pipeline's outputs wrote, as a peer would receive them.
+
+    Attributes
+    ----------
+    files : dict of str to bytes
+        File name -> content of what is not DICOM.
+    warnings : tuple of str
+        What the check of the results against their IODs found.
+    """
+
+    def __init__(
+        self, datasets: Iterable[Dataset], files: Mapping[str, bytes], warnings: tuple[str, ...]
+    ) -> None:
+        super().__init__(datasets)
+        self.files = dict(files)
+        self.warnings = warnings
+
+
+def run_pipeline(
+    pipeline: str | type[AbstractPipeline],
+    images: Iterable[Dataset],
+    *,
+    settings: Mapping[str, Any] | None = None,
+    hooks: Iterable[object] = (),
+    declared: Mapping[str, Any] | None = None,
+) -> PipelineResult:
+    """Run a pipeline on images, without network, host or worker process.
+
+    The images are sorted into the pipeline's inputs by its own rules, the inputs must be complete, and what
+    comes out is written, checked and read again, as in the host.
+
+    Parameters
+    ----------
+    pipeline : str or type of AbstractPipeline
+        The name of an entry point, or a class.
+    images : iterable of Dataset
+        Images of one patient, in order of arrival.
+    settings : mapping, optional
+        The table ``settings`` of a configuration.
+    hooks : iterable of object
+        Modules or objects with hook implementations. Those that are installed are left out, so that a test
+        does not depend on what else is installed.
+    declared : mapping, optional
+        What a table of the configuration declares besides: ``inputs``, ``blueprint`` ...
+
+    Returns
+    -------
+    PipelineResult
+        The instances, and in ``files`` what else was produced.
+
+    Raises
+    ------
+    ImageRefusedError
+        When no input wants an image; the message says for each input why.
+    InputsIncompleteError
+        When something is missing.
+    JobFailedError
+        When processing failed, or the result must not be sent out.
+    """
+    node = _node(pipeline, settings or {}, declared)
+    asked = Hooks(Registry(only=()))
+    for number, each in enumerate(hooks, 1):
+        asked.register(each, f"hooks {number} of the test")
+    with tempfile.TemporaryDirectory(prefix="dicomnode-test-") as name:
+        folder = Path(name)
+        tree = PipelineTree(node, asked)
+        keys = {_sorted(tree, image, folder / f"{number:06d}.dcm") for number, image in enumerate(images)}
+        if len(keys) != 1:
+            msg = f"run_pipeline runs one patient; the images are of {len(keys)}"
+            raise ValueError(msg)
+        description = _description(node, tree, keys.pop(), folder)
+        node.pipeline.setup()
+        run_job(
+            description.to_json(),
+            Prepared(node.pipeline, asked, node.registration, {}, dict(settings or {}), Lock()),
+        )
+        return _result(read_manifest(Path(description.folder)))
+
+
+def _node(
+    pipeline: str | type[AbstractPipeline], settings: Mapping[str, Any], declared: Mapping[str, Any] | None
+) -> Node:
+    if isinstance(pipeline, str):
+        resolved = resolve_pipeline(Registry(), pipeline, declared=declared)
+        registration, kind = resolved.registration, resolved.kind
+    else:
+        kind = changed_pipeline(pipeline, pipeline.__name__, declared, Registry()) if declared else pipeline
+        where = f"{kind.__module__}:{kind.__name__}"
+        registration = Registration(
+            "pipelines", kind.__name__, where, "dicomnode-testing", host_version(), None
+        )
+    kind.check_definition()
+    return Node(
+        name=registration.name,
+        pipeline=kind(kind.validated_settings(settings)),
+        ae_title="TEST",
+        destinations=(),
+        table=PipelineTable(settings=dict(settings)),
+        registration=registration,
+    )
+
+
+def _sorted(tree: PipelineTree, image: Dataset, path: Path) -> str:
+    """Put an image into the inputs that want it, and return whose it is."""
+    dcmwrite(path, image, enforce_file_format=True)
+    handle = LazyDataset(path)
+    with tree.storing(str(image.SOPInstanceUID)) as held:
+        if held is not None:  # sent twice: kept once
+            return tree.container_key(handle)
+        placement = tree.place(handle)
+        tree.insert(handle, placement)
+    return placement.container
+
+
+def _description(node: Node, tree: PipelineTree, key: str, folder: Path) -> JobDescription:
+    complete = tree.take(key)
+    inputs = {
+        name: [(str(image.path), _index(image)) for image in images]
+        for name, images in complete.inputs.items()
+    }
+    uids = [str(image.SOPInstanceUID) for image in complete.images]
+    return JobDescription(
+        id="1",
+        identity=job_identity(node.name, key, uids),
+        pipeline=node.name,
+        plugin=node.registration.name,
+        distribution=node.registration.distribution,
+        version=node.registration.version,
+        settings=node.table.settings,
+        container=key,
+        inputs=inputs,
+        folder=str(folder / "result"),
+        workdir=str(folder / "work"),
+        created=_MOMENT,
+        iod_check=node.rules.iod_check,
+        durable=False,
+    )
+
+
+def _index(image: Dataset) -> dict[int, str]:
+    """Return what the receiver always indexes."""
+    return {tag: str(image[tag].value) for tag in ALWAYS_WANTED if tag in image}
+
+
+def _result(manifest: Manifest) -> PipelineResult:
+    datasets, files = [], {}
+    for item in manifest.items:
+        if item.SOPInstanceUID:
+            datasets.append(dcmread(item.path))
+        else:
+            files["/".join((*item.folders, item.file_name))] = item.path.read_bytes()
+    return PipelineResult(datasets, files, manifest.warnings)
+
+
+__all__ = ["PipelineResult", "run_pipeline"]
