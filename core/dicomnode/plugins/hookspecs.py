@@ -291,11 +291,11 @@ def dicomnode_job_changed(job: Any) -> None:
     >>> from dicomnode import hookimpl
     >>> @hookimpl
     ... def dicomnode_job_changed(job):
-    ...     if job.state.value == "failed":
+    ...     if job.state == "failed":
     ...         print("job", job.id, "needs someone")
 
     >>> from types import SimpleNamespace
-    >>> dicomnode_job_changed(SimpleNamespace(id=7, state=SimpleNamespace(value="failed")))
+    >>> dicomnode_job_changed(SimpleNamespace(id=7, state="failed"))
     job 7 needs someone
     """
 
