@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
-from dicomnode.dicom.planes import Plane, planes_of
+from dicomnode.dicom.planes import MOSAIC, Plane, planes_of
 from dicomnode.dicom.time_points import Stack, missing_in, separate
 from dicomnode.errors import GeometryError
 
@@ -149,7 +149,8 @@ def sort_by_geometry(images: Iterable[Dataset], *, tolerance: float = STEP_TOLER
     planes = [plane for image in held for plane in planes_of(image)]
     if not planes:
         return SliceStack((), 0, problems=(Problem(Fault.EMPTY, "there is no image"),))
-    problems = [*_instance_problems(held), *_size_problems(planes), *_frame_of_reference_problems(held)]
+    facts = [plane.facts for plane in planes if not plane.frame]
+    problems = [*_instance_problems(facts), *_size_problems(planes), *_frame_of_reference_problems(facts)]
     if not all(plane.located for plane in planes):
         return _unlocated(planes, problems)
     if mixed := _orientation_problems(planes):
@@ -171,20 +172,25 @@ def sort_by_geometry(images: Iterable[Dataset], *, tolerance: float = STEP_TOLER
 def _unlocated(planes: list[Plane], problems: list[Problem]) -> SliceStack:
     """Sort by InstanceNumber; several images are no volume, the frames of one image may be a film."""
     if len({id(plane.image) for plane in planes}) > 1:
-        without = [str(plane) for plane in planes if not plane.located]
-        what = "no ImagePositionPatient and ImageOrientationPatient"
-        problems.append(Problem(Fault.UNLOCATED, f"{_few(without)} say where they lie nowhere ({what})"))
+        without = [plane for plane in planes if not plane.located]
+        names = _few([str(plane) for plane in without])
+        if any(MOSAIC in (plane.facts.get("ImageType") or ()) for plane in without):
+            text = f"{names} are mosaics, sheets of slices (ImageType {MOSAIC}): have them split into slices"
+        else:
+            what = "no ImagePositionPatient and ImageOrientationPatient"
+            text = f"{names} say where they lie nowhere ({what})"
+        problems.append(Problem(Fault.UNLOCATED, text))
     ordered = tuple(sorted(planes, key=_by_number))
     affine = None
     return SliceStack(ordered, len(ordered), (), affine, tuple(problems))
 
 
 def _by_number(plane: Plane) -> tuple[bool, int, int]:
-    number = plane.image.get("InstanceNumber")
+    number = plane.facts.get("InstanceNumber")
     return (number in (None, ""), 0 if number in (None, "") else int(number), plane.frame)
 
 
-def _instance_problems(images: list[Dataset]) -> list[Problem]:
+def _instance_problems(images: list[Any]) -> list[Problem]:
     counts = Counter(str(image.get("SOPInstanceUID")) for image in images if "SOPInstanceUID" in image)
     twice = [uid for uid, count in counts.items() if count > 1]
     if not twice:
@@ -210,7 +216,7 @@ def _size_problems(planes: list[Plane]) -> list[Problem]:
     return found
 
 
-def _frame_of_reference_problems(images: list[Dataset]) -> list[Problem]:
+def _frame_of_reference_problems(images: list[Any]) -> list[Problem]:
     frames = {str(image.get("FrameOfReferenceUID") or "") for image in images} - {""}
     if len(frames) <= 1:
         return []

@@ -48,10 +48,9 @@ class Linear:
         if out.dtype.kind != "f":
             out[...] = _whole(stored * self.slope + self.intercept, out.dtype)
             return
-        if self.slope == 1.0:
-            np.add(stored, out.dtype.type(self.intercept), out=out, dtype=out.dtype, casting="unsafe")
-            return
-        np.multiply(stored, out.dtype.type(self.slope), out=out, dtype=out.dtype, casting="unsafe")
+        np.copyto(out, stored, casting="unsafe")  # at once: half the time of casting within the operation
+        if self.slope != 1.0:
+            out *= out.dtype.type(self.slope)
         if self.intercept:
             out += out.dtype.type(self.intercept)
 
@@ -110,7 +109,7 @@ def transform_of(plane: Plane) -> Transform:
     PixelDataError
         When slope or intercept are no finite numbers, or the slope is zero.
     """
-    image = plane.image
+    image = plane.facts
     if image.get("SOPClassUID") == ParametricMapStorage:
         for group in plane.groups:
             if items := group.get("RealWorldValueMappingSequence"):
@@ -119,15 +118,15 @@ def transform_of(plane: Plane) -> Transform:
         if items := group.get("PixelValueTransformationSequence"):
             return _linear(image, items[0], units=_rescale_units(image, items[0]))
     if image.get("ModalityLUTSequence"):
-        return Lookup(image, str(image.ModalityLUTSequence[0].get("ModalityLUTType") or "") or None)
+        return Lookup(plane.image, str(image.ModalityLUTSequence[0].get("ModalityLUTType") or "") or None)
     if image.get("DoseGridScaling") not in (None, ""):
         return _linear(image, image, "DoseGridScaling", None, str(image.get("DoseUnits") or "") or None)
     return _linear(image, image, units=_rescale_units(image, image))
 
 
 def _linear(
-    image: Dataset,
-    holder: Dataset,
+    image: Any,
+    holder: Any,
     slope: str = "RescaleSlope",
     intercept: str | None = "RescaleIntercept",
     units: str | None = None,
@@ -145,7 +144,7 @@ def _linear(
     return Linear(numbers[0], numbers[1], units)
 
 
-def _real_world(image: Dataset, item: Dataset) -> Linear:
+def _real_world(image: Any, item: Dataset) -> Linear:
     codes = item.get("MeasurementUnitsCodeSequence")
     units = str(codes[0].get("CodeValue") or "") or None if codes else None
     if "RealWorldValueSlope" not in item:
@@ -153,7 +152,7 @@ def _real_world(image: Dataset, item: Dataset) -> Linear:
     return _linear(image, item, "RealWorldValueSlope", "RealWorldValueIntercept", units)
 
 
-def _rescale_units(image: Dataset, holder: Dataset) -> str | None:
+def _rescale_units(image: Any, holder: Any) -> str | None:
     """Return the unit: Units of PET (PS3.3 C.8.9.1), else RescaleType, which for CT is HU unless stated."""
     stated = image.get("Units") or holder.get("RescaleType")
     if stated:

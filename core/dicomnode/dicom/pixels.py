@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
@@ -21,6 +22,7 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
 )
 
+from dicomnode.dicom.glance import Glance
 from dicomnode.dicom.planes import frame_count
 from dicomnode.errors import DicomnodeError, PixelDataError
 
@@ -89,13 +91,13 @@ class PixelLayout:
         return self.samples == _COLOUR_SAMPLES or self.photometric == "PALETTE COLOR"
 
 
-def pixel_layout(image: Dataset) -> PixelLayout:
+def pixel_layout(image: Dataset | Glance) -> PixelLayout:
     """Return how the pixels of an image are stored.
 
     Parameters
     ----------
-    image : Dataset
-        Anything that answers ``get(keyword)``; the pixels themselves are not read.
+    image : Dataset or Glance
+        The pixels themselves are not read.
 
     Raises
     ------
@@ -117,7 +119,7 @@ def pixel_layout(image: Dataset) -> PixelLayout:
         found = {name: int(value or 0) for name, value in numbers.items()}
     except (TypeError, ValueError) as error:
         raise PixelDataError(f"{describe(image)}: {numbers} are not all numbers") from error
-    layout = PixelLayout(
+    layout = _same_layout(
         keyword,
         transfer_syntax_of(image),
         frame_count(image),
@@ -137,8 +139,16 @@ def pixel_layout(image: Dataset) -> PixelLayout:
     return layout
 
 
-def transfer_syntax_of(image: Dataset) -> UID:
+@lru_cache(maxsize=256)
+def _same_layout(*values: Any) -> PixelLayout:
+    """Return a layout; the slices of a series share one, and what was worked out of it."""
+    return PixelLayout(*values)
+
+
+def transfer_syntax_of(image: Dataset | Glance) -> UID:
     """Return the transfer syntax that the pixels are in; native little endian for datasets made in memory."""
+    if isinstance(image, Glance):
+        return image.transfer_syntax
     meta = getattr(image, "file_meta", None)
     named = None if meta is None else meta.get("TransferSyntaxUID")
     if named:
@@ -199,15 +209,25 @@ def plain_frames(buffer: Any, layout: PixelLayout, name: str) -> NDArray[Any]:
         When the buffer is too short.
     """
     count = layout.frames * layout.rows * layout.columns
-    held = 0 if buffer is None else memoryview(buffer).nbytes
-    if held < count * layout.dtype.itemsize:
-        raise PixelDataError(
-            f"{name}: Pixel Data has {held} bytes, but {layout.frames} frames of {layout.rows} x"
-            f" {layout.columns} pixels of {layout.allocated} bits need {count * layout.dtype.itemsize}"
-        )
+    require_bytes(0 if buffer is None else memoryview(buffer).nbytes, layout, name)
     values = np.frombuffer(buffer, layout.dtype, count).reshape(layout.frames, layout.rows, layout.columns)
     values = values.astype(values.dtype.newbyteorder("="), copy=False)
     return used_bits(values, layout)
+
+
+def require_bytes(held: int, layout: PixelLayout, name: str) -> None:
+    """Refuse uncompressed pixels that are too few.
+
+    Raises
+    ------
+    PixelDataError
+        With what there is and what it should be.
+    """
+    if held < layout.frames * layout.frame_size:
+        raise PixelDataError(
+            f"{name}: Pixel Data has {held} bytes, but {layout.frames} frames of {layout.rows} x"
+            f" {layout.columns} pixels of {layout.allocated} bits need {layout.frames * layout.frame_size}"
+        )
 
 
 def used_bits(values: NDArray[Any], layout: PixelLayout) -> NDArray[Any]:

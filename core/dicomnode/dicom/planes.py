@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from pydicom.dataset import Dataset
 
+from dicomnode.dicom.glance import glance
 from dicomnode.errors import GeometryError
 
 Vector = tuple[float, ...]
@@ -16,6 +17,8 @@ Vector = tuple[float, ...]
 _POSITION_SIZE: Final = 3
 _ORIENTATION_SIZE: Final = 6
 _PAIR: Final = 2
+MOSAIC: Final = "MOSAIC"
+"""The value of ImageType of a sheet of slices."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +41,8 @@ class Plane:
         Distance between rows and between columns, mm.
     groups : tuple of Dataset
         The functional groups of the frame, per-frame before shared; empty for classic images.
+    facts : Dataset or Glance
+        What answers ``get(keyword)``: the image itself, or a glance at its file.
     """
 
     image: Dataset
@@ -48,6 +53,11 @@ class Plane:
     orientation: Vector | None = None
     pixel_spacing: Vector | None = None
     groups: tuple[Dataset, ...] = field(default=(), repr=False)
+    facts: Any = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.facts is None:
+            object.__setattr__(self, "facts", self.image)
 
     @property
     def located(self) -> bool:
@@ -75,15 +85,15 @@ class Plane:
             for sequence in group:
                 if sequence.VR == "SQ" and sequence.value and keyword in sequence.value[0]:
                     return sequence.value[0].get(keyword)
-        value = self.image.get(keyword)
+        value = self.facts.get(keyword)
         if keyword.endswith("Vector"):
             return value[self.frame] if isinstance(value, Sequence) and len(value) > self.frame else None
         return value
 
     def __str__(self) -> str:
-        number = self.image.get("InstanceNumber")
+        number = self.facts.get("InstanceNumber")
         name = (
-            f"instance {number}" if number not in (None, "") else str(self.image.get("SOPInstanceUID", "?"))
+            f"instance {number}" if number not in (None, "") else str(self.facts.get("SOPInstanceUID", "?"))
         )
         return f"{name} frame {self.frame + 1}" if self.groups or self.frame else name
 
@@ -105,19 +115,22 @@ def planes_of(image: Dataset) -> list[Plane]:
         When an attribute has a wrong number of values, or a value that is no number, or the functional groups
         are not those of the frames.
     """
-    frames = frame_count(image)
-    rows, columns = int(image.get("Rows") or 0), int(image.get("Columns") or 0)
-    if image.get("PerFrameFunctionalGroupsSequence"):
+    facts = glance(image) or image
+    frames = frame_count(facts)
+    rows, columns = int(facts.get("Rows") or 0), int(facts.get("Columns") or 0)
+    if facts.get("PerFrameFunctionalGroupsSequence"):
         return list(_enhanced(image, frames, rows, columns))
-    holder = _geometry_holder(image)
+    holder = _geometry_holder(facts)
     position = _numbers(holder, "ImagePositionPatient", _POSITION_SIZE)
     orientation = _numbers(holder, "ImageOrientationPatient", _ORIENTATION_SIZE)
-    spacing = _numbers(image, "PixelSpacing", _PAIR)
+    spacing = _numbers(facts, "PixelSpacing", _PAIR)
+    if _is_mosaic(facts):
+        position = orientation = None
     if frames == 1:
-        return [Plane(image, 0, rows, columns, position, orientation, spacing)]
-    offsets = _frame_offsets(image, frames) if position and orientation else None
+        return [Plane(image, 0, rows, columns, position, orientation, spacing, (), facts)]
+    offsets = _frame_offsets(facts, frames) if position and orientation else None
     if offsets is None or position is None or orientation is None:
-        return [Plane(image, frame, rows, columns, None, None, spacing) for frame in range(frames)]
+        return [Plane(image, frame, rows, columns, None, None, spacing, (), facts) for frame in range(frames)]
     normal = cross(orientation)
     return [
         Plane(
@@ -128,12 +141,19 @@ def planes_of(image: Dataset) -> list[Plane]:
             tuple(p + n * offset for p, n in zip(position, normal, strict=True)),
             orientation,
             spacing,
+            (),
+            facts,
         )
         for frame, offset in enumerate(offsets)
     ]
 
 
-def frame_count(image: Dataset) -> int:
+def _is_mosaic(facts: Any) -> bool:
+    """Return whether an image is a sheet of slices as Siemens writes them; its position is none of theirs."""
+    return MOSAIC in (facts.get("ImageType") or ())
+
+
+def frame_count(image: Any) -> int:
     """Return NumberOfFrames, 1 where it is absent or empty."""
     try:
         return max(int(image.get("NumberOfFrames") or 1), 1)
@@ -178,16 +198,15 @@ def _grouped(groups: Sequence[Dataset], sequence: str, keyword: str, size: int) 
     return None
 
 
-def _geometry_holder(image: Dataset) -> Dataset:
+def _geometry_holder(image: Any) -> Any:
     """Return where position and orientation are: NM keeps them in the first detector (PS3.3 C.8.4.11)."""
     detectors = image.get("DetectorInformationSequence")
     if detectors and "ImagePositionPatient" not in image:
-        first: Dataset = detectors[0]
-        return first
+        return detectors[0]
     return image
 
 
-def _frame_offsets(image: Dataset, frames: int) -> list[float] | None:
+def _frame_offsets(image: Any, frames: int) -> list[float] | None:
     """Return how far along the normal each frame of a classic multi-frame image lies, if it says so."""
     grid = image.get("GridFrameOffsetVector")
     if grid is not None and len(grid) == frames:
@@ -201,7 +220,7 @@ def _frame_offsets(image: Dataset, frames: int) -> list[float] | None:
     return None
 
 
-def _numbers(dataset: Dataset, keyword: str, size: int) -> Vector | None:
+def _numbers(dataset: Any, keyword: str, size: int) -> Vector | None:
     value = dataset.get(keyword)
     if value is None or value == "" or (isinstance(value, Sequence) and not len(value)):
         return None
@@ -216,7 +235,7 @@ def _numbers(dataset: Dataset, keyword: str, size: int) -> Vector | None:
     return numbers
 
 
-def _name(dataset: Dataset) -> str:
+def _name(dataset: Any) -> str:
     return str(dataset.get("SOPInstanceUID", "an image"))
 
 

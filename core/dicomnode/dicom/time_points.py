@@ -173,7 +173,7 @@ def _ordered(planes: list[Plane], key: Callable[[Plane], Any]) -> list[Plane] | 
 
 
 def _instance_number(plane: Plane) -> Any:
-    number = plane.image.get("InstanceNumber")
+    number = plane.facts.get("InstanceNumber")
     return None if number in (None, "") or plane.groups else int(number)
 
 
@@ -185,7 +185,7 @@ def _plain(value: Any) -> Any:
         return str(value)
     if isinstance(value, Sequence):
         return tuple(_plain(part) for part in value)
-    return value
+    return float(value) if isinstance(value, float) else value
 
 
 def _sorted(keys: Any) -> list[Any] | None:

@@ -2,27 +2,49 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 from pydicom.dataset import Dataset
 
+from dicomnode.dicom.glance import Glance
+from dicomnode.dicom.lazy import LazyDataset
 from dicomnode.dicom.modality import Linear, Transform, transform_of
 from dicomnode.dicom.pixels import (
     PixelLayout,
     cores,
     describe,
     pixel_layout,
+    require_bytes,
     same_photometry,
     stored_frames,
+    used_bits,
 )
 from dicomnode.dicom.planes import Plane
 from dicomnode.errors import PixelDataError
 
-_Job = tuple[Dataset, PixelLayout, list[tuple[int, Plane]]]
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """An image, and which of its frames go where in the array."""
+
+    image: Dataset
+    facts: Dataset | Glance
+    layout: PixelLayout
+    wanted: list[tuple[int, Plane]]
+
+    @property
+    def in_file(self) -> Glance | None:
+        """The glance at a file in which the values lie one after the other, ``None`` if it is another one."""
+        facts = self.facts
+        if not isinstance(facts, Glance) or not self.layout.plain or facts.pixels is None:
+            return None
+        return facts if facts.pixels.length is not None else None
 
 
 def read_array(
@@ -59,7 +81,7 @@ def read_array(
         When pixels cannot be read, or their units or photometric interpretations differ.
     """
     jobs = _jobs(planes)
-    layouts = [layout for _, layout, _ in jobs]
+    layouts = [job.layout for job in jobs]
     same_photometry(layouts)
     first = layouts[0]
     plain = first.colour or not rescale
@@ -81,26 +103,29 @@ def _jobs(planes: Sequence[Plane]) -> list[_Job]:
     for place, plane in enumerate(planes):
         key = id(plane.image)
         if key not in by_image:
-            by_image[key] = (plane.image, pixel_layout(plane.image), [])
-        by_image[key][2].append((place, plane))
+            by_image[key] = _Job(plane.image, plane.facts, pixel_layout(plane.facts), [])
+        by_image[key].wanted.append((place, plane))
     return list(by_image.values())
 
 
 def _read(jobs: list[_Job], transforms: list[Transform], array: NDArray[Any], workers: int) -> None:
     """Read image by image; several images at once where there is something to decode."""
+    scratch = threading.local()
 
     def one(job: _Job, inner: int = 1) -> None:
-        image, layout, wanted = job
-        touched = _holds_pixels(image)
-        frames = stored_frames(image, layout, workers=inner)
-        for place, plane in wanted:
-            if plane.frame >= len(frames):
-                raise PixelDataError(f"{describe(image)}: frame {plane.frame + 1} is missing from Pixel Data")
+        if (facts := job.in_file) is not None:
+            stored = getattr(scratch, "stored", None)
+            if stored is None or stored.dtype != job.layout.dtype:
+                stored = scratch.stored = np.empty((job.layout.rows, job.layout.columns), job.layout.dtype)
+            _read_from_file(job, facts, stored, transforms, array)
+            return
+        frames = stored_frames(job.image, job.layout, workers=inner)
+        for place, plane in job.wanted:
             transforms[place].into(frames[plane.frame], array[place])
-        if not touched:
-            image.release_pixels()
+        if isinstance(job.image, LazyDataset):
+            job.image.release_pixels()
 
-    compressed = any(not layout.plain for _, layout, _ in jobs)
+    compressed = any(not job.layout.plain for job in jobs)
     if len(jobs) == 1 or workers == 1 or not compressed:
         for job in jobs:
             one(job, workers)
@@ -109,9 +134,16 @@ def _read(jobs: list[_Job], transforms: list[Transform], array: NDArray[Any], wo
         list(pool.map(one, jobs))
 
 
-def _holds_pixels(image: Dataset) -> bool:
-    """Return whether the pixels are to stay in memory: always, unless the image reads them from its file."""
-    return not hasattr(image, "release_pixels")
+def _read_from_file(
+    job: _Job, facts: Glance, stored: NDArray[Any], transforms: list[Transform], array: NDArray[Any]
+) -> None:
+    """Read frames straight from the file, by way of ``stored``; no dataset is made."""
+    layout, pixels = job.layout, facts.pixels
+    require_bytes(pixels.length or 0 if pixels else 0, layout, describe(facts))
+    with job.image.opened() as file:
+        for place, plane in job.wanted:
+            facts.read_into(file, plane.frame * layout.frame_size, stored)
+            transforms[place].into(used_bits(stored, layout), array[place])
 
 
 def _units(transforms: Iterable[Transform]) -> str | None:
@@ -133,7 +165,7 @@ def _stored_dtype(layouts: Sequence[PixelLayout]) -> np.dtype[Any]:
 
 
 def _float_dtype(transforms: Sequence[Transform], jobs: Sequence[_Job]) -> np.dtype[Any]:
-    layouts = {place: layout for _, layout, wanted in jobs for place, _ in wanted}
+    layouts = {place: job.layout for job in jobs for place, _ in job.wanted}
     double = any(transform.needs_double(layouts[place]) for place, transform in enumerate(transforms))
     return np.dtype(np.float64 if double else np.float32)
 
