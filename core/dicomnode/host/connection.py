@@ -32,6 +32,7 @@ from dicomnode.host.tls import PeerCertificate, ServerTLS, peer_certificate
 
 _LOG = logging.getLogger(__name__)
 _LINGER = 1.0
+_REFUSED_LINGER = 5.0  # a slow peer may need a while to read that it was rejected
 _QUIET = 1.0
 _REJECTED_PERMANENT, _BY_USER, _BY_PRESENTATION = 0x01, 0x01, 0x03
 _CALLING_NOT_RECOGNISED, _CALLED_NOT_RECOGNISED = 0x03, 0x07
@@ -107,7 +108,7 @@ class Connection:
         association = self._shared.negotiator.association(self._socket, reader.send)
         lane = self._negotiate(association, pdu, certificate)
         if lane is None:
-            reader.drain(_LINGER)
+            reader.drain(_REFUSED_LINGER)
         else:
             self._receive(reader, lane, association)
 

@@ -10,9 +10,14 @@ NO_DATA_SET: Final = 0x0101
 LONGEST_COMMAND: Final = 16_384
 _ELEMENT = struct.Struct("<HHI")
 _NUMBER = struct.Struct("<H").unpack_from
+_PACK_NUMBER = struct.Struct("<H").pack
 _SOP_CLASS, _COMMAND, _MESSAGE_ID, _DATA_SET, _SOP_INSTANCE = 0x0002, 0x0100, 0x0110, 0x0800, 0x1000
 _RESPONDED_TO, _STATUS, _COMMENT = 0x0120, 0x0900, 0x0902
 _NUMBER_LENGTH: Final = 2
+_LONGEST_UID: Final = 64
+_MOST_ANSWERS: Final = 256
+_PDU_AND_PDV: Final = 12
+_RESPONDED_TO_HEADER: Final = b"\0\0\x20\x01\x02\0\0\0"
 
 
 class StoreCommand(NamedTuple):
@@ -154,3 +159,91 @@ def as_pdus(context_id: int, command: bytes, max_pdu_length: int) -> bytes:
         length = len(piece) + 2
         pdus.append(struct.pack(">BxIIBB", 0x04, length + 4, length, context_id, control) + piece)
     return b"".join(pdus)
+
+
+class _Frame(NamedTuple):
+    """What two C-STORE-RQs of one peer have in common: all but message ID and SOP Instance UID."""
+
+    length: int
+    head: bytes
+    middle: bytes
+    tail: bytes
+    sop_class: str
+
+
+class StoreTemplates:
+    """The C-STORE commands of one association, of which the next is nearly the one before. For one thread.
+
+    Parameters
+    ----------
+    peer_max_pdu_length : int
+        The longest PDU that the peer takes; 0 is any.
+    """
+
+    def __init__(self, peer_max_pdu_length: int) -> None:
+        self._longest = peer_max_pdu_length
+        self._frame: _Frame | None = None
+        self._answers: dict[tuple[int, str, int], tuple[bytes, bytes]] = {}
+
+    def decode(self, data: bytes) -> Command | None:
+        """Do what :func:`decode_command` does."""
+        frame = self._frame
+        if frame is not None and len(data) == frame.length:
+            number, uid = len(frame.head), len(frame.head) + 2 + len(frame.middle)
+            uid_end = frame.length - len(frame.tail)
+            if (
+                data[:number] == frame.head
+                and data[number + 2 : uid] == frame.middle
+                and data[uid_end:] == frame.tail
+            ):
+                instance = data[uid:uid_end].decode("ascii", "replace").strip("\0 ")
+                store = StoreCommand(_NUMBER(data, number)[0], frame.sop_class, instance, True)
+                return Command(C_STORE_RQ, True, store)
+        command = decode_command(data)
+        if command is not None and command.store is not None and command.has_data_set:
+            self._frame = _frame(data, command.store.AffectedSOPClassUID)
+        return command
+
+    def respond(self, context_id: int, command: StoreCommand, status: int, comment: str | None) -> bytes:
+        """Return the PDUs of a C-STORE-RSP."""
+        uid = command.AffectedSOPInstanceUID
+        if status != 0 or not uid.isascii():
+            return as_pdus(context_id, encode_store_response(command, status, comment), self._longest)
+        key = context_id, command.AffectedSOPClassUID, len(uid)
+        parts = self._answers.get(key)
+        if parts is None:
+            whole = encode_store_response(command, status, None)
+            pdus = as_pdus(context_id, whole, self._longest)
+            if (
+                len(pdus) - len(whole) != _PDU_AND_PDV
+                or len(self._answers) >= _MOST_ANSWERS
+                or len(uid) > _LONGEST_UID
+            ):
+                return pdus
+            # The response ends with the UID; the message ID stands where the command field's element ends.
+            number = pdus.index(_RESPONDED_TO_HEADER) + len(_RESPONDED_TO_HEADER)
+            end = len(pdus) - len(uid) - len(uid) % 2
+            parts = self._answers[key] = pdus[:number], pdus[number + 2 : end]
+        pad = b"\0" if len(uid) % 2 else b""
+        return b"%b%b%b%b%b" % (
+            parts[0],
+            _PACK_NUMBER(command.message_id),
+            parts[1],
+            uid.encode("ascii"),
+            pad,
+        )
+
+
+def _frame(data: bytes, sop_class: str) -> _Frame | None:
+    number = uid = end = at = 0
+    while at < len(data):
+        _group, element, length = _ELEMENT.unpack_from(data, at)
+        at += 8
+        if element == _MESSAGE_ID:
+            number = at
+        elif element == _SOP_INSTANCE:
+            uid, end = at, at + length
+        at += length
+    if not 0 < number + 2 <= uid:
+        return None
+    return _Frame(len(data), data[:number], data[number + 2 : uid], data[end:], sop_class)

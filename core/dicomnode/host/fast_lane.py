@@ -19,9 +19,8 @@ from dicomnode.host.dimse_templates import (
     LONGEST_COMMAND,
     Command,
     StoreCommand,
+    StoreTemplates,
     as_pdus,
-    decode_command,
-    encode_store_response,
 )
 from dicomnode.host.file_meta import FileMeta
 from dicomnode.host.inspection import MISSING_IDENTITY, RefusedDataSetError, inspect, is_uid
@@ -95,6 +94,7 @@ class FastLane:
         self.deadline: float | None = None
         self.stored = self.refused = 0
         self.layouts = Layouts()
+        self._templates = StoreTemplates(common.peer_max_pdu_length)
 
     def take(self, begin: int, end: int) -> None:
         """Act on the body of a P-DATA-TF that lies in the reader's buffer.
@@ -148,7 +148,7 @@ class FastLane:
             self._begin(context_id, data)
 
     def _begin(self, context_id: int, data: bytes) -> None:
-        command = decode_command(data)
+        command = self._templates.decode(data)
         if command is None or context_id not in self._common.contexts:
             raise ConnectionEndedError("a command set that is broken, or in no accepted context", 0x06)
         message: _Message
@@ -169,8 +169,7 @@ class FastLane:
         else:
             self.refused += 1
             _LOG.info("refused an instance: %#06x %s", response.status, response.comment or "")
-        answer = encode_store_response(command, response.status, response.comment)
-        self._reader.send(as_pdus(context_id, answer, self._common.peer_max_pdu_length))
+        self._reader.send(self._templates.respond(context_id, command, response.status, response.comment))
         passing("answered")
 
     @property

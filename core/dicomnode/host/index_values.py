@@ -66,17 +66,30 @@ def index_of(findings: Findings, wanted: frozenset[int]) -> dict[int, IndexedVal
         Tag to str, int, float, None (an empty value) or a list of these. Bulk data and sequences are left
         out.
     """
-    encodings = _encodings(findings.values.get(SPECIFIC_CHARACTER_SET))
+    encodings = encodings_of(findings)
     index: dict[int, IndexedValue] = {}
     for tag, raw in findings.values.items():
         if tag in wanted:
-            vr = raw.vr or vr_of(tag)
-            if vr == "UN":
-                vr = vr_of(tag)
+            vr = indexed_vr(raw.vr, tag)
             if vr not in _NOT_INDEXED:
-                value = _decode(vr, raw.value, encodings, findings.little_endian)
-                index[tag] = value.copy() if type(value) is list else value
+                index[tag] = decoded_value(vr, raw.value, encodings, findings.little_endian)
     return index
+
+
+def indexed_vr(vr: str | None, tag: int) -> str:
+    """Return the VR that a value is decoded by: the dictionary's where the data set does not tell."""
+    return vr_of(tag) if vr is None or vr == "UN" else vr
+
+
+def decoded_value(
+    vr: str,
+    value: bytes,
+    encodings: tuple[str, ...],
+    little_endian: bool,
+) -> IndexedValue:
+    """Return a raw value as plain JSON data, nobody else's."""
+    decoded = _decode(vr, value, encodings, little_endian)
+    return decoded.copy() if type(decoded) is list else decoded
 
 
 def text_of(values: Mapping[int, RawValue], tag: int) -> str:
@@ -85,8 +98,9 @@ def text_of(values: Mapping[int, RawValue], tag: int) -> str:
     return raw.value.decode("ascii", "replace").strip(" \0") if raw else ""
 
 
-def _encodings(raw: RawValue | None) -> tuple[str, ...]:
-    """Return Python's names for a Specific Character Set (PS3.3 section C.12.1.1.2)."""
+def encodings_of(findings: Findings) -> tuple[str, ...]:
+    """Return Python's names for a data set's Specific Character Set (PS3.3 section C.12.1.1.2)."""
+    raw = findings.values.get(SPECIFIC_CHARACTER_SET)
     if raw is None or not raw.value.strip(b" \0"):
         return _LATIN
     terms = [term.strip() for term in raw.value.decode("ascii", "replace").strip(" \0").split("\\")]

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from dicomnode.errors import StructureError
 from dicomnode.host.encodings import DEFLATED, JPIP_DEFLATED, NATIVE
-from dicomnode.host.index_values import index_of, text_of, vr_of
+from dicomnode.host.index_values import SPECIFIC_CHARACTER_SET, index_of, text_of, vr_of
 from dicomnode.host.layouts import Layouts
 from dicomnode.host.reception_types import (
     ALWAYS_WANTED,
@@ -28,6 +28,7 @@ STUDY, SERIES = 0x0020000D, 0x0020000E
 _SAMPLES, _PHOTOMETRIC, _FRAMES = 0x00280002, 0x00280004, 0x00280008
 _ROWS, _COLUMNS, _BITS = 0x00280010, 0x00280011, 0x00280100
 _PIXEL_TAGS = frozenset({_SAMPLES, _PHOTOMETRIC, _FRAMES, _ROWS, _COLUMNS, _BITS})
+_CHECKED = _PIXEL_TAGS | {SOP_CLASS, STUDY, SERIES, SPECIFIC_CHARACTER_SET}
 
 # PS3.5 section 9.1. Leading zeros of a component are forbidden too, but seen often, and do no harm.
 _UID = re.compile(r"[0-9.]{1,64}")
@@ -103,14 +104,24 @@ def inspect(  # noqa: PLR0917 - as walk
     if transfer_syntax_uid == DEFLATED or transfer_syntax_uid in JPIP_DEFLATED:
         source = BytesSource(_inflated(source, start, end, limits.inflated))
         start, end = 0, len(source)
+    collected = _collected(wanted)
+    if layouts is not None and expected is not None:
+        recalled = layouts.recall(source, start, end, transfer_syntax_uid, collected, expected)
+        if recalled is not None:
+            return recalled
     try:
-        walker = walk if layouts is None else layouts.walk
-        findings = walker(source, start, end, transfer_syntax_uid, _collected(wanted), limits.walk)
+        if layouts is None:
+            findings = walk(source, start, end, transfer_syntax_uid, collected, limits.walk)
+        else:
+            findings = layouts.walk(source, start, end, transfer_syntax_uid, collected, limits.walk, _CHECKED)
     except StructureError as error:
         raise RefusedDataSetError(BROKEN_STRUCTURE, f"unreadable: {error}") from None
-    _check_identity(findings, expected)
+    sop_class = _check_identity(findings, expected)
     _check_pixels(findings, transfer_syntax_uid)
-    return index_of(findings, wanted | ALWAYS_WANTED)
+    index = index_of(findings, wanted | ALWAYS_WANTED)
+    if layouts is not None:
+        layouts.meet(findings, index, sop_class)
+    return index
 
 
 _collected_cache: dict[frozenset[int], frozenset[int]] = {}
@@ -147,7 +158,7 @@ def _inflated(source: ByteSource, start: int, end: int, limit: int) -> bytes:
     return bytes(out)
 
 
-def _check_identity(findings: Findings, expected: tuple[str, str] | None) -> None:
+def _check_identity(findings: Findings, expected: tuple[str, str] | None) -> str:
     values = findings.values
     uids = [text_of(values, tag) for tag in (SOP_CLASS, SOP_INSTANCE, STUDY, SERIES)]
     for uid, name in zip(
@@ -163,6 +174,7 @@ def _check_identity(findings: Findings, expected: tuple[str, str] | None) -> Non
             raise RefusedDataSetError(DATASET_MISMATCH, "SOPClassUID differs from the request's")
         if uids[1] != expected[1]:
             raise RefusedDataSetError(INSTANCE_MISMATCH, "SOPInstanceUID differs from the request's")
+    return uids[0]
 
 
 def _check_pixels(findings: Findings, transfer_syntax_uid: str) -> None:

@@ -11,6 +11,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+from dicomnode.host.familiar import Acquaintance, Place, WantedValue
+from dicomnode.host.index_values import encodings_of, indexed_vr
+from dicomnode.host.reception_types import IndexedValue
 from dicomnode.host.structure import ByteSource, Findings, RawValue, WalkLimits, walk, walk_and_mark
 
 _MOST_KEYS: Final = 64
@@ -31,6 +34,8 @@ class _Layout:
     headers: int
     values: tuple[tuple[int, str | None, int, int], ...]
     """Tag, VR, start, end."""
+    gaps: tuple[Place, ...]
+    """Where values lie between the headers."""
     example: Findings
 
     def findings(self, data: bytes) -> Findings | None:
@@ -47,13 +52,54 @@ class _Layout:
             example.elements,
         )
 
+    def acquaintance(self, checked: frozenset[int]) -> Acquaintance:
+        values = [WantedValue(tag, indexed_vr(vr, tag), start, end) for tag, vr, start, end in self.values]
+        return Acquaintance(self.gaps, self.reach, values, checked)
+
 
 class Layouts:
-    """Remembers the layouts of one association's data sets, a bounded number of them. For one thread."""
+    """Remembers the layouts of one association's data sets, a bounded number of them. For one thread.
+
+    Attributes
+    ----------
+    hits : int
+        How often a walk was saved.
+    recalled : int
+        How often even looking at the values was.
+    """
 
     def __init__(self) -> None:
-        self._known: dict[_Key, list[_Layout]] = {}
-        self.hits = 0
+        self._known: dict[_Key, list[tuple[_Layout, Acquaintance]]] = {}
+        self._met: tuple[Acquaintance, bytes] | None = None
+        self.hits = self.recalled = 0
+
+    def recall(  # noqa: PLR0917 - as walk
+        self,
+        source: ByteSource,
+        start: int,
+        end: int,
+        transfer_syntax_uid: str,
+        wanted: frozenset[int],
+        expected: tuple[str, str],
+    ) -> dict[int, IndexedValue] | None:
+        """Return the index of a data set that differs from one before in a few values only."""
+        self._met = None
+        known = self._known.get(_Key(transfer_syntax_uid, end - start, wanted))
+        if known:
+            data = source.window(start, 0)
+            for _layout, acquaintance in known:
+                index = acquaintance.recall(data, expected)
+                if index is not None:
+                    self.recalled += 1
+                    return index
+        return None
+
+    def meet(self, findings: Findings, index: dict[int, IndexedValue], sop_class: str) -> None:
+        """Learn from the data set that was walked over last, which was found to be sound."""
+        if self._met is not None:
+            acquaintance, data = self._met
+            encodings = encodings_of(findings)
+            acquaintance.meet(data, index, sop_class, encodings, little_endian=findings.little_endian)
 
     def walk(  # noqa: PLR0917 - as walk
         self,
@@ -63,9 +109,14 @@ class Layouts:
         transfer_syntax_uid: str,
         wanted: frozenset[int],
         limits: WalkLimits,
+        checked: frozenset[int] = frozenset(),
     ) -> Findings:
-        """Do what :func:`~dicomnode.host.structure.walk` does, faster for one that is laid out alike."""
+        """Do what :func:`~dicomnode.host.structure.walk` does, faster for one that is laid out alike.
+
+        `checked` are the tags whose values decide whether a data set is sound.
+        """
         key = _Key(transfer_syntax_uid, end - start, wanted)
+        self._met = None
         known = self._known.get(key)
         if known is None:
             # One of its kind, so far: remembering it would cost more than it may bring.
@@ -74,17 +125,20 @@ class Layouts:
             self._known[key] = []
             return walk(source, start, end, transfer_syntax_uid, wanted, limits)
         data = source.window(start, 0)
-        for layout in known:
+        for layout, acquaintance in known:
             recalled = layout.findings(data)
             if recalled is not None:
                 self.hits += 1
+                self._met = acquaintance, data
                 return recalled
         if len(known) >= _MOST_ALIKE:
             return walk(source, start, end, transfer_syntax_uid, wanted, limits)
         findings, marks, places = walk_and_mark(source, start, end, transfer_syntax_uid, wanted, limits)
         learnt = _layout(findings, marks, places, start, data)
         if learnt is not None:
-            known.append(learnt)
+            acquaintance = learnt.acquaintance(checked)
+            known.append((learnt, acquaintance))
+            self._met = acquaintance, data
         return findings
 
 
@@ -107,5 +161,17 @@ def _layout(
         pattern,
         int.from_bytes(data[:reach], "little") & pattern,
         tuple((tag, raw.vr, *places[tag]) for tag, raw in findings.values.items()),
+        tuple(_gaps(mask)),
         findings,
     )
+
+
+def _gaps(mask: bytearray) -> list[Place]:
+    """Return the runs of zeros."""
+    gaps = []
+    at = mask.find(0)
+    while at >= 0:
+        stop = mask.find(0xFF, at)
+        gaps.append((at, stop))
+        at = mask.find(0, stop)
+    return gaps
