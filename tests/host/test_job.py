@@ -399,6 +399,11 @@ _SERIES = "series = inverted(inputs); "
             "SOPInstanceUID of an input",
         ),
         ("result = [DicomOutput(series), DicomOutput(series)]", "SOPInstanceUID of another output"),
+        (
+            "other = __import__('copy').deepcopy(list(series)); other[0].PatientComments = 'another';"
+            "result = [DicomOutput(series), DicomOutput(other, destinations=['ELSEWHERE'])]",
+            "SOPInstanceUID of another output",
+        ),
         ("series[0].PixelData = b'12'; result = DicomOutput(series)", "PixelData has 2 of 8192 bytes"),
         ("del series[0].SOPInstanceUID; result = DicomOutput(series)", "SOPInstanceUID"),
         ("del series[0].SOPClassUID; result = DicomOutput(series)", "SOPClassUID"),
@@ -415,6 +420,15 @@ def test_results_that_must_not_leave(scripted: Scripted, code: str, said: str) -
     assert said in str(error)
     assert "somebody else" not in str(error)
     assert "4MR1" not in str(error)
+
+
+def test_a_copy_for_another_destination(scripted: Scripted) -> None:
+    """The same instances may go elsewhere as well, as a hook that copies asks for; not twice to one place."""
+    results = run(
+        scripted(_SERIES + "result = [DicomOutput(series), DicomOutput(series, destinations=['X'])]")
+    )
+    assert len(results) == 8
+    assert len({each.SOPInstanceUID for each in results}) == 4
 
 
 def test_many_faults_are_counted(scripted: Scripted) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import filecmp
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -63,7 +64,7 @@ class OutputCheck:
         self._same = [("PatientID", "a patient")] * same_patient + [
             ("StudyInstanceUID", "a study")
         ] * same_study
-        self._seen: set[str] = set()
+        self._seen: dict[str, OutboxItem] = {}
         self._iod_faults: dict[str, int] = {}
 
     def check(self, item: OutboxItem) -> None:
@@ -93,9 +94,9 @@ class OutputCheck:
         uid = meta.MediaStorageSOPInstanceUID
         if uid in self._known["SOPInstanceUID"]:
             yield "has the SOPInstanceUID of an input: a result needs a new one"
-        if uid in self._seen:
+        other = self._seen.setdefault(uid, item)
+        if other is not item and not _is_copy_for_others(item, other):
             yield "has the SOPInstanceUID of another output of this job"
-        self._seen.add(uid)
         for keyword, what in self._same:
             if _text(dataset, keyword) not in self._known[keyword]:
                 yield f"has a {keyword} that no input has: it would be filed with {what} that it is not of"
@@ -176,6 +177,11 @@ def _readable(path: Path) -> FileMeta:
     finally:
         os.close(descriptor)
     return meta
+
+
+def _is_copy_for_others(item: OutboxItem, other: OutboxItem) -> bool:
+    """Say whether two items are the same instance, to be sent to different destinations (a hook's copy, say)."""
+    return item.destinations != other.destinations and filecmp.cmp(item.path, other.path, shallow=False)
 
 
 def _text(dataset: Dataset, keyword: str) -> str:
