@@ -285,7 +285,7 @@ class Scheduler:
 
 def _back_off(node: Node, attempts: int) -> float:
     """Return the seconds between a failed attempt and the next."""
-    return node.table.retry_after * 2 ** max(0, attempts - 1)
+    return node.table.retry_after * 2.0 ** max(0, attempts - 1)
 
 
 def _with_folder(job: JobRecord, folder: Path, outbox: Path) -> JobRecord:
