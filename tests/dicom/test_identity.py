@@ -108,6 +108,21 @@ def test_only_the_saved_table_leads_back(tmp_path: Path) -> None:
         keyed.original("PatientID", keyed.patient_id("4711"))
 
 
+def test_the_table_knows_patients_of_several_issuers(tmp_path: Path) -> None:
+    """Which issuer a pseudonym's number is of need not be known to find it."""
+    mapping = IdentityMapping(KEY, remember=True)
+    here, there = mapping.patient_id("4711", "hospital A"), mapping.patient_id("4711", "hospital B")
+    alone = mapping.patient_id("4711")
+    mapping.save(tmp_path / "table.json")
+    loaded = IdentityMapping.load(tmp_path / "table.json")
+    assert len({here, there, alone}) == 3
+    assert {loaded.original("PatientID", each) for each in (here, there, alone)} == {"4711"}
+    assert loaded.original("IssuerOfPatientID", here) == "hospital A"
+    assert loaded.original("IssuerOfPatientID", there) == "hospital B"
+    with pytest.raises(KeyError):
+        loaded.original("IssuerOfPatientID", alone)
+
+
 def test_nothing_of_anybody_is_kept_or_shown(tmp_path: Path) -> None:
     """A mapping that does not remember saves its key and no identifier; repr shows neither."""
     keyed = IdentityMapping(KEY)

@@ -96,10 +96,7 @@ class IdentityMapping:
             16 characters of ``A-Z2-7``, which any SH, LO or PN takes. The empty text stays empty.
         """
         text = identifier.strip(" \0")
-        if not text:
-            return ""
-        digest = self._digest(kind, text)
-        return self._remembered(kind, text, base64.b32encode(digest).decode("ascii")[:_LENGTH])
+        return self._remembered(kind, text, self._pseudonym(kind, text)) if text else ""
 
     def patient_id(self, PatientID: str, issuer: str = "") -> str:  # noqa: N803 - DICOM's own spelling
         """Return the pseudonym of a Patient ID.
@@ -109,9 +106,16 @@ class IdentityMapping:
         PatientID : str
             The identifier.
         issuer : str
-            Who issued it (IssuerOfPatientID): the same number of two hospitals is two patients.
+            Who issued it (IssuerOfPatientID): the same number of two hospitals is two patients. It is
+            remembered too: ``original("IssuerOfPatientID", pseudonym)``.
         """
-        return self.pseudonym(f"PatientID of {issuer.strip()}" if issuer.strip() else "PatientID", PatientID)
+        number, who = PatientID.strip(" \0"), issuer.strip(" \0")
+        if not number:
+            return ""
+        made = self._pseudonym(f"PatientID of {who}" if who else "PatientID", number)
+        if who:
+            self._remembered("IssuerOfPatientID", who, made)
+        return self._remembered("PatientID", number, made)
 
     def uid(self, uid: str) -> UID:
         """Return the new UID of an instance, series, study, frame of reference or any other object.
@@ -240,6 +244,9 @@ class IdentityMapping:
         return mapping
 
     # -- how ----------------------------------------------------------------------------------------------
+
+    def _pseudonym(self, kind: str, text: str) -> str:
+        return base64.b32encode(self._digest(kind, text)).decode("ascii")[:_LENGTH]
 
     def _digest(self, kind: str, text: str) -> bytes:
         # Lengths keep the parts apart: kind "A" with text "BC" is not kind "AB" with text "C".
