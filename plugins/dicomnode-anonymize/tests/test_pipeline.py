@@ -86,3 +86,28 @@ def test_images_are_refused_when_they_arrive() -> None:
     assert hooks.dicomnode_validate_image(pipeline=pipeline(burned_in="flag"), image=capture) is None
     assert hooks.dicomnode_validate_image(pipeline=pipeline(), image=ct()) is None
     assert hooks.dicomnode_validate_image(pipeline=object(), image=capture) is None
+
+
+def test_a_whole_job(monkeypatch: pytest.MonkeyPatch, synthetic_study, run_pipeline) -> None:
+    """Run as the host runs it, results of another patient pass the host's checks, and IODs stay whole."""
+    monkeypatch.setenv("THE_KEY", KEY)
+    images = synthetic_study(["CT", "MR"], patient="SECRET-4711")
+    result = run_pipeline("anonymize", images, settings={"key": {"env": "THE_KEY"}}, hooks=[hooks])
+    assert len(result) == len(images)
+    assert {image.PatientID for image in result} == {IdentityMapping(KEY).patient_id("SECRET-4711")}
+    assert {image.SOPInstanceUID for image in result}.isdisjoint(image.SOPInstanceUID for image in images)
+    assert {image.PixelData for image in result} == {image.PixelData for image in images}
+    assert len({image.SeriesInstanceUID for image in result}) == 2
+    assert result.warnings == ()
+
+
+def test_over_the_network(tmp_path: Path, synthetic_study, start_host) -> None:
+    """A CT is taken and delivered de-identified, a capture is refused with the reason."""
+    key = tmp_path / "key"
+    host = start_host("anonymize", key={"file": str(key)})
+    assert set(host.send(synthetic_study(["OT"], patient="SECRET-4711"))).isdisjoint({0})
+    assert set(host.send(synthetic_study(["CT"], patient="SECRET-4711"))) == {0}
+    host.wait_for_jobs()
+    pseudonym = IdentityMapping(key.read_text().strip()).patient_id("SECRET-4711")
+    assert {image.PatientID for image in host.peer.received} == {pseudonym}
+    assert {image.PatientIdentityRemoved for image in host.peer.received} == {"YES"}
