@@ -28,7 +28,7 @@ from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset
 from pydicom.uid import JPEGLSLossless, RLELossless, generate_uid
 
-from dicomnode import LazyDataset, NumpyFactory, NumpyGrinder, Volume, blueprints, encode_series
+from dicomnode import LazyDataset, NumpyFactory, NumpyGrinder, blueprints, encode_series
 
 SIZE = 512
 STEP = 2.5
@@ -59,7 +59,9 @@ def measure(case: Case, runs: int) -> dict[str, Any]:
                 times[name].append((case.clock() - started) / case.units * 1000)
     medians = {name: statistics.median(values) for name, values in times.items()}
     ratios = {
-        name: (medians[name] / medians[case.ours] if kind == "at least" else medians[case.ours] / medians[name])
+        name: (
+            medians[name] / medians[case.ours] if kind == "at least" else medians[case.ours] / medians[name]
+        )
         for name, (kind, _) in case.goals.items()
     }
     return {
@@ -138,7 +140,9 @@ def _pixels_at(data: bytes) -> int:
 
 def pixel_array_and_stack(paths: list[Path]) -> Any:
     """Do it as one does with pydicom."""
-    images = sorted((pydicom.dcmread(path) for path in paths), key=lambda image: image.ImagePositionPatient[2])
+    images = sorted(
+        (pydicom.dcmread(path) for path in paths), key=lambda image: image.ImagePositionPatient[2]
+    )
     return np.stack(
         [
             image.pixel_array.astype(np.float32) * np.float32(image.RescaleSlope)
@@ -236,7 +240,9 @@ def handle_bytes(paths: list[Path]) -> dict[str, float]:
 
     def cost(make: Callable[[Path, dict[int, Any]], Any]) -> float:
         make(paths[0], indices[0])
-        texts = [(str(path), json.loads(json.dumps(list(index.items())))) for path, index in zip(paths, indices)]
+        texts = [
+            (str(path), json.loads(json.dumps(list(index.items())))) for path, index in zip(paths, indices)
+        ]
         gc.collect()
         tracemalloc.start()
         # a receiver makes path and values anew for each instance, so they count
@@ -249,7 +255,7 @@ def handle_bytes(paths: list[Path]) -> dict[str, float]:
     return {
         "untouched handle": cost(lambda path, index: LazyDataset(path, index)),
         "pydicom dataset without pixels": cost(
-            lambda path, index: pydicom.dcmread(path, stop_before_pixels=True)  # noqa: ARG005
+            lambda path, index: pydicom.dcmread(path, stop_before_pixels=True)
         ),
     }
 
@@ -331,14 +337,14 @@ def cases(folder: Path, slices: int) -> list[Case]:
 
 def show(result: dict[str, Any]) -> None:
     """Print a table of one case."""
-    print(f"\n{result['title']}, ms a {result['per']}")  # noqa: T201 - this is a program
+    print(f"\n{result['title']}, ms a {result['per']}")
     for name, times in result["milliseconds"].items():
         goal = result["goals"].get(name)
         text = f"  {name:<34}{times['median']:8.3f}  ({times['least']:.3f} to {times['most']:.3f})"
         if goal:
             met = "met" if goal["met"] else "NOT MET"
             text += f"   ratio {goal['ratio']:.2f}, goal {goal['kind']} {goal['goal']:g}: {met}"
-        print(text)  # noqa: T201
+        print(text)
 
 
 def main() -> None:
@@ -347,7 +353,9 @@ def main() -> None:
     parser.add_argument("--slices", type=int, default=200)
     parser.add_argument("--runs", type=int, default=7)
     parser.add_argument("--json", type=Path)
-    parser.add_argument("--folder", type=Path, help="where files are written; a file system in memory is best")
+    parser.add_argument(
+        "--folder", type=Path, help="where files are written; a file system in memory is best"
+    )
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         results = []
@@ -355,9 +363,9 @@ def main() -> None:
             results.append(measure(case, options.runs))
             show(results[-1])
         memory = handle_bytes(sorted(Path(folder).glob("*.dcm")))
-    print("\nBytes an instance")  # noqa: T201
+    print("\nBytes an instance")
     for name, size in memory.items():
-        print(f"  {name:<34}{size:8.0f}")  # noqa: T201
+        print(f"  {name:<34}{size:8.0f}")
     if options.json:
         options.json.write_text(json.dumps({"cases": results, "bytes": memory}, indent=2), encoding="utf-8")
 

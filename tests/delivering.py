@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dicomnode.host.config import DeliveryTable, PeerTable
+from dicomnode.host.configuration.config import DeliveryTable, PeerTable
+from dicomnode.host.delivery.outbox import Outbox
+from dicomnode.host.delivery.peer_destination import PeerDestination
 from dicomnode.host.events import Event, Events
-from dicomnode.host.ledger import Ledger
-from dicomnode.host.ledger_writes import create_job, end_job, job_built, move_job
-from dicomnode.host.outbox import Outbox
-from dicomnode.host.peer_destination import PeerDestination
-from dicomnode.host.states import DeliveryState, JobState
+from dicomnode.host.ledger.ledger import Ledger
+from dicomnode.host.ledger.ledger_writes import create_job, end_job, job_built, move_job
+from dicomnode.host.ledger.states import DeliveryState, JobState
 from dicomnode.pipeline.destination import Delivery, Destination, OutboxItem, Outcome
 from dicomnode.pipeline.outputs import DicomOutput, FileOutput, PipelineOutput
 from receiving import small_dataset

@@ -38,7 +38,7 @@ from typing import Any
 import pydicom
 from pydicom.dataset import Dataset
 
-from dicomnode.host.job import JobDescription, job_identity
+from dicomnode.host.jobs.job import JobDescription, job_identity
 from sources import mr_slices
 
 PRELUDE = """

@@ -20,8 +20,8 @@ from pydicom.dataset import Dataset
 from pydicom.filewriter import write_dataset
 from pydicom.uid import UID, ExplicitVRLittleEndian, generate_uid
 
-from dicomnode.host.receiver_settings import ReceiverSettings
-from dicomnode.host.reception_types import (
+from dicomnode.host.receiver.receiver_settings import ReceiverSettings
+from dicomnode.host.receiver.reception_types import (
     SUCCESS,
     AssociationEnd,
     AssociationInfo,
@@ -30,8 +30,8 @@ from dicomnode.host.reception_types import (
     StoreRequest,
     StoreResponse,
 )
-from dicomnode.host.scp import Receiver
-from dicomnode.host.spool import Spool
+from dicomnode.host.receiver.scp import Receiver
+from dicomnode.host.spool.spool import Spool
 
 
 @dataclass

@@ -14,8 +14,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from dicomnode.host.control import NotRunningError, ask
-from dicomnode.host.ledger_reading import LedgerReader
+from dicomnode.host.ledger.ledger_reading import LedgerReader
+from dicomnode.host.operation.control import NotRunningError, ask
 
 _PATIENCE = 60.0
 

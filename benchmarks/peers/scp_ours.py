@@ -10,10 +10,9 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from dicomnode.host.receiver_settings import ReceiverSettings
-from dicomnode.host.reception_types import (
+from dicomnode.host.receiver.receiver_settings import ReceiverSettings
+from dicomnode.host.receiver.reception_types import (
     SUCCESS,
-    AssociationEnd,
     AssociationEnd,
     AssociationInfo,
     IndexedValue,
@@ -21,8 +20,8 @@ from dicomnode.host.reception_types import (
     StoreRequest,
     StoreResponse,
 )
-from dicomnode.host.scp import Receiver
-from dicomnode.host.spool import Spool
+from dicomnode.host.receiver.scp import Receiver
+from dicomnode.host.spool.spool import Spool
 
 _STORED = StoreResponse(SUCCESS)
 _INDEXED = (

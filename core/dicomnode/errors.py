@@ -14,6 +14,7 @@
     │   │   └── DuplicateImageError
     │   └── FileGoneError          the file behind a LazyDataset has gone
     ├── ConfigurationError         the configuration is wrong: names file, key and what to do
+    │   └── SettingsError          a pipeline's own settings are wrong (all of them named)
     ├── PluginError                a plugin is broken, missing or in conflict
     ├── ImageRefusedError          an image belongs to no input, or a rule refused it
     ├── InputsIncompleteError      something is still missing (a pipeline's inputs are not complete)
@@ -93,6 +94,20 @@ class ConfigurationError(DicomnodeError):
     """The configuration is wrong. The message names the file, the key and what to do."""
 
 
+class SettingsError(ConfigurationError):
+    """The settings of a pipeline are wrong.
+
+    Parameters
+    ----------
+    problems : sequence of (tuple of str, str)
+        For each that is wrong its key (within the settings) and what is wrong with it.
+    """
+
+    def __init__(self, problems: Sequence[tuple[tuple[str, ...], str]]) -> None:
+        super().__init__("; ".join(f"{'.'.join(key) or 'settings'}: {what}" for key, what in problems))
+        self.problems = tuple(problems)
+
+
 class PluginError(DicomnodeError):
     """A plugin is broken, missing, or claims a name that is taken."""
 
@@ -117,8 +132,8 @@ class JobFailedError(DicomnodeError):
     message : str
         The reason, for whoever may see the job.
     kind : str
-        What went wrong in one word, such as ``"timeout"`` (:class:`dicomnode.host.job_failure.Failure`): safe
-        for a log or a metric.
+        What went wrong in one word, such as ``"timeout"``
+        (:class:`dicomnode.host.jobs.job_failure.Failure`): safe for a log or a metric.
     log_tail : str
         The end of what the job wrote to its standard output and error, and its traceback. Plain text from the
         plugin, escapes and all: show it through :func:`~dicomnode.safe_text`.

@@ -19,7 +19,7 @@ from dicomnode.cli import log_setup
 from dicomnode.cli.log_setup import JournalHandler, JSONFormatter, TextFormatter, is_journal, set_up_logging
 from dicomnode.errors import ConfigurationError
 from dicomnode.host import log_context
-from dicomnode.host.config import LogTable
+from dicomnode.host.configuration.config import LogTable
 from dicomnode.host.events import Event, Events, Station
 
 
@@ -95,7 +95,7 @@ def test_lines_of_a_thread_name_the_association_that_it_serves(log):
 
     def serve():
         log_context.association.set("ab12")
-        logging.getLogger("dicomnode.host.connection").info("association from X")
+        logging.getLogger("dicomnode.host.receiver.connection").info("association from X")
         logging.getLogger("another.library").warning("careful")
 
     thread = threading.Thread(target=serve)

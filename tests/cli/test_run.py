@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from dicomnode.host.node import no_pipeline_message
+from dicomnode.host.configuration.node import no_pipeline_message
 from running_host import RunningHost
 
 SMOOTH = "[pipelines.smooth]\n"
@@ -52,7 +52,10 @@ def refused(done: subprocess.CompletedProcess[str], code: int, *words: str) -> N
         ('[host]\nae_titel = "X"\n', ("dicomnode.toml:2", "host.ae_titel", "unknown key")),
         ("[pipelines.nothing]\n", ("pipelines.nothing", "no installed plugin registers 'nothing'", "smooth")),
         ('[pipelines.smooth]\nsettings = { sigma = "wide" }\n', ("pipelines.smooth", "sigma")),
-        ("[pipelines.smooth]\nsettings = { width = 1 }\n", ("unknown setting 'width'", "sigma")),
+        (
+            "[pipelines.smooth]\nsettings = { width = 1 }\n",
+            ("dicomnode.toml:2: pipelines.smooth.settings.width: unknown setting", "sigma"),
+        ),
         ('[pipelines.smooth]\ndestinations = ["PACS"]\n', ("dicomnode.toml", "'PACS'", "neither a peer")),
         (
             '[pipelines.a]\nplugin="smooth"\nae_title="X"\n[pipelines.b]\nplugin="smooth"\nae_title="X"\n',

@@ -21,9 +21,9 @@ from typing import Any
 import pytest
 
 from delivering import SHORT, Deliveries, Double, deliver_until_killed, deliveries, peer
-from dicomnode.host.config import DeliveryTable, PeerTable
-from dicomnode.host.reception_types import StoreRequest, StoreResponse
-from dicomnode.host.states import DeliveryState, JobState
+from dicomnode.host.configuration.config import DeliveryTable, PeerTable
+from dicomnode.host.ledger.states import DeliveryState, JobState
+from dicomnode.host.receiver.reception_types import StoreRequest, StoreResponse
 from orthanc_peer import orthanc
 from peer_programs import storescp
 from receiving import RecordingSink, free_port, receiving

@@ -25,13 +25,13 @@ from typing import Any
 import pytest
 
 from dicomnode.errors import JobFailedError
-from dicomnode.host.job import JobDescription, run_job
-from dicomnode.host.job_failure import Failure
-from dicomnode.host.job_folder import building_folder, links_folder
-from dicomnode.host.process_tree import descendants
-from dicomnode.host.worker_pool import WorkerPool
-from dicomnode.host.worker_settings import WorkerSettings
-from dicomnode.host.worker_watch import Limits
+from dicomnode.host.jobs.job import JobDescription, run_job
+from dicomnode.host.jobs.job_failure import Failure
+from dicomnode.host.jobs.job_folder import building_folder, links_folder
+from dicomnode.host.workers.process_tree import descendants
+from dicomnode.host.workers.worker_pool import WorkerPool
+from dicomnode.host.workers.worker_settings import WorkerSettings
+from dicomnode.host.workers.worker_watch import Limits
 from plugin_factory import INVERT, PRELUDE, SCRIPTED, PluginFactory, job_of
 
 MEGABYTE = 2**20
@@ -450,8 +450,8 @@ import sys, time
 sys.path[:0] = [{tests!r}, {plugins!r}]
 from pathlib import Path
 from plugin_factory import job_of
-from dicomnode.host.job import run_job
-from dicomnode.host.worker_pool import WorkerPool
+from dicomnode.host.jobs.job import run_job
+from dicomnode.host.workers.worker_pool import WorkerPool
 pool = WorkerPool(scratch=Path({root!r}))
 pool.submit(run_job, job_of("scripted", Path({root!r}), settings={{"code": {code!r}}}).to_json())
 time.sleep(1000)

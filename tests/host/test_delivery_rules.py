@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dicomnode.host.delivery_rules import BackOff, described_status, outcome_of_status
+from dicomnode.host.delivery.delivery_rules import BackOff, described_status, outcome_of_status
 from dicomnode.pipeline.destination import Delivery
 
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dicomnode.host.delivery_schedule import DeliverySchedule
-from dicomnode.host.ledger_records import UnsettledDelivery
+from dicomnode.host.delivery.delivery_schedule import DeliverySchedule
+from dicomnode.host.ledger.ledger_records import UnsettledDelivery
 
 
 @dataclass

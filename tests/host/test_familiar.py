@@ -11,16 +11,16 @@ from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
-from dicomnode.host.dimse_templates import (
+from dicomnode.host.receiver.dimse_templates import (
     StoreTemplates,
     as_pdus,
     decode_command,
     encode_store_request,
     encode_store_response,
 )
-from dicomnode.host.inspection import RefusedDataSetError, inspect
-from dicomnode.host.layouts import Layouts
-from dicomnode.host.structure import BytesSource
+from dicomnode.host.receiver.inspection import RefusedDataSetError, inspect
+from dicomnode.host.receiver.layouts import Layouts
+from dicomnode.host.receiver.structure import BytesSource
 from raw_peer import CT, MR, command, element
 from receiving import encoded, small_dataset
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dicomnode.errors import DeliveryError
-from dicomnode.host.folder_destination import FolderDestination
+from dicomnode.host.delivery.folder_destination import FolderDestination
 from dicomnode.pipeline.destination import Delivery, OutboxItem, Outcome
 
 
@@ -135,7 +135,7 @@ def test_a_disk_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call
         raise OSError(error, os.strerror(error))
 
     with monkeypatch.context() as patched:
-        patched.setattr(f"dicomnode.host.folder_destination.{call}", fail)
+        patched.setattr(f"dicomnode.host.delivery.folder_destination.{call}", fail)
         (outcome,) = send(root, one)
     assert outcome.delivery is Delivery.LATER
     assert str(root) in outcome.reason
@@ -151,7 +151,7 @@ def test_a_file_system_without_links(tmp_path: Path, monkeypatch: pytest.MonkeyP
     def fail(*_: object, **__: object) -> None:
         raise OSError(error, os.strerror(error))
 
-    monkeypatch.setattr("dicomnode.host.folder_destination.os.link", fail)
+    monkeypatch.setattr("dicomnode.host.delivery.folder_destination.os.link", fail)
     root = tmp_path / "results"
     outcomes = send(root, *(item(tmp_path / "out", content) for content in (b"one", b"two")))
     assert {each.delivery for each in outcomes} == {Delivery.CONFIRMED}
@@ -162,7 +162,7 @@ def test_a_file_system_without_links(tmp_path: Path, monkeypatch: pytest.MonkeyP
 _KILLED = """
 import os, sys
 from pathlib import Path
-import dicomnode.host.folder_destination as module
+import dicomnode.host.delivery.folder_destination as module
 from dicomnode.pipeline.destination import OutboxItem
 module.os.link = lambda *_: os._exit(9)
 item = OutboxItem("file", Path(sys.argv[2]), file_name="1.2.3.dcm")

@@ -8,15 +8,15 @@ import pytest
 from pydicom.dataset import Dataset
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ExplicitVRLittleEndian
 
-from dicomnode.host.inspection import (
+from dicomnode.host.receiver.inspection import (
     BROKEN_STRUCTURE,
     INSTANCE_MISMATCH,
     InspectionLimits,
     RefusedDataSetError,
     inspect,
 )
-from dicomnode.host.reception_types import DATASET_MISMATCH
-from dicomnode.host.structure import BytesSource
+from dicomnode.host.receiver.reception_types import DATASET_MISMATCH
+from dicomnode.host.receiver.structure import BytesSource
 from receiving import encoded, small_dataset
 
 

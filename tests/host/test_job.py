@@ -17,9 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dicomnode.errors import JobFailedError, OutputError
-from dicomnode.host.job import JobDescription, job_identity, run_job
-from dicomnode.host.job_failure import Failure
-from dicomnode.host.job_folder import building_folder, read_manifest
+from dicomnode.host.jobs.job import JobDescription, job_identity, run_job
+from dicomnode.host.jobs.job_failure import Failure
+from dicomnode.host.jobs.job_folder import building_folder, read_manifest
 from plugin_factory import INVERT, PRELUDE, SCRIPTED, PluginFactory, job_of
 from sources import ct_slices, mr_slices
 

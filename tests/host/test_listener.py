@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from dicomnode.errors import ConfigurationError
-from dicomnode.host.allowed_peers import AllowedPeers, plain_address
-from dicomnode.host.receiver_settings import AllowedPeer, ReceiverSettings, TLSSettings
+from dicomnode.host.receiver.allowed_peers import AllowedPeers, plain_address
+from dicomnode.host.receiver.receiver_settings import AllowedPeer, ReceiverSettings, TLSSettings
 from raw_peer import ABORTED, ACCEPTED, REJECTED, RawPeer, command, p_data
 from receiving import encoded, receiving, small_dataset
 

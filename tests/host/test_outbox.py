@@ -15,9 +15,9 @@ import pytest
 
 from delivering import CLASSES, Deliveries, Double, deliveries
 from dicomnode.errors import DeliveryError, PluginError
-from dicomnode.host.config import DeliveryTable
-from dicomnode.host.ledger_writes import move_job, retry_deliveries
-from dicomnode.host.states import DeliveryState, JobState
+from dicomnode.host.configuration.config import DeliveryTable
+from dicomnode.host.ledger.ledger_writes import move_job, retry_deliveries
+from dicomnode.host.ledger.states import DeliveryState, JobState
 from dicomnode.pipeline.destination import Delivery, Destination, OutboxItem, Outcome
 from dicomnode.pipeline.outputs import DicomOutput, FileOutput
 

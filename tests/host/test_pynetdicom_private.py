@@ -9,7 +9,7 @@ import pytest
 from pynetdicom.association import Association
 from pynetdicom.dul import DULServiceProvider
 
-from dicomnode.host.pynetdicom_private import PRIVATE_NAMES, TESTED_VERSIONS
+from dicomnode.host.receiver.pynetdicom_private import PRIVATE_NAMES, TESTED_VERSIONS
 
 
 def test_the_version_is_a_tested_one() -> None:

@@ -6,12 +6,12 @@ import pytest
 
 from dicomnode.errors import JobStateError
 from dicomnode.host.events import Events
-from dicomnode.host.jobs import Jobs
-from dicomnode.host.ledger import Ledger
-from dicomnode.host.ledger_records import InstanceRecord
-from dicomnode.host.ledger_writes import add_instance, create_job, job_built, move_delivery, move_job
-from dicomnode.host.spool_files import SpoolFiles
-from dicomnode.host.states import DeliveryState, InstanceState, JobState
+from dicomnode.host.jobs.jobs import Jobs
+from dicomnode.host.ledger.ledger import Ledger
+from dicomnode.host.ledger.ledger_records import InstanceRecord
+from dicomnode.host.ledger.ledger_writes import add_instance, create_job, job_built, move_delivery, move_job
+from dicomnode.host.ledger.states import DeliveryState, InstanceState, JobState
+from dicomnode.host.spool.spool_files import SpoolFiles
 
 _numbers = itertools.count(1)
 

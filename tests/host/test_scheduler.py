@@ -15,18 +15,18 @@ import pytest
 
 from dicomnode import AbstractInput, AbstractPipeline, NoOutput
 from dicomnode.errors import JobFailedError
-from dicomnode.host.config import PipelineTable
-from dicomnode.host.data_directory import DataDirectory
+from dicomnode.host.configuration.config import PipelineTable
+from dicomnode.host.configuration.node import Node
 from dicomnode.host.events import Events
-from dicomnode.host.job_failure import Failure
-from dicomnode.host.job_folder import JobFolder
-from dicomnode.host.jobs import Jobs
-from dicomnode.host.ledger import Ledger
-from dicomnode.host.ledger_writes import create_job
-from dicomnode.host.node import Node
-from dicomnode.host.scheduler import Scheduler
-from dicomnode.host.spool import Spool
-from dicomnode.host.states import JobState
+from dicomnode.host.jobs.job_failure import Failure
+from dicomnode.host.jobs.job_folder import JobFolder
+from dicomnode.host.jobs.jobs import Jobs
+from dicomnode.host.jobs.scheduler import Scheduler
+from dicomnode.host.ledger.ledger import Ledger
+from dicomnode.host.ledger.ledger_writes import create_job
+from dicomnode.host.ledger.states import JobState
+from dicomnode.host.operation.data_directory import DataDirectory
+from dicomnode.host.spool.spool import Spool
 from dicomnode.pipeline.outputs import DicomOutput
 
 
@@ -242,7 +242,7 @@ def test_discarded_while_it_ran(bench: Bench) -> None:
 
 def test_a_ledger_that_cannot_be_written(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """While the ledger cannot be written the result is kept and entered later: it is not computed again."""
-    monkeypatch.setattr("dicomnode.host.scheduler._PAUSE", 0.05)
+    monkeypatch.setattr("dicomnode.host.jobs.scheduler._PAUSE", 0.05)
     bench.pipeline("one")
     number = bench.job("one")
     bench.scheduler.start()

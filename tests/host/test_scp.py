@@ -12,7 +12,7 @@ from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import AE
 from pynetdicom.association import Association
 
-from dicomnode.host.reception_types import StoreResponse
+from dicomnode.host.receiver.reception_types import StoreResponse
 from receiving import RecordingSink, dataset_bytes, encoded, receiving, small_dataset
 
 MR = "1.2.840.10008.5.1.4.1.1.4"

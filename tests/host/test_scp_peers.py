@@ -12,8 +12,8 @@ import pydicom
 import pytest
 from pydicom.data import get_testdata_file
 
-from dicomnode.host.receiver_settings import AllowedPeer
-from dicomnode.host.reception_types import StoreResponse
+from dicomnode.host.receiver.receiver_settings import AllowedPeer
+from dicomnode.host.receiver.reception_types import StoreResponse
 from raw_peer import ACCEPTED, RawPeer
 from receiving import RecordingSink, receiving, run_tool, small_dataset
 

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from dicomnode.host.shared_sync import SharedSync
+from dicomnode.host.spool.shared_sync import SharedSync
 
 
 def test_waiting_threads_share_one_run() -> None:

@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dicomnode.errors import DataDirectoryError, StructureError
-from dicomnode.host.file_meta import FileMeta, decode_prefix, encode_prefix
-from dicomnode.host.spool import Spool
-from dicomnode.host.spool_writer import FinishedFile
+from dicomnode.host.spool.file_meta import FileMeta, decode_prefix, encode_prefix
+from dicomnode.host.spool.spool import Spool
+from dicomnode.host.spool.spool_writer import FinishedFile
 from receiving import encoded, small_dataset
 
 META = FileMeta("1.2.840.10008.5.1.4.1.1.4", "1.2.3", "1.2.840.10008.1.2.1", "FROM", "TO")

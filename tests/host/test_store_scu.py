@@ -18,11 +18,15 @@ from pydicom.data import get_testdata_file
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from dicomnode.errors import DeliveryError
-from dicomnode.host.association_request import AssociationRejectedError, NoAcceptedContextError, Proposal
-from dicomnode.host.conversion import converted
-from dicomnode.host.data_set_frames import DataSetFrames
-from dicomnode.host.dimse_templates import StoreAnswer, decode_store_response, encode_store_request
-from dicomnode.host.store_scu import AssociationEndedError, StoreAssociation, UnfitFileError
+from dicomnode.host.delivery.conversion import converted
+from dicomnode.host.delivery.store_scu import AssociationEndedError, StoreAssociation, UnfitFileError
+from dicomnode.host.receiver.association_request import (
+    AssociationRejectedError,
+    NoAcceptedContextError,
+    Proposal,
+)
+from dicomnode.host.receiver.data_set_frames import DataSetFrames
+from dicomnode.host.receiver.dimse_templates import StoreAnswer, decode_store_response, encode_store_request
 from raw_peer import MR, element, p_data
 from receiving import dataset_bytes, free_port, receiving, small_dataset
 

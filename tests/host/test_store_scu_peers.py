@@ -13,8 +13,8 @@ from pydicom.data import get_testdata_file
 
 from certificates import client_context, make_certificate
 from dicomnode.errors import DeliveryError
-from dicomnode.host.association_request import NoAcceptedContextError
-from dicomnode.host.store_scu import StoreAssociation
+from dicomnode.host.delivery.store_scu import StoreAssociation
+from dicomnode.host.receiver.association_request import NoAcceptedContextError
 from raw_peer import MR
 from receiving import dataset_bytes, small_dataset
 from storescp import storescp

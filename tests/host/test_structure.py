@@ -15,10 +15,10 @@ from pydicom.sequence import Sequence
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
 
 from dicomnode.errors import StructureError
-from dicomnode.host.file_meta import decode_prefix
-from dicomnode.host.inspection import inspect
-from dicomnode.host.layouts import Layouts
-from dicomnode.host.structure import BytesSource, WalkLimits, walk
+from dicomnode.host.receiver.inspection import inspect
+from dicomnode.host.receiver.layouts import Layouts
+from dicomnode.host.receiver.structure import BytesSource, WalkLimits, walk
+from dicomnode.host.spool.file_meta import decode_prefix
 from receiving import encoded, small_dataset
 
 EXPLICIT = ExplicitVRLittleEndian

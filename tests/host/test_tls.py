@@ -15,7 +15,7 @@ import pytest
 
 from certificates import client_context, make_certificate
 from dicomnode.errors import ConfigurationError
-from dicomnode.host.receiver_settings import AllowedPeer, TLSSettings
+from dicomnode.host.receiver.receiver_settings import AllowedPeer, TLSSettings
 from raw_peer import ACCEPTED, REJECTED, RELEASED, RawPeer, echo_time
 from receiving import dataset_bytes, encoded, receiving, run_tool, small_dataset
 

@@ -17,11 +17,11 @@ from pydicom.dataset import Dataset
 
 from certificates import make_certificate
 from delivering import Deliveries, deliveries, peer
-from dicomnode.host.outbox import Outbox
-from dicomnode.host.receiver_settings import ReceiverSettings
-from dicomnode.host.scp import Receiver
-from dicomnode.host.spool import Spool
-from dicomnode.host.states import DeliveryState, JobState
+from dicomnode.host.delivery.outbox import Outbox
+from dicomnode.host.ledger.states import DeliveryState, JobState
+from dicomnode.host.receiver.receiver_settings import ReceiverSettings
+from dicomnode.host.receiver.scp import Receiver
+from dicomnode.host.spool.spool import Spool
 from dicomnode.pipeline.outputs import DicomOutput
 from orthanc_peer import orthanc
 from peer_programs import storescp

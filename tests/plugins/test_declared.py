@@ -14,8 +14,8 @@ from dicomnode.dicom.elements import CopyElement, StaticElement
 from dicomnode.dicom.grinders import ListGrinder, NumpyGrinder, TagGrinder
 from dicomnode.dicom.tags import PrivateTag
 from dicomnode.errors import ConfigurationError, OutputError, PluginError
-from dicomnode.host.config_loading import load_config
-from dicomnode.host.node import configured_nodes
+from dicomnode.host.configuration.config_loading import load_config
+from dicomnode.host.configuration.node import configured_nodes
 from dicomnode.pipeline.container import InputContainer, Job
 from dicomnode.pipeline.outputs import DicomOutput, FileOutput, NoOutput
 from dicomnode.plugins.declared import resolve_pipeline

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from dicomnode import NumpyGrinder
-from dicomnode.host.config_loading import load_config
+from dicomnode.host.configuration.config_loading import load_config
 from dicomnode.plugins.plugin import GROUPS
 from dicomnode.testing import run_pipeline, synthetic_series
 

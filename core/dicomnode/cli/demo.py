@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from pydicom.dataset import Dataset
     from rich.console import Console
 
-    from ..host.config import Config
+    from dicomnode.host.configuration.config import Config
+
     from .loopback import ReceivingPeer
 
 _EXAMPLE = "smooth"
@@ -92,7 +93,8 @@ def _config(pipeline: str, data: Path, peer: ReceivingPeer) -> Config:
     ConfigurationError
         When the pipeline is not installed.
     """
-    from ..host.config import Config
+    from dicomnode.host.configuration.config import Config
+
     from ..plugins.registry import Registry
 
     names = Registry().names("pipelines")

@@ -53,12 +53,13 @@ class HostGroup(click.Group):
         ctx.meta["dicomnode.commands"] = True
         from ..plugins.hooks import Hooks
 
-        Hooks(registry_of(ctx)).commands(self)
+        Hooks(registry_of(ctx), implementing="dicomnode_commands").commands(self)
 
 
 def registry_of(ctx: click.Context) -> Registry:
     """Return the installed plugins, as the configuration lets them be used."""
-    from ..host.config_loading import load_config
+    from dicomnode.host.configuration.config_loading import load_config
+
     from ..plugins.registry import Registry
 
     table = load_config(ctx.find_root().params.get("config")).plugins

@@ -20,9 +20,10 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, TextIO
 
+from dicomnode.host.configuration.config import LogTable
+
 from ..dicom.safe import safe_text
 from ..errors import ConfigurationError, DataDirectoryError, ListenError
-from ..host.config import LogTable
 from ..host.log_context import association
 
 FIELDS = ("station", "pipeline", "job", "association")

@@ -12,11 +12,12 @@ from typing import Any
 
 import click
 
+from dicomnode.host.configuration.config_loading import load_config
+from dicomnode.host.ledger.states import DEAD_LETTERS, JobState
+from dicomnode.host.operation.operations import Operations
+from dicomnode.host.operation.status import disk_status, job_report, jobs_report, recorded_status
+
 from ..dicom.safe import safe_text
-from ..host.config_loading import load_config
-from ..host.operations import Operations
-from ..host.states import DEAD_LETTERS, JobState
-from ..host.status import disk_status, job_report, jobs_report, recorded_status
 from .options import config_option, json_option
 from .tables import print_table, shown_bytes, shown_seconds, shown_time
 

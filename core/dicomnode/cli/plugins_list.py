@@ -73,7 +73,8 @@ def require_sound(registry: Registry) -> None:
 
 def _configured(config: Path | None) -> tuple[Registry, list[str]]:
     """Return the plugins as the configuration lets them be used, and the names there that mean none."""
-    from ..host.config_loading import load_config
+    from dicomnode.host.configuration.config_loading import load_config
+
     from ..plugins.registry import Registry
 
     table = load_config(config).plugins

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from dicomnode.host.configuration.config_loading import load_config
+
 from ..dicom.safe import safe_text
 from ..errors import ConfigurationError
-from ..host.config_loading import load_config
 from .options import config_option
 
 if TYPE_CHECKING:

@@ -17,36 +17,38 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from ..errors import ConfigurationError, ListenError
-from ..pipeline.destination import Destination
-from ..pipeline.outputs import DicomOutput, FileOutput, NoOutput, PipelineOutput
-from ..plugins.hooks import Hooks
-from ..plugins.registry import Registry, host_version
-from .clock_work import ClockWork
-from .config import FILE_SCHEME, Config
-from .control import ControlServer
-from .data_directory import DataDirectory
-from .events import Event, Events, Station
-from .folder_destination import FolderDestination
-from .job import JobDescription
-from .jobs import Jobs
-from .ledger import Ledger
-from .ledger_records import InstanceRecord, JobRecord
-from .node import Node, configured_nodes
-from .operations import job_orders
-from .outbox import Outbox
-from .peer_destination import PeerDestination
-from .pipeline_tree import PipelineTree
-from .receiver_building import receiver_settings
-from .reception import Reception
-from .recovery import Recovered, Recovery
-from .retention import Retention
-from .scheduler import Scheduler
-from .scp import Receiver
-from .spool import Spool
-from .status import live_status
-from .triggers import Triggers
-from .worker_pool import WorkerPool
+from pydicom.dataset import Dataset
+
+from dicomnode.errors import ConfigurationError, ListenError
+from dicomnode.host.configuration.config import FILE_SCHEME, Config
+from dicomnode.host.configuration.node import Node, configured_nodes
+from dicomnode.host.delivery.folder_destination import FolderDestination
+from dicomnode.host.delivery.outbox import Outbox
+from dicomnode.host.delivery.peer_destination import PeerDestination
+from dicomnode.host.events import Event, Events, Station
+from dicomnode.host.gathering.clock_work import ClockWork
+from dicomnode.host.gathering.pipeline_tree import PipelineTree
+from dicomnode.host.gathering.reception import Reception
+from dicomnode.host.gathering.triggers import Triggers
+from dicomnode.host.jobs.job import JobDescription
+from dicomnode.host.jobs.jobs import Jobs
+from dicomnode.host.jobs.scheduler import Scheduler
+from dicomnode.host.ledger.ledger import Ledger
+from dicomnode.host.ledger.ledger_records import InstanceRecord, JobRecord
+from dicomnode.host.operation.control import ControlServer
+from dicomnode.host.operation.data_directory import DataDirectory
+from dicomnode.host.operation.operations import job_orders
+from dicomnode.host.operation.recovery import Recovered, Recovery
+from dicomnode.host.operation.retention import Retention
+from dicomnode.host.operation.status import live_status
+from dicomnode.host.receiver.receiver_building import receiver_settings
+from dicomnode.host.receiver.scp import Receiver
+from dicomnode.host.spool.spool import Spool
+from dicomnode.host.workers.worker_pool import WorkerPool
+from dicomnode.pipeline.destination import Destination
+from dicomnode.pipeline.outputs import DicomOutput, FileOutput, NoOutput, PipelineOutput
+from dicomnode.plugins.hooks import Hooks
+from dicomnode.plugins.registry import Registry, host_version
 
 _LOG = logging.getLogger(__name__)
 _LAST_SENDS = 10.0
@@ -144,7 +146,7 @@ class Host:
             events=self.events,
             reserve=host.reserve,
         )
-        receiver = Receiver(settings, self.reception, self.spool)
+        receiver = Receiver(settings, self.reception, self.spool, self._committed)
         self._recover(triggers)
 
         self.outbox = Outbox(
@@ -233,7 +235,7 @@ class Host:
         return self._receiver.address
 
     def describe(self) -> list[str]:
-        """Return what an operator wants to see at the start: each pipeline, how it is called, where it sends."""
+        """Return what an operator wants to see at the start: pipelines, their AE titles and destinations."""
         where = f"{self.address[0]}:{self.address[1]}"
         lines = [f"{self.config.host.ae_title} listens on {where}, data in {self.data.root}"]
         for node in self.nodes.values():
@@ -318,6 +320,9 @@ class Host:
                 f"found {found.waiting} images waiting ({found.entered} not in the ledger, {found.aside} put"
                 f" aside, {found.lost} lost), {found.jobs} jobs cut off, in {found.seconds:.1f} s"
             )
+
+    def _committed(self, ae_title: str, event_information: Dataset) -> int:
+        return self.outbox.take_report(ae_title, event_information)
 
     def _listen(self, receiver: Receiver) -> None:
         bind = self.config.host.bind

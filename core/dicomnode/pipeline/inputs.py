@@ -171,6 +171,13 @@ class AbstractInput(ImageTreeInterface):
             or reason_of(self.validate_image(image), f"{type(self).__name__}.validate_image said no")
         )
 
+    def claims(self, image: Dataset) -> bool:  # noqa: ARG002  for those that fetch
+        """Say whether an image came because this input asked for it, so that it is for no other input."""
+        return False
+
+    def was_refused(self, image: Dataset) -> None:
+        """Learn that an image was refused, by a rule or by a hook."""
+
     def missing(self) -> str | None:
         """Say what is missing, or ``None`` when the input is complete."""
         return reason_of(self.validate(), f"{type(self).__name__}.validate says it is not complete")

@@ -13,7 +13,7 @@ from pydicom.tag import BaseTag, Tag
 
 from ..dicom.blueprint import Blueprint, FillingStrategy
 from ..dicom.blueprints import derived_image_blueprint
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, SettingsError
 from .container import InputContainer
 from .inputs import AbstractInput
 from .outputs import PipelineOutput
@@ -161,7 +161,7 @@ class AbstractPipeline(ABC):
 
         Raises
         ------
-        ConfigurationError
+        SettingsError
             Naming each setting that is wrong or unknown.
         """
         known = getattr(cls.Settings, "model_fields", None) or getattr(
@@ -169,15 +169,13 @@ class AbstractPipeline(ABC):
         )
         if known is not None and (unknown := sorted(set(values) - set(known))):
             offered = ", ".join(sorted(known)) or "none"
-            msg = f"unknown setting {', '.join(map(repr, unknown))}; {cls.__name__} has: {offered}"
-            raise ConfigurationError(msg)
+            what = f"unknown setting; {cls.__name__} has: {offered}"
+            raise SettingsError([((name,), what) for name in unknown])
         try:
             return TypeAdapter(cls.Settings).validate_python(dict(values))
         except ValidationError as error:
-            wrong = "; ".join(
-                f"{'.'.join(map(str, each['loc'])) or 'settings'}: {each['msg']}" for each in error.errors()
-            )
-            raise ConfigurationError(wrong) from error
+            problems = [(tuple(map(str, each["loc"])), each["msg"]) for each in error.errors()]
+            raise SettingsError(problems) from error
 
     @classmethod
     def check_definition(cls) -> None:

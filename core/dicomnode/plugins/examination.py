@@ -69,6 +69,16 @@ def examine(registry: Registry) -> None:
             _examine(plugin, sources)
 
 
+def may_implement(registration: Registration, hook: str, sources: Sources) -> bool:
+    """Say whether an entry point's hook module may have a hook: it does, or its source does not tell."""
+    try:
+        module = _importable(registration, sources)
+        found, complete = _hook_functions(registration.entry_point.attr, module, sources)
+    except (SourceError, ValueError):
+        return False  # it would be left out; --list-plugins tells why
+    return not complete or any(function.name == hook for function in found)
+
+
 def _examine(plugin: Plugin, sources: Sources) -> None:
     for registration in plugin.registrations:
         where = f"{registration.name} = {registration.value}"

@@ -20,8 +20,10 @@ from ..errors import OutputError, PluginError
 from ..pipeline.outputs import PipelineOutput
 from . import defaults, hookspecs
 from .calls import answers, first_veto
+from .examination import may_implement
 from .merging import merged_blueprint, merged_commands
 from .registry import Registry
+from .source import Sources
 
 if TYPE_CHECKING:
     import click
@@ -42,15 +44,20 @@ class Hooks:
     ----------
     registry : Registry
         Whose hook modules are imported. One that cannot be used is noted there and left out.
+    implementing : str, optional
+        The one hook that will be called: modules whose source shows that they lack it are not imported.
     """
 
-    def __init__(self, registry: Registry) -> None:
+    def __init__(self, registry: Registry, implementing: str | None = None) -> None:
         self._manager = pluggy.PluginManager(hookspecs.PROJECT_NAME)
         self._manager.add_hookspecs(hookspecs)
         self._manager.register(defaults, name="dicomnode")
         # pluggy asks the last registered first, so that now the first by name is asked first.
         by_name = sorted(registry.registrations("hooks"), key=lambda each: (each.distribution, each.name))
+        sources = Sources()
         for registration in reversed(by_name):
+            if implementing and not may_implement(registration, implementing, sources):
+                continue
             plugin = registry.plugin_of(registration)
             try:
                 implementation = registry.load_registration(registration)

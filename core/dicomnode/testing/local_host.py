@@ -11,11 +11,12 @@ from typing import Any, Self
 
 from pydicom.dataset import Dataset
 
-from ..host.config import Config
+from dicomnode.host.configuration.config import Config
+from dicomnode.host.ledger.ledger_records import JobRecord
+from dicomnode.host.ledger.states import JobState
+
 from ..host.events import Event, Events
 from ..host.host import Host
-from ..host.ledger_records import JobRecord
-from ..host.states import JobState
 from .faults import Faults
 from .peer import ReceivingPeer
 from .sending import send

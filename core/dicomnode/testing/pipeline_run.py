@@ -11,14 +11,15 @@ from typing import Any
 from pydicom import dcmread, dcmwrite
 from pydicom.dataset import Dataset
 
+from dicomnode.host.configuration.config import PipelineTable
+from dicomnode.host.configuration.node import Node
+from dicomnode.host.gathering.pipeline_tree import PipelineTree
+from dicomnode.host.jobs.job import JobDescription, job_identity, run_job
+from dicomnode.host.jobs.job_folder import Manifest, read_manifest
+from dicomnode.host.jobs.job_plugin import Prepared
+from dicomnode.host.receiver.reception_types import ALWAYS_WANTED
+
 from ..dicom.lazy import LazyDataset
-from ..host.config import PipelineTable
-from ..host.job import JobDescription, job_identity, run_job
-from ..host.job_folder import Manifest, read_manifest
-from ..host.job_plugin import Prepared
-from ..host.node import Node
-from ..host.pipeline_tree import PipelineTree
-from ..host.reception_types import ALWAYS_WANTED
 from ..pipeline.nodes import AbstractPipeline
 from ..plugins.declared import changed_pipeline, resolve_pipeline
 from ..plugins.hooks import Hooks

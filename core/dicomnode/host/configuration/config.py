@@ -1,0 +1,311 @@
+"""The configuration as data, one class a table. How it is read: :mod:`.config_loading`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import platformdirs
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
+from pydantic_core import PydanticCustomError
+
+from dicomnode.host.configuration.config_sources import ConfigSources, KeyPath
+from dicomnode.host.configuration.config_values import (
+    Address,
+    AddressText,
+    AETitle,
+    Bytes,
+    FilePath,
+    Network,
+    Seconds,
+    SecondsOrNone,
+    Secret,
+)
+from dicomnode.plugins.declared_tables import DeclaredPipeline
+
+FILE_SCHEME = "file:"
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+def default_data_directory() -> Path:
+    """Return where a host without configuration keeps its data."""
+    return Path(platformdirs.user_data_dir("dicomnode"))
+
+
+class HostTable(_Table):
+    """``[host]``: how this node calls itself, listens, and keeps its data.
+
+    Attributes
+    ----------
+    ae_title : str
+        Its own AE title: the calling one when it sends, and a called one for C-ECHO. Images are sent to the
+        AE title of a pipeline.
+    bind : Address
+        Where it listens.
+    data : pathlib.Path
+        The data directory: spool, ledger, outbox.
+    durability : {"power", "process"}
+        What an answer of Success survives: a power cut, or only a crash of the process.
+    reserve : int
+        Bytes of the disk that stay free: below it, C-STORE is answered 0xA700.
+    insecure : bool
+        Listen for everybody on an address that others can reach.
+    allow : tuple of str
+        Who may associate: names of peers, IP addresses and networks. Empty: everybody.
+    drain : float
+        Seconds that jobs and deliveries get to finish when the host stops.
+    quiet_after_restart : float
+        Seconds without an image after which a patient whose association was cut off by a stop of the host
+        may be processed.
+    resources : mapping of str to int
+        What jobs share, such as ``{ gpu = 1 }``.
+    receivers : int
+        Processes that receive; 1 is the host's own.
+    """
+
+    ae_title: AETitle = "DICOMNODE"
+    bind: AddressText = Address(host="127.0.0.1", port=11112)
+    data: FilePath = Field(default_factory=default_data_directory)
+    durability: Literal["power", "process"] = "power"
+    reserve: Bytes = 512 * 2**20
+    insecure: bool = False
+    allow: tuple[str, ...] = ()
+    drain: Seconds = 30.0
+    quiet_after_restart: Seconds = 30.0
+    resources: dict[str, int] = {}
+    receivers: int = Field(default=1, ge=1)
+
+
+class ReceiverTable(_Table):
+    """``[receiver]``: what one association may take; see :class:`~.receiver_settings.ReceiverSettings`."""
+
+    max_associations: int = Field(default=100, ge=1)
+    max_associations_per_address: int = Field(default=25, ge=1)
+    max_pdu_length: Bytes = 131_072
+    max_object_size: Bytes = 4 * 2**30
+    acse_timeout: Seconds = 10.0
+    pdu_timeout: Seconds = 30.0
+    message_timeout: Seconds = 1800.0
+    idle_timeout: Seconds = 300.0
+    deflated: bool = False
+    extra_sop_classes: tuple[str, ...] = ()
+    extra_transfer_syntaxes: tuple[str, ...] = ()
+
+
+class TLSTable(_Table):
+    """``[tls]``: secure transport for what is received (PS3.15 annex B).
+
+    With ``authorities`` peers must show a certificate that these sign.
+    """
+
+    certificate: FilePath
+    key: FilePath
+    authorities: FilePath | None = None
+
+
+class LogTable(_Table):
+    """``[log]``: where the log goes. Without ``file`` it is stderr."""
+
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    format: Literal["text", "json"] = "text"
+    file: FilePath | None = None
+
+
+class DeliveryTable(_Table):
+    """``[delivery]``: when what was not delivered is tried again.
+
+    Attributes
+    ----------
+    first_retry, longest_retry : float
+        Seconds after the first failure; the wait doubles from failure to failure, to the longest.
+    commitment_wait : float
+        Seconds within which a peer that was asked to commit to an instance must have done so; then the
+        instance is sent, and commitment asked for, again.
+    """
+
+    first_retry: Seconds = 30.0
+    longest_retry: Seconds = 600.0
+    commitment_wait: Seconds = 3600.0
+
+
+class RetentionTable(_Table):
+    """``[retention]``: how long things are kept when they are no longer needed.
+
+    Attributes
+    ----------
+    inputs, results : float
+        Seconds that the inputs and the results of a delivered job stay on disk; 0 removes them at once.
+        ``replay`` of a delivered job needs its inputs.
+    records : float
+        Seconds that the ledger remembers what is over.
+    """
+
+    inputs: SecondsOrNone = 0.0
+    results: SecondsOrNone = 0.0
+    records: Seconds = 90 * 86400.0
+
+
+class PeerTLSTable(_Table):
+    """``tls = {...}`` of a peer: how this node connects to it."""
+
+    authorities: FilePath | None = None
+    certificate: FilePath | None = None
+    key: FilePath | None = None
+    key_password: Secret | None = None
+
+
+class PeerTable(_Table):
+    """``[peers.NAME]``: a remote AE.
+
+    Attributes
+    ----------
+    ae_title : str
+        Its AE title.
+    address : Address, optional
+        Where it listens; without it nothing can be sent to it.
+    network : str, optional
+        From where it may associate, when it is named in ``host.allow``; by default the host of ``address`` if
+        that is an IP address.
+    certificate : str, optional
+        The SHA-256 fingerprint or common name of the certificate that it must show (mutual TLS).
+    timeout : float
+        Seconds without a sign of life after which it counts as silent.
+    tls : PeerTLSTable, optional
+        Send to it over TLS.
+    storage_commitment : {"off", "ask"}
+        Whether it is asked to commit to what it stored (PS3.4 annex J).
+    """
+
+    ae_title: AETitle
+    address: AddressText | None = None
+    network: Network | None = None
+    certificate: str | None = None
+    timeout: Seconds = 60.0
+    tls: PeerTLSTable | None = None
+    storage_commitment: Literal["off", "ask"] = "off"
+
+
+class PipelineTable(DeclaredPipeline):
+    """``[pipelines.NAME]``: a pipeline. Keys that are left out take the values of the pipeline's class.
+
+    Inputs, blueprint, processing step and outputs may be declared here, too: see
+    :class:`~dicomnode.plugins.declared_tables.DeclaredPipeline`.
+
+    Attributes
+    ----------
+    plugin : str, optional
+        The name of the entry point, when it is not the table's.
+    ae_title : str, optional
+        The called AE title that chooses it; the table's name in capitals where neither table nor class has
+        one.
+    destinations : tuple of str, optional
+        Peers by name, and folders as ``file:/a/folder``. By default ``results`` in the data directory.
+    settings : mapping
+        Validated by the pipeline's own settings class.
+    timeout : float, optional
+        Seconds after which a job is ended.
+    memory : int, optional
+        Bytes of memory after which a job is ended.
+    attempts : int
+        How many runs a job gets before it is a dead letter.
+    retry_after : float
+        Seconds before the second run, doubled before each further one.
+    concurrency, priority : int, optional
+        How many of its jobs run at once; who goes first where resources are short (the higher).
+    trigger : {"release", "quiet", "both"}, optional
+        When a patient's inputs are looked at: when an association that brought an image is released, after
+        ``quiet`` seconds without an image, or both.
+    quiet, expires : float, optional
+        Seconds. See ``trigger``; after how long without an image a patient that is not complete is given up.
+    on_unwanted : {"refuse", "discard"}
+        Whether an image that no input wants is refused, or answered with Success and dropped.
+    on_conflict : {"refuse", "replace"}
+        What becomes of an instance that is here already with other content.
+    iod_check : {"off", "warn", "block"}, optional
+        Whether a result is checked against the tables of its IOD, and what for.
+    environment : pathlib.Path, optional
+        A virtual environment in which the pipeline runs, instead of the host's own.
+    """
+
+    plugin: str | None = None
+    ae_title: AETitle | None = None
+    destinations: tuple[str, ...] | None = None
+    settings: dict[str, Any] = Field(default_factory=dict)
+    timeout: Seconds | None = None
+    memory: Bytes | None = None
+    attempts: int = Field(default=3, ge=1)
+    retry_after: Seconds = 10.0
+    concurrency: int | None = Field(default=None, ge=1)
+    priority: int | None = None
+    trigger: Literal["release", "quiet", "both"] | None = None
+    quiet: Seconds | None = None
+    expires: Seconds | None = None
+    on_unwanted: Literal["refuse", "discard"] = "refuse"
+    on_conflict: Literal["refuse", "replace"] = "refuse"
+    iod_check: Literal["off", "warn", "block"] | None = None
+    environment: FilePath | None = None
+
+
+class PluginsTable(_Table):
+    """``[plugins]``: which distributions are used: all but ``disabled``, or ``only`` some."""
+
+    disabled: tuple[str, ...] = ()
+    only: tuple[str, ...] | None = None
+
+
+class Config(_Table):
+    """The whole configuration.
+
+    Attributes
+    ----------
+    pipelines : mapping of str to PipelineTable
+        Which pipelines run. ``None`` (no such table) runs every installed one with its class's defaults.
+    """
+
+    host: HostTable = HostTable()
+    receiver: ReceiverTable = ReceiverTable()
+    tls: TLSTable | None = None
+    log: LogTable = LogTable()
+    delivery: DeliveryTable = DeliveryTable()
+    retention: RetentionTable = RetentionTable()
+    plugins: PluginsTable = PluginsTable()
+    peers: dict[str, PeerTable] = {}
+    pipelines: dict[str, PipelineTable] | None = None
+    _sources: ConfigSources = PrivateAttr(default=ConfigSources())
+
+    def from_sources(self, sources: ConfigSources) -> Config:
+        """Remember where the keys come from, and return itself."""
+        self._sources = sources
+        return self
+
+    @property
+    def sources(self) -> ConfigSources:
+        """Where the keys come from."""
+        return self._sources
+
+    def named(self, path: KeyPath) -> str:
+        """Return how to call a key in a message: ``dicomnode.toml:3: host.bind``, or the key alone."""
+        source = self._sources.where(path)
+        return f"{source}: {'.'.join(path)}" if source else ".".join(path)
+
+    @model_validator(mode="after")
+    def _destinations_exist(self) -> Config:
+        for name, table in (self.pipelines or {}).items():
+            for destination in table.destinations or ():
+                self._check_destination(destination, f"pipelines.{name}.destinations")
+        return self
+
+    def _check_destination(self, destination: str, key: str) -> None:
+        if destination.startswith(FILE_SCHEME):
+            return
+        if destination not in self.peers:
+            known = ", ".join(self.peers) or "none"
+            msg = f"{destination!r} is neither a peer (there are: {known}) nor {FILE_SCHEME}/a/folder"
+        elif self.peers[destination].address is None:
+            msg = f"the peer {destination!r} has no address: set peers.{destination}.address"
+        else:
+            return
+        raise PydanticCustomError("destination", "{text}", {"text": msg, "key": key})

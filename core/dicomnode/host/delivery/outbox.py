@@ -1,0 +1,200 @@
+"""The outbox: results that wait for delivery, and the couriers that deliver them."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from pydicom.dataset import Dataset
+
+from dicomnode.dicom.safe import safe_text
+from dicomnode.errors import DeliveryError
+from dicomnode.host.configuration.config import DeliveryTable
+from dicomnode.host.delivery.courier import STATE_AFTER, Courier
+from dicomnode.host.delivery.delivery_rules import BackOff
+from dicomnode.host.delivery.storage_commitment import CommitmentReport
+from dicomnode.host.events import Event, Events, Station
+from dicomnode.host.ledger.ledger import Ledger
+from dicomnode.host.ledger.ledger_records import DeliveryRecord
+from dicomnode.host.ledger.ledger_writes import move_delivery, note_deliveries
+from dicomnode.pipeline.destination import Delivery, Destination, Outcome
+from dicomnode.pipeline.outputs import PipelineOutput
+
+_LOG = logging.getLogger(__name__)
+_PROCESSING_FAILURE = 0x0110
+
+
+class Outbox:
+    """Delivers what the ledger holds as pending, one thread a destination.
+
+    Every outcome is entered in the ledger as soon as it is known; what was not entered, because the host was
+    killed, is sent again under the same UID. A new outbox on the same ledger goes on where the
+    last one stopped.
+
+    Parameters
+    ----------
+    root : pathlib.Path
+        The folder to which the items' paths are relative.
+    ledger : Ledger
+        Where deliveries are entered.
+    destinations : mapping of str to Destination
+        Every configured destination by name.
+    output_class : callable
+        Entry-point name of an output -> its class. It may raise.
+    events : Events
+        Who is told.
+    settings : DeliveryTable
+        When what failed is tried again.
+    settled : callable
+        Called with the number of a built job of which nothing is pending any more (or never was), on a thread
+        of the outbox, one call at a time. It must take the job out of the state ``BUILT``; a job that stays
+        there (because the callable raised, or the host was killed) is told again at the next occasion.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        ledger: Ledger,
+        destinations: Mapping[str, Destination],
+        output_class: Callable[[str], type[PipelineOutput]],
+        *,
+        events: Events,
+        settings: DeliveryTable,
+        settled: Callable[[int], None],
+    ) -> None:
+        self._ledger, self._events, self._settled = ledger, events, settled
+        self._destinations = dict(destinations)
+        self._back_off = BackOff(settings.first_retry, settings.longest_retry)
+        self._couriers = {
+            name: Courier(
+                root,
+                ledger,
+                destination,
+                output_class,
+                events=events,
+                settings=settings,
+                round_ended=self._wake_settler,
+            )
+            for name, destination in destinations.items()
+        }
+        self._unknown: set[str] = set()
+        self._stopping = False
+        self._woken = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="outbox", daemon=True)
+
+    def start(self) -> None:
+        """Begin to deliver."""
+        for courier in self._couriers.values():
+            courier.start()
+        self._woken.set()
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Look into the ledger: there is something new. Returns at once."""
+        self._woken.set()
+        for courier in self._couriers.values():
+            courier.wake()
+
+    def stop(self, grace: float = 10.0) -> None:
+        """Stop. What is being sent is finished, for as long as `grace` seconds; then it is broken off."""
+        until = time.monotonic() + grace
+        for courier in self._couriers.values():
+            courier.stop()
+        for courier in self._couriers.values():
+            courier.join(until)
+        self._stopping = True
+        self._woken.set()
+        if self._thread.ident is not None:
+            self._thread.join(max(1.0, until - time.monotonic()))
+
+    def take_report(self, ae_title: str, event_information: Dataset) -> int:
+        """Take a report about storage commitment that a peer sends on an association of its own.
+
+        Parameters
+        ----------
+        ae_title : str
+            The peer's AE title, as it called.
+        event_information : pydicom.Dataset
+            Of the N-EVENT-REPORT (PS3.4 table J.3-3). Instances that nobody waits for are passed over.
+
+        Returns
+        -------
+        int
+            The status with which it is answered.
+        """
+        try:
+            self._committed(ae_title, CommitmentReport.from_dataset(event_information))
+        except DeliveryError as error:
+            _LOG.warning("%s: %s", safe_text(ae_title), error)
+            return _PROCESSING_FAILURE
+        return 0
+
+    def _committed(self, ae_title: str, report: CommitmentReport) -> None:
+        self._ledger.flush()  # the peer may be quicker than the ledger
+        uids = (*report.committed, *report.failed)
+        for name, destination in self._destinations.items():
+            if getattr(destination, "ae_title", None) != ae_title:
+                continue
+            for record in self._ledger.stored_instances(name, uids):
+                outcome = report.outcome(str(record.item["SOPInstanceUID"]))
+                if outcome is not None:
+                    self._enter(record, outcome)
+        self.wake()
+
+    def _enter(self, record: DeliveryRecord, outcome: Outcome) -> None:
+        not_before = 0.0
+        if outcome.delivery is Delivery.LATER:
+            not_before = time.time() + self._back_off.delay(record.attempts)
+        state = STATE_AFTER[outcome.delivery]
+        self._ledger.write(
+            move_delivery(record.id, state, outcome.reason, outcome.status, not_before=not_before)
+        )
+        if outcome.delivery is not Delivery.CONFIRMED:
+            message = f"{record.destination} does not commit to an instance"
+            event = Event(
+                Station.UNDELIVERED,
+                message,
+                job=str(record.job),
+                detail=outcome.reason,
+                level=logging.WARNING,
+            )
+            self._events.tell(event)
+
+    # -- the thread that settles ----------------------------------------------------------------------------
+
+    def _wake_settler(self) -> None:
+        self._woken.set()
+
+    def _run(self) -> None:
+        last = False
+        while not last:
+            self._woken.wait()
+            self._woken.clear()
+            last = self._stopping
+            try:
+                self._settle()
+                self._tell_unknown()
+            except Exception:
+                _LOG.exception("the outbox could not look after finished jobs")
+        self._ledger.close_reader()
+
+    def _settle(self) -> None:
+        for job in self._ledger.settled_jobs():
+            try:
+                self._settled(job)
+            except Exception:
+                _LOG.exception("job %d is delivered, but that could not be dealt with", job)
+
+    def _tell_unknown(self) -> None:
+        """Tell, once, of destinations that the configuration does not have. What is for them waits."""
+        for name, count in self._ledger.unsettled_counts().items():
+            if name in self._couriers or name in self._unknown:
+                continue
+            self._unknown.add(name)
+            reason = f"the configuration has no destination {name!r}"
+            self._ledger.post(note_deliveries(name, reason))
+            message = f"{count} wait: {reason}. Add it and restart the host, or discard the jobs"
+            self._events.tell(Event(Station.UNDELIVERED, message, level=logging.ERROR))

@@ -1,0 +1,149 @@
+"""Storage commitment: a peer that took instances is asked to say that it will keep them (PS3.4 annex J)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from pydicom.dataset import Dataset
+from pydicom.uid import generate_uid
+
+from dicomnode.errors import DeliveryError
+from dicomnode.host.delivery.dimse_scu import DimseAssociation, Message
+from dicomnode.pipeline.destination import Delivery, OutboxItem, Outcome
+
+STORAGE_COMMITMENT: Final = "1.2.840.10008.1.20.1"
+"""Storage Commitment Push Model SOP Class."""
+
+_LOG = logging.getLogger(__name__)
+_WELL_KNOWN_INSTANCE: Final = "1.2.840.10008.1.20.1.1"
+_N_EVENT_REPORT_RQ, _N_ACTION_RQ = 0x0100, 0x0130
+_REQUEST_COMMITMENT: Final = 1
+_NO_SUCH_OPERATION, _PROCESSING_FAILURE = 0x0211, 0x0110
+_UNKNOWN_REASON: Final = 0x0110
+# PS3.3 section C.14.1.1
+_REASONS: Final = {
+    0x0110: "processing failure",
+    0x0112: "no such instance",
+    0x0119: "class and instance conflict",
+    0x0122: "SOP class not supported",
+    0x0131: "duplicate transaction UID",
+    0x0213: "resource limitation",
+}
+_FINAL_REASONS: Final = frozenset({0x0119, 0x0122})
+
+
+@dataclass(frozen=True, slots=True)
+class CommitmentReport:
+    """What a peer says about instances that it was asked to commit to.
+
+    Attributes
+    ----------
+    committed : tuple of str
+        SOP Instance UIDs that it will keep.
+    failed : mapping of str to int
+        SOP Instance UID -> Failure Reason (0008,1197) of those that it will not.
+    """
+
+    committed: tuple[str, ...]
+    failed: Mapping[str, int]
+
+    @classmethod
+    def from_dataset(cls, dataset: Dataset) -> CommitmentReport:
+        """Read the Event Information of an N-EVENT-REPORT (PS3.4 table J.3-3).
+
+        Raises
+        ------
+        DeliveryError
+            When it is broken.
+        """
+        try:
+            committed = tuple(
+                str(each.ReferencedSOPInstanceUID) for each in dataset.get("ReferencedSOPSequence") or ()
+            )
+            failed = {
+                str(each.ReferencedSOPInstanceUID): int(each.get("FailureReason", _UNKNOWN_REASON))
+                for each in dataset.get("FailedSOPSequence") or ()
+            }
+        except Exception as error:  # whatever pydicom stumbles over
+            msg = f"the report about storage commitment cannot be read: {type(error).__name__}"
+            raise DeliveryError(msg) from None
+        return cls(committed, failed)
+
+    def outcome(self, uid: str) -> Outcome | None:
+        """Return what it means for the delivery of an instance, or ``None`` where it does not say."""
+        if uid in self.failed:
+            reason = self.failed[uid]
+            words = f"the peer does not commit to it: {_REASONS.get(reason, f'reason {reason:#06x}')}"
+            return Outcome(Delivery.REFUSED if reason in _FINAL_REASONS else Delivery.LATER, words)
+        if uid in self.committed:
+            return Outcome(Delivery.CONFIRMED, "the peer has committed to it")
+        return None
+
+
+class CommitmentRequest:
+    """Asks a peer to commit to instances that it has stored.
+
+    Parameters
+    ----------
+    items : sequence of OutboxItem
+        What it has stored.
+    """
+
+    def __init__(self, items: Sequence[OutboxItem]) -> None:
+        self._items = items
+        self._reports: list[CommitmentReport] = []
+
+    def ask(self, association: DimseAssociation, wait: float) -> CommitmentReport | None:
+        """Ask, and wait a moment for a report on the same association.
+
+        Parameters
+        ----------
+        association : DimseAssociation
+            Open, with the peer, made with :meth:`handle`.
+        wait : float
+            Seconds. A peer that takes longer reports on an association of its own.
+
+        Raises
+        ------
+        NoAcceptedContextError
+            When the peer does not offer storage commitment.
+        DeliveryError
+            When it refuses the request, or does not answer.
+        """
+        command = {
+            "CommandField": _N_ACTION_RQ,
+            "RequestedSOPClassUID": STORAGE_COMMITMENT,
+            "RequestedSOPInstanceUID": _WELL_KNOWN_INSTANCE,
+            "ActionTypeID": _REQUEST_COMMITMENT,
+        }
+        for answer in association.request(command, self._dataset()):
+            if answer.status:
+                msg = f"it refuses the request for storage commitment with status {answer.status:#06x}"
+                raise DeliveryError(msg)
+        association.serve(wait, until=lambda: bool(self._reports))
+        return self._reports[0] if self._reports else None
+
+    def handle(self, message: Message) -> int:
+        """Take a report that comes on the association of the request."""
+        if message.field != _N_EVENT_REPORT_RQ:
+            return _NO_SUCH_OPERATION
+        try:
+            self._reports.append(CommitmentReport.from_dataset(message.dataset()))
+        except DeliveryError as error:
+            _LOG.warning("%s", error)
+            return _PROCESSING_FAILURE
+        return 0
+
+    def _dataset(self) -> Dataset:
+        request = Dataset()
+        request.TransactionUID = generate_uid(prefix=None)
+        request.ReferencedSOPSequence = []
+        for item in self._items:
+            reference = Dataset()
+            reference.ReferencedSOPClassUID = item.SOPClassUID
+            reference.ReferencedSOPInstanceUID = item.SOPInstanceUID
+            request.ReferencedSOPSequence.append(reference)
+        return request

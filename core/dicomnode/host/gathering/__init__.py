@@ -1,0 +1,1 @@
+"""Gathering: which pipeline, whose image, complete or not."""

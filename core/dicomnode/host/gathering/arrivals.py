@@ -1,0 +1,291 @@
+"""What becomes of one instance that was received: where it belongs, refused, here already."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from logging import DEBUG, WARNING
+from pathlib import Path
+
+from dicomnode.dicom.lazy import LazyDataset
+from dicomnode.errors import ImageRefusedError
+from dicomnode.host.events import Event, Events, Station
+from dicomnode.host.gathering.duplicates import Held, compare, put_aside, quarantine_instance
+from dicomnode.host.gathering.pipeline_tree import (
+    CheckFailedError,
+    NoIdentifierError,
+    PipelineTree,
+    Placement,
+)
+from dicomnode.host.gathering.sorter import Sorter
+from dicomnode.host.gathering.triggers import Triggers
+from dicomnode.host.kill_points import passing
+from dicomnode.host.ledger.ledger import Ledger
+from dicomnode.host.ledger.ledger_records import InstanceRecord
+from dicomnode.host.ledger.ledger_writes import add_instance, come_again, replace_file
+from dicomnode.host.ledger.states import InstanceState
+from dicomnode.host.receiver.reception_types import (
+    CANNOT_UNDERSTAND,
+    NOT_AUTHORISED,
+    PROCESSING_FAILURE,
+    SUCCESS,
+    AssociationInfo,
+    IndexedValue,
+    SpooledFile,
+    StoreRequest,
+    StoreResponse,
+)
+from dicomnode.host.spool.spool import Spool
+
+NO_IDENTIFIER = CANNOT_UNDERSTAND | 0x10
+CONFLICT = CANNOT_UNDERSTAND | 0x20
+
+_STORED = StoreResponse(SUCCESS)
+_CONFLICT = StoreResponse(CONFLICT, "SOP instance is here with other content")
+
+Touch = Callable[[PipelineTree, str, AssociationInfo], None]
+"""Remembers that an association brought an image of a patient."""
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """An instance that has come: whole, readable, durable under a temporary name.
+
+    Attributes
+    ----------
+    tree : PipelineTree
+        Of the pipeline that was called.
+    request : StoreRequest
+    index : mapping of int to IndexedValue
+        The tags that the receiver read.
+    spooled : SpooledFile
+    """
+
+    tree: PipelineTree
+    request: StoreRequest
+    index: Mapping[int, IndexedValue]
+    spooled: SpooledFile
+
+    @property
+    def uid(self) -> str:
+        """Its SOP Instance UID."""
+        return self.request.AffectedSOPInstanceUID
+
+    @property
+    def image(self) -> LazyDataset:
+        """The image, under the name that its file has now."""
+        return LazyDataset(self.spooled.path, self.index)
+
+    def keep(self) -> Path:
+        """Give its file the final name, durably."""
+        return self.spooled.keep(self.tree.node.name, self.uid)
+
+
+class Arrivals:
+    """Decides what becomes of instances, several at once on the threads of their associations.
+
+    Parameters
+    ----------
+    spool : Spool
+    ledger : Ledger
+    triggers : Triggers
+    events : Events
+    sorters : mapping of str to Sorter
+        Of those pipelines, by name, that sort images after they were answered.
+    touch : callable
+        Is told which patient an association brought an image of.
+    """
+
+    def __init__(
+        self,
+        *,
+        spool: Spool,
+        ledger: Ledger,
+        triggers: Triggers,
+        events: Events,
+        sorters: Mapping[str, Sorter],
+        touch: Touch,
+    ) -> None:
+        self._spool, self._ledger, self._triggers, self._events = spool, ledger, triggers, events
+        self._sorters, self._touch = sorters, touch
+        self._lock = threading.Lock()
+        self.discarded: Counter[str] = Counter()
+
+    def take(self, arrival: Arrival) -> StoreResponse:
+        """Put an instance where it belongs, or refuse it with the reason."""
+        with arrival.tree.storing(arrival.uid) as held:
+            if held is not None:
+                return self._again(arrival, held)
+            return self._new(arrival)
+
+    # -- it is new ----------------------------------------------------------------------------------------
+
+    def _new(self, arrival: Arrival) -> StoreResponse:
+        sorter = self._sorters.get(arrival.tree.node.name)
+        return self._sorted(arrival) if sorter is None else self._unsorted(arrival, sorter)
+
+    def _sorted(self, arrival: Arrival) -> StoreResponse:
+        tree = arrival.tree
+        try:
+            placement = tree.place(arrival.image)
+        except ImageRefusedError as refused:
+            return self._refused(arrival, refused)
+        path = arrival.keep()
+        try:
+            self._enter(arrival, placement)
+        except ImageRefusedError as refused:  # by an image that came at the same time
+            self._spool.remove(path)
+            return self._unwanted(tree, refused)
+        self._tell_stored(tree)
+        return _STORED
+
+    def _enter(self, arrival: Arrival, placement: Placement) -> None:
+        """Put a kept image into its tree and the ledger."""
+        tree = arrival.tree
+        record = self._record(arrival, container=placement.container, inputs=placement.inputs)
+        self._touch(tree, placement.container, arrival.request.association)
+        tree.insert(arrival.image, placement, lambda: self._ledger.post(add_instance(record)))
+        passing("indexed")
+        self._triggers.image_came(tree, placement.container)
+
+    def _unsorted(self, arrival: Arrival, sorter: Sorter) -> StoreResponse:
+        path = arrival.keep()
+        record = self._record(arrival, state=InstanceState.RECEIVED)
+        self._touch(arrival.tree, "", arrival.request.association)
+        arrival.tree.hold(arrival.uid, path)
+        self._ledger.post(add_instance(record))
+        passing("indexed")
+        sorter.sort(arrival.image, record, self._triggers)
+        self._tell_stored(arrival.tree)
+        return _STORED
+
+    # -- it is here already -------------------------------------------------------------------------------
+
+    def _again(self, arrival: Arrival, held: Path) -> StoreResponse:
+        """Answer an instance that is here already: kept once if it is the same, never overwritten."""
+        tree = arrival.tree
+        found = compare(held, arrival.spooled, self._ledger.checksum(self._spool.name_of(held)))
+        if found is Held.SAME and self._came_again(arrival, held):
+            self._tell(Station.RECEIVED, "an image came again", tree, level=DEBUG)
+            return _STORED
+        if not tree.holds(arrival.uid, held):  # its job was ended in this very moment
+            return self._new(arrival)
+        replaces = tree.node.table.on_conflict == "replace" and tree.waits(arrival.uid)
+        if found is Held.OTHER and not replaces:
+            self._tell(Station.REFUSED, "an image has the UID of another that is here", tree, level=WARNING)
+            return _CONFLICT
+        try:
+            placement = tree.place(arrival.image)
+        except ImageRefusedError as refused:
+            return self._refused(arrival, refused)
+        path = arrival.keep()
+        try:
+            done = self._replace(arrival, placement, held, found)
+        except ImageRefusedError as refused:  # by other images that wait
+            self._spool.remove(path)
+            return self._unwanted(tree, refused)
+        if not done:  # it became the input of a job in this very moment
+            self._spool.remove(path)
+        return _STORED if done else _CONFLICT
+
+    def _came_again(self, arrival: Arrival, held: Path) -> bool:
+        """Count an image that is sent again, as after an abort; say whether it is still here."""
+        tree, association = arrival.tree, arrival.request.association
+        try:
+            key = tree.container_key(arrival.image)
+        except ImageRefusedError:
+            key = ""
+        if not tree.came_again(arrival.uid, held, key):
+            return False
+        self._touch(tree, "" if tree.node.name in self._sorters else key, association)
+        self._ledger.post(come_again(self._spool.name_of(held), association.id))
+        return True
+
+    def _replace(self, arrival: Arrival, placement: Placement, held: Path, found: Held) -> bool:
+        """Put a kept image in the place of a file that is another, damaged or gone; say if it could be."""
+        tree, association = arrival.tree, arrival.request.association
+        old, new = self._spool.name_of(held), self._spool.name_of(arrival.spooled.path)
+        record = self._record(arrival, container=placement.container, inputs=placement.inputs)
+        if found is Held.OTHER:
+            reason = "replaced by a newer one of the same SOP Instance UID"
+            write = add_instance(record)
+        else:  # it is the same instance: its row stays, with what it is an input of
+            reason = f"its file was {found.value}; it came again"
+            write = replace_file(old, new, association.id, reason)
+        self._touch(tree, placement.container, association)
+        enter = partial(self._ledger.post, write)
+        if not tree.replace(held, arrival.image, placement, enter, of_job=found is not Held.OTHER):
+            return False
+        if found is Held.OTHER:
+            put_aside(self._spool, self._ledger, held, reason)
+        elif found is Held.DAMAGED:
+            with suppress(OSError):  # then it is put aside at the next start
+                self._spool.quarantine(held, reason)
+        message = (
+            "an image was replaced by another of its UID" if found is Held.OTHER else f"an image: {reason}"
+        )
+        self._tell(Station.RECEIVED, message, tree, level=WARNING)
+        self._triggers.image_came(tree, placement.container)
+        return True
+
+    # -- it is refused ------------------------------------------------------------------------------------
+
+    def _refused(self, arrival: Arrival, refused: ImageRefusedError) -> StoreResponse:
+        tree = arrival.tree
+        if isinstance(refused, CheckFailedError):
+            path = arrival.keep()
+            try:
+                quarantine_instance(self._spool, self._ledger, self._record(arrival), path, str(refused))
+            except OSError:
+                self._spool.remove(path)
+                raise
+            self._tell(Station.REFUSED, f"{refused}; the image is kept aside", tree, level=WARNING)
+            return StoreResponse(PROCESSING_FAILURE, str(refused))
+        if isinstance(refused, NoIdentifierError):
+            self._tell(Station.REFUSED, f"an image was refused: {refused}", tree, level=WARNING)
+            return StoreResponse(NO_IDENTIFIER, str(refused))
+        return self._unwanted(tree, refused)
+
+    def _unwanted(self, tree: PipelineTree, refused: ImageRefusedError) -> StoreResponse:
+        if tree.node.table.on_unwanted == "discard":
+            with self._lock:
+                self.discarded[tree.node.name] += 1
+            self._tell(Station.REFUSED, "an unwanted image was discarded", tree, str(refused), level=DEBUG)
+            return _STORED
+        self._tell(Station.REFUSED, "no input wants an image", tree, str(refused), level=WARNING)
+        return StoreResponse(NOT_AUTHORISED, str(refused))
+
+    # -- help ---------------------------------------------------------------------------------------------
+
+    def _record(
+        self,
+        arrival: Arrival,
+        *,
+        container: str = "",
+        inputs: tuple[str, ...] = (),
+        state: InstanceState = InstanceState.WAITING,
+    ) -> InstanceRecord:
+        return InstanceRecord(
+            path=self._spool.name_of(arrival.spooled.path),
+            pipeline=arrival.tree.node.name,
+            container=container,
+            inputs=inputs,
+            SOPInstanceUID=arrival.uid,
+            index=arrival.index,
+            received=time.time(),
+            association=arrival.request.association.id,
+            state=state,
+        )
+
+    def _tell_stored(self, tree: PipelineTree) -> None:
+        self._tell(Station.RECEIVED, "an image is in the spool", tree, level=DEBUG)
+
+    def _tell(
+        self, station: Station, message: str, tree: PipelineTree, detail: str = "", *, level: int
+    ) -> None:
+        self._events.tell(Event(station, message, pipeline=tree.node.name, detail=detail, level=level))

@@ -1,0 +1,506 @@
+"""The trees of images that wait, one for each pipeline, and what may be taken out of them as a job."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+from pydicom.datadict import keyword_for_tag
+from pydicom.tag import Tag
+
+from dicomnode.dicom.lazy import LazyDataset
+from dicomnode.errors import ImageRefusedError, InputsIncompleteError
+from dicomnode.host.configuration.node import Node
+from dicomnode.pipeline.container import PatientContainer
+from dicomnode.pipeline.historic import HistoricAbstractInput
+from dicomnode.pipeline.history_state import HistoryStatus
+from dicomnode.pipeline.inputs import AbstractInput
+from dicomnode.plugins.hooks import Hooks
+
+T = TypeVar("T")
+
+
+class NoIdentifierError(ImageRefusedError):
+    """The image lacks the attribute by which the pipeline gathers images."""
+
+
+class CheckFailedError(ImageRefusedError):
+    """A plugin's validation raised. The cause is chained."""
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where an image belongs: whose it is, and which inputs want it."""
+
+    container: str
+    inputs: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A patient taken out of the tree: container key, input -> images, and when the last image came."""
+
+    container: str
+    inputs: Mapping[str, tuple[LazyDataset, ...]]
+    last_image: float
+
+    @property
+    def images(self) -> tuple[LazyDataset, ...]:
+        """Every image once, in order of arrival."""
+        each = {str(image.SOPInstanceUID): image for images in self.inputs.values() for image in images}
+        return tuple(each.values())
+
+    def with_inputs(self) -> list[tuple[LazyDataset, tuple[str, ...]]]:
+        """Return every image once, with the names of the inputs that hold it."""
+        names: dict[str, list[str]] = {}
+        for name, images in self.inputs.items():
+            for image in images:
+                names.setdefault(str(image.SOPInstanceUID), []).append(name)
+        return [(image, tuple(names[str(image.SOPInstanceUID)])) for image in self.images]
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """A patient container, and when its last image came (monotonic seconds)."""
+
+    container: PatientContainer
+    last_image: float = field(default_factory=time.monotonic)
+
+
+class PipelineTree:
+    """All patient containers of one pipeline. Safe under concurrent associations.
+
+    Parameters
+    ----------
+    node : Node
+        The configured pipeline.
+    hooks : Hooks
+        Who is asked whether an image belongs, and whether an input is complete.
+    """
+
+    def __init__(self, node: Node, hooks: Hooks) -> None:
+        self.node = node
+        self._hooks = hooks
+        self._containers: dict[str, _Waiting] = {}
+        self._held: dict[str, Path] = {}
+        self._histories: dict[str, dict[str, HistoryStatus]] = {}
+        self._asked_for: dict[str, str] = {}
+        self._storing: set[str] = set()
+        self._lock = threading.RLock()
+        self._stored = threading.Condition(self._lock)
+
+    # -- images come --------------------------------------------------------------------------------------
+
+    @contextmanager
+    def storing(self, SOPInstanceUID: str) -> Iterator[Path | None]:  # noqa: N803 - DICOM's own spelling
+        """Keep an instance to this thread while it is decided and stored; others that bring it too wait.
+
+        Yields
+        ------
+        pathlib.Path or None
+            Its file, when it is here already: waiting, or in a job.
+        """
+        with self._stored:
+            while SOPInstanceUID in self._storing:
+                self._stored.wait()
+            self._storing.add(SOPInstanceUID)
+            held = self._held.get(SOPInstanceUID)
+        try:
+            yield held
+        finally:
+            with self._stored:
+                self._storing.discard(SOPInstanceUID)
+                self._stored.notify_all()
+
+    def place(self, image: LazyDataset) -> Placement:
+        """Find out where an image belongs.
+
+        Raises
+        ------
+        NoIdentifierError
+            When it lacks what the pipeline gathers images by.
+        CheckFailedError
+            When a plugin's validation raised.
+        ImageRefusedError
+            When no input wants it. The message says for each input why.
+        """
+        with self._lock:
+            key = self._claimed_by(image) or self.container_key(image)
+            waiting = self._containers.get(key)
+            container = self._new_container(key) if waiting is None else waiting.container
+            claiming = {name: held for name, held in container.items() if held.claims(image)}
+            wanting, reasons = [], []
+            for name, held in (claiming or container).items():
+                check = partial(self._hooks.validate_image, self.node.pipeline, name, held, image)
+                reason = _checked(name, check)
+                if reason is None:
+                    wanting.append(name)
+                else:
+                    held.was_refused(image)
+                    reasons.append(f"{name}: {reason}")
+        if not wanting:
+            raise ImageRefusedError("; ".join(reasons))
+        return Placement(key, tuple(wanting))
+
+    def insert(
+        self, image: LazyDataset, placement: Placement, record: Callable[[], None] = lambda: None
+    ) -> None:
+        """Put an image where it belongs.
+
+        Parameters
+        ----------
+        image : LazyDataset
+            The image, under its final path.
+        placement : Placement
+            From :meth:`place`.
+        record : callable
+            Enters it in the ledger; called under the lock, so that nobody can take the image out before.
+
+        Raises
+        ------
+        ImageRefusedError
+            When an image that came at the same time on another association keeps it out.
+        """
+        with self._lock:
+            waiting = self._containers.get(placement.container)
+            if waiting is None:
+                waiting = _Waiting(self._new_container(placement.container))
+            for name in placement.inputs:
+                reason = waiting.container[name].conflict(image)
+                if reason is not None:
+                    msg = f"{name}: {reason}"
+                    raise ImageRefusedError(msg)
+            record()
+            waiting.container.insert(image, placement.inputs)
+            waiting.last_image = time.monotonic()
+            self._containers[placement.container] = waiting
+            self._held[str(image.SOPInstanceUID)] = image.path
+
+    def hold(self, SOPInstanceUID: str, path: Path) -> None:  # noqa: N803 - DICOM's own spelling
+        """Remember an instance that is not in a container, so that it is known when it is sent again.
+
+        One of the same UID that waits in a container stays the one that is known.
+        """
+        with self._lock:
+            self._held.setdefault(SOPInstanceUID, path)
+
+    def holds(self, SOPInstanceUID: str, path: Path) -> bool:  # noqa: N803 - DICOM's own spelling
+        """Say whether a file is still the one that is here of an instance: its job may be over by now."""
+        with self._lock:
+            return self._held.get(SOPInstanceUID) == path
+
+    def came_again(self, SOPInstanceUID: str, path: Path, key: str) -> bool:  # noqa: N803 - DICOM's own spelling
+        """Count an image that was sent again as its patient's last one, if it is still held here."""
+        with self._lock:
+            if self._held.get(SOPInstanceUID) != path:
+                return False
+            if (waiting := self._containers.get(key)) is not None:
+                waiting.last_image = time.monotonic()
+            return True
+
+    # -- earlier images are fetched -----------------------------------------------------------------------
+
+    def set_history(self, key: str, name: str, status: HistoryStatus) -> None:
+        """Tell an input how far the fetching of a patient's earlier images is, now and if it is made anew."""
+        with self._lock:
+            self._histories.setdefault(key, {})[name] = status
+            self._asked_for.update(dict.fromkeys(status.asked_for, key))
+            if (waiting := self._containers.get(key)) is not None:
+                _tell_history(waiting.container, name, status)
+
+    def history(self, key: str, name: str) -> HistoryStatus | None:
+        """Return how far the fetching for an input of a patient is, or ``None`` where none has begun."""
+        with self._lock:
+            return self._histories.get(key, {}).get(name)
+
+    def forget_history(self, key: str) -> None:
+        """Forget what was fetched for a patient who went into a job, or was given up."""
+        with self._lock:
+            for status in self._histories.pop(key, {}).values():
+                for uid in status.asked_for:
+                    if self._asked_for.get(uid) == key:
+                        del self._asked_for[uid]
+
+    def ask_input(self, key: str, name: str, question: Callable[[AbstractInput], T]) -> T | None:
+        """Ask an input of a patient something, while it does not change; ``None`` where nothing waits."""
+        with self._lock:
+            waiting = self._containers.get(key)
+            return None if waiting is None else question(waiting.container[name])
+
+    def first_image(self, key: str) -> LazyDataset | None:
+        """Return an image of a patient that nobody fetched, or ``None`` where none waits."""
+        with self._lock:
+            waiting = self._containers.get(key)
+            if waiting is None:
+                return None
+            held = [
+                each for each in waiting.container.values() if not isinstance(each, HistoricAbstractInput)
+            ]
+            return next((_lazy(image) for each in held for image in each), None)
+
+    def _claimed_by(self, image: LazyDataset) -> str | None:
+        """Return the key of the patient for whom an image was asked for. The lock is held."""
+        if not self._asked_for:
+            return None
+        for uid in (str(image.SeriesInstanceUID), str(image.StudyInstanceUID)):
+            key = self._asked_for.get(uid, "")
+            for status in self._histories.get(key, {}).values():
+                if uid in status.asked_for and status.PatientID == image.get("PatientID"):
+                    return key
+        return None
+
+    # -- images go ----------------------------------------------------------------------------------------
+
+    def missing(self, key: str) -> str | None:
+        """Say what a patient's inputs are still missing, or ``None`` when they are complete.
+
+        Raises
+        ------
+        CheckFailedError
+            When a plugin's validation raised.
+        """
+        with self._lock:
+            waiting = self._containers.get(key)
+            if waiting is None:
+                return "no image"
+            reasons = self._reasons(key, waiting.container)
+            return "; ".join(f"{name}: {reason}" for name, reason in reasons.items()) or None
+
+    def take(self, key: str) -> Taken:
+        """Take a patient whose inputs are complete out of the tree; its instances stay known.
+
+        Raises
+        ------
+        InputsIncompleteError
+            When something is missing.
+        CheckFailedError
+            When a plugin's validation raised.
+        """
+        with self._lock:
+            missing = self.missing(key)
+            if missing is not None:
+                raise InputsIncompleteError(missing)
+            return _taken(key, self._containers.pop(key))
+
+    def fits(self, key: str, images: Iterable[tuple[LazyDataset, Iterable[str]]]) -> bool:
+        """Say whether images that were taken out could wait together with those that came meanwhile."""
+        with self._lock:
+            waiting = self._containers.get(key)
+            return waiting is None or not any(
+                waiting.container[name].conflict(image)
+                for image, names in images
+                for name in names
+                if name in waiting.container
+            )
+
+    def put_back(
+        self,
+        key: str,
+        images: Iterable[tuple[LazyDataset, Iterable[str]]],
+        last_image: float | None = None,
+    ) -> None:
+        """Put images that were taken out into their inputs again; what is there already stays.
+
+        Parameters
+        ----------
+        key : str
+            The patient container's.
+        images : iterable of (LazyDataset, iterable of str)
+            Each with the names of its inputs.
+        last_image : float, optional
+            When the last of them came (monotonic seconds), if no other has come meanwhile; now, if not given.
+        """
+        with self._lock:
+            waiting = self._containers.get(key)
+            if waiting is None:
+                waiting = _Waiting(self._new_container(key))
+                if last_image is not None:
+                    waiting.last_image = last_image
+                self._containers[key] = waiting
+            for image, names in images:
+                known = tuple(name for name in names if name in waiting.container)
+                missing = tuple(name for name in known if image.SOPInstanceUID not in waiting.container[name])
+                waiting.container.insert(image, missing)
+                self._held[str(image.SOPInstanceUID)] = image.path
+
+    def replace(
+        self,
+        old: Path,
+        image: LazyDataset,
+        placement: Placement,
+        record: Callable[[], None],
+        *,
+        of_job: bool,
+    ) -> bool:
+        """Put an image in the place of the one of its UID, so that nobody finds neither or both.
+
+        Parameters
+        ----------
+        old : pathlib.Path
+            The file whose place it takes.
+        image : LazyDataset
+            The image, under its final path.
+        placement : Placement
+            From :meth:`place`.
+        record : callable
+            Enters it in the ledger; called under the lock.
+        of_job : bool
+            Whether that may be the input of a job, too.
+
+        Returns
+        -------
+        bool
+            Whether it was done: not, if the other is here no more, or became the input of a job.
+
+        Raises
+        ------
+        ImageRefusedError
+            When the other images that wait keep it out. The other stays in its place.
+        """
+        uid = str(image.SOPInstanceUID)
+        with self._lock:
+            key = self._where(uid)
+            if self._held.get(uid) != old or (key is None and not of_job):
+                return False
+            if key is None:
+                record()
+                self._held[uid] = image.path
+                return True
+            waiting = self._containers[key]
+            before = [(name, held.get(uid)) for name, held in waiting.container.items() if uid in held]
+            waiting.container.remove(uid)
+            try:
+                self.insert(image, placement, record)
+            except ImageRefusedError:
+                for name, kept in before:
+                    waiting.container[name].insert(_lazy(kept))
+                raise
+            if waiting.container.empty:
+                del self._containers[key]
+            return True
+
+    def expire(self, key: str, age: float) -> Taken | None:
+        """Take all images of a patient out, if the last one came ``age`` seconds ago or earlier."""
+        with self._lock:
+            waiting = self._containers.get(key)
+            if waiting is None or time.monotonic() - waiting.last_image < age:
+                return None
+            taken = _taken(key, self._containers.pop(key))
+            self.forget((str(image.SOPInstanceUID), image.path) for image in taken.images)
+            return taken
+
+    def forget(self, instances: Iterable[tuple[str, Path]]) -> None:
+        """Forget instances (SOP Instance UID and file) that nobody needs now, so that they may come again."""
+        with self._lock:
+            for uid, path in instances:
+                if self._held.get(uid) == path:
+                    del self._held[uid]
+
+    # -- looking ------------------------------------------------------------------------------------------
+
+    def quiet_for(self, key: str) -> float | None:
+        """Return the seconds since a patient's last image, or ``None`` when nothing waits."""
+        with self._lock:
+            waiting = self._containers.get(key)
+            return None if waiting is None else time.monotonic() - waiting.last_image
+
+    def waits(self, SOPInstanceUID: str) -> bool:  # noqa: N803 - DICOM's own spelling
+        """Say whether an instance waits in a container."""
+        with self._lock:
+            return self._where(SOPInstanceUID) is not None
+
+    def keys(self) -> list[str]:
+        """Return the keys of all patient containers."""
+        with self._lock:
+            return list(self._containers)
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Return container key -> input -> number of images."""
+        with self._lock:
+            return {
+                key: {name: len(held) for name, held in waiting.container.items()}
+                for key, waiting in self._containers.items()
+            }
+
+    def container_key(self, image: LazyDataset) -> str:
+        """Return the key of the patient container of an image.
+
+        Raises
+        ------
+        NoIdentifierError
+            When the image has nothing that the pipeline could gather it by.
+        CheckFailedError
+            When the pipeline's own function raised.
+        """
+        pipeline = self.node.pipeline
+        try:
+            key = pipeline.container_key(image)
+        except Exception as error:
+            msg = f"{type(pipeline).__name__}.container_key raised {type(error).__name__}"
+            raise CheckFailedError(msg) from error
+        if not key:
+            tag = Tag(pipeline.patient_identifier_tag)
+            msg = f"{keyword_for_tag(tag)} {tag} is missing or empty".strip()
+            raise NoIdentifierError(msg)
+        return key
+
+    def _where(self, uid: str) -> str | None:
+        """Return the key of the container in which an instance waits. The lock is held."""
+        for key, waiting in self._containers.items():
+            if any(uid in held for held in waiting.container.values()):
+                return key
+        return None
+
+    def _new_container(self, key: str) -> PatientContainer:
+        container = PatientContainer(key, self.node.pipeline.inputs, self.node.copied_tags)
+        for name, status in self._histories.get(key, {}).items():
+            _tell_history(container, name, status)
+        return container
+
+    def _reasons(self, key: str, container: PatientContainer) -> dict[str, str]:
+        """Return input -> what is missing, of those inputs that hold the patient back."""
+        pipeline = self.node.pipeline
+        reasons = {}
+        for name, held in container.items():
+            reason = _checked(name, partial(self._hooks.validate_input, pipeline, key, name, held))
+            if reason is not None:
+                reasons[name] = reason
+        for group in pipeline.alternatives:
+            if any(name not in reasons and len(container[name]) for name in group):
+                for name in group:
+                    if not len(container[name]):
+                        reasons.pop(name, None)
+        return reasons
+
+
+def _tell_history(container: PatientContainer, name: str, status: HistoryStatus) -> None:
+    held = container.get(name)
+    if isinstance(held, HistoricAbstractInput):
+        held.history = status
+
+
+def _taken(key: str, waiting: _Waiting) -> Taken:
+    inputs = {name: tuple(map(_lazy, held)) for name, held in waiting.container.items()}
+    return Taken(key, inputs, waiting.last_image)
+
+
+def _checked(name: str, check: Callable[[], str | None]) -> str | None:
+    """Ask a plugin, whatever it does."""
+    try:
+        return check()
+    except Exception as error:
+        msg = f"the validation of input {name!r} raised {type(error).__name__}"
+        raise CheckFailedError(msg) from error
+
+
+def _lazy(image: object) -> LazyDataset:
+    if not isinstance(image, LazyDataset):
+        msg = f"the tree holds a {type(image).__name__}"
+        raise TypeError(msg)
+    return image

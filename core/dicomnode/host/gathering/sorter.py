@@ -1,0 +1,103 @@
+"""Sorting images into their inputs after they were answered, for pipelines that want it so."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections import defaultdict
+from collections.abc import Callable
+from logging import ERROR, WARNING
+
+from dicomnode.dicom.lazy import LazyDataset
+from dicomnode.errors import ImageRefusedError
+from dicomnode.host.events import Event, Events, Station
+from dicomnode.host.gathering.pipeline_tree import PipelineTree
+from dicomnode.host.gathering.triggers import Triggers
+from dicomnode.host.ledger.ledger import Ledger
+from dicomnode.host.ledger.ledger_records import InstanceRecord
+from dicomnode.host.ledger.ledger_writes import move_instances, sort_instance
+from dicomnode.host.ledger.states import InstanceState
+from dicomnode.host.spool.spool import Spool
+
+
+class Sorter:
+    """Sorts one pipeline's images on a thread of its own, in order of arrival.
+
+    Parameters
+    ----------
+    tree : PipelineTree
+        Where they go.
+    spool : Spool
+    ledger : Ledger
+    events : Events
+    """
+
+    def __init__(self, tree: PipelineTree, spool: Spool, ledger: Ledger, events: Events) -> None:
+        self._tree, self._spool, self._ledger, self._events = tree, spool, ledger, events
+        self._queue: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._touched: defaultdict[str, set[str]] = defaultdict(set)
+        self._thread = threading.Thread(target=self._run, name=f"sorter-{tree.node.name}", daemon=True)
+        self._thread.start()
+
+    def sort(self, image: LazyDataset, record: InstanceRecord, triggers: Triggers) -> None:
+        """Have an image sorted, whose record is in the ledger as ``RECEIVED``."""
+        self._queue.put(lambda: self._sort(image, record, triggers))
+
+    def association_ended(self, id_: str, triggers: Triggers, *, released: bool) -> None:
+        """Have the patients of an association looked at, once its images are sorted."""
+        self._queue.put(lambda: self._ended(id_, triggers, released=released))
+
+    def after_restart(self, id_: str, triggers: Triggers, quiet: float, *, cut_off: bool) -> None:
+        """Have the patients of an association of before the restart watched, once its images are sorted."""
+        self._queue.put(lambda: self._resumed(id_, triggers, quiet, cut_off=cut_off))
+
+    def close(self) -> None:
+        """Sort what is there, and end."""
+        self._queue.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        while (action := self._queue.get()) is not None:
+            try:
+                action()
+            except Exception as error:
+                message = f"an image could not be sorted: {type(error).__name__}"
+                self._tell(message, str(error), level=ERROR)
+
+    def _sort(self, image: LazyDataset, record: InstanceRecord, triggers: Triggers) -> None:
+        try:
+            placement = self._tree.place(image)
+            self._tree.insert(
+                image,
+                placement,
+                lambda: self._ledger.post(sort_instance(record.path, placement.container, placement.inputs)),
+            )
+        except ImageRefusedError as refused:
+            self._put_aside(image, record, str(refused))
+            return
+        self._touched[record.association].add(placement.container)
+        triggers.image_came(self._tree, placement.container)
+
+    def _put_aside(self, image: LazyDataset, record: InstanceRecord, reason: str) -> None:
+        """Keep an image aside that was answered with Success and belongs nowhere."""
+        self._tree.forget(((record.SOPInstanceUID, image.path),))
+        aside = self._spool.quarantine(image.path, reason)
+        self._ledger.post(
+            move_instances(
+                (record.path,), InstanceState.QUARANTINED, reason, moved_to=self._spool.name_of(aside)
+            )
+        )
+        self._tell("no input wants an image; it is kept aside", reason, level=WARNING)
+
+    def _ended(self, id_: str, triggers: Triggers, *, released: bool) -> None:
+        for key in self._touched.pop(id_, ()):
+            triggers.association_ended(self._tree, key, released=released)
+
+    def _resumed(self, id_: str, triggers: Triggers, quiet: float, *, cut_off: bool) -> None:
+        for key in self._touched.pop(id_, ()):
+            triggers.after_restart(self._tree, key, quiet, cut_off=cut_off)
+
+    def _tell(self, message: str, detail: str, *, level: int) -> None:
+        self._events.tell(
+            Event(Station.REFUSED, message, pipeline=self._tree.node.name, detail=detail, level=level)
+        )

@@ -1,0 +1,144 @@
+"""When a patient's inputs are looked at (on release, when quiet, after a restart), and when given up."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import threading
+from collections.abc import Callable
+from functools import partial
+
+from dicomnode.errors import DicomnodeError
+from dicomnode.host.events import Event, Events, Station
+from dicomnode.host.gathering.clock_work import ClockWork
+from dicomnode.host.gathering.pipeline_tree import CheckFailedError, PipelineTree
+from dicomnode.host.jobs.jobs import Jobs
+
+_ON_RELEASE = frozenset({"release", "both"})
+_WHEN_QUIET = frozenset({"quiet", "both"})
+_RETRY = 10.0
+
+_NOT_NOW = (DicomnodeError, OSError, sqlite3.Error)
+"""What a full or failing disk raises."""
+
+_Action = Callable[[PipelineTree, str], None]
+
+
+class Triggers:
+    """Looks at patients when it is time, on one thread, and has jobs made of those that are complete.
+
+    Parameters
+    ----------
+    jobs : Jobs
+        Who makes jobs.
+    events : Events
+        Who is told.
+    clock : ClockWork
+        Who keeps the time.
+    """
+
+    def __init__(self, jobs: Jobs, events: Events, clock: ClockWork) -> None:
+        self._jobs, self._events, self._clock = jobs, events, clock
+        self._watched: set[tuple[PipelineTree, str, float, _Action]] = set()
+        self._lock = threading.Lock()
+
+    def image_came(self, tree: PipelineTree, key: str) -> None:
+        """Take note of an image: quiet period and expiry count from the last one."""
+        rules = tree.node.rules
+        if rules.trigger in _WHEN_QUIET:
+            self._watch(tree, key, rules.quiet, self._look)
+        if rules.expires is not None:
+            self._watch(tree, key, rules.expires, self._expire)
+
+    def association_ended(self, tree: PipelineTree, key: str, *, released: bool) -> None:
+        """Look at a patient, if its association ended in a release and the pipeline goes by that."""
+        if released:
+            on_release = tree.node.rules.trigger in _ON_RELEASE
+            self._clock.at(0, partial(self._look if on_release else self._join, tree, key))
+
+    def after_restart(self, tree: PipelineTree, key: str, quiet: float, *, cut_off: bool) -> None:
+        """Watch a patient that was waiting when the host stopped.
+
+        Parameters
+        ----------
+        tree : PipelineTree
+        key : str
+        quiet : float
+            Seconds without an image after which it is looked at.
+        cut_off : bool
+            Whether the association that brought its last image was not aborted by the peer: only then may the
+            quiet stand for a release that never came, or came just before the host was stopped.
+        """
+        if cut_off and tree.node.rules.trigger in _ON_RELEASE:
+            self._watch(tree, key, quiet, self._look)
+        self.image_came(tree, key)
+
+    def _watch(self, tree: PipelineTree, key: str, quiet: float, action: _Action) -> None:
+        """Do something once a patient has been quiet for so long; one watch of a kind is enough."""
+        watch = (tree, key, quiet, action)
+        with self._lock:
+            if watch in self._watched:
+                return
+            self._watched.add(watch)
+        self._clock.at(quiet, partial(self._when_quiet, tree, key, quiet, action))
+
+    def _when_quiet(self, tree: PipelineTree, key: str, quiet: float, action: _Action) -> None:
+        """Do what is watched for, or look again when it may be time."""
+        watch = (tree, key, quiet, action)
+        with self._lock:  # before looking, so that an image that comes in this very moment is watched anew
+            self._watched.discard(watch)
+        so_far = tree.quiet_for(key)
+        if so_far is None:
+            return
+        if so_far >= quiet:
+            action(tree, key)
+            return
+        with self._lock:
+            if watch in self._watched:
+                return
+            self._watched.add(watch)
+        self._clock.at(quiet - so_far, partial(self._when_quiet, tree, key, quiet, action))
+
+    def _look(self, tree: PipelineTree, key: str) -> None:
+        """Make a job of a patient whose inputs are complete."""
+        name = tree.node.name
+        try:
+            self._jobs.join_late(tree, key)
+            missing = tree.missing(key)
+            if missing is not None:
+                if tree.quiet_for(key) is not None:
+                    message = "a patient's inputs are not complete yet"
+                    self._tell(Event(Station.WAITING, message, pipeline=name, detail=missing))
+                return
+            self._jobs.create(tree, key)
+        except CheckFailedError as error:
+            message = f"{error}; the patient waits"
+            self._tell(Event(Station.WAITING, message, pipeline=name, level=logging.ERROR))
+        except _NOT_NOW as error:
+            self._again_later("no job could be made", error, self._look, tree, key)
+
+    def _join(self, tree: PipelineTree, key: str) -> None:
+        """Let late images join their job, where the pipeline makes no new one of them yet."""
+        try:
+            self._jobs.join_late(tree, key)
+        except _NOT_NOW as error:
+            self._again_later("late images could not join", error, self._join, tree, key)
+
+    def _expire(self, tree: PipelineTree, key: str) -> None:
+        expires = tree.node.rules.expires
+        if expires is None:
+            return
+        try:
+            self._jobs.expire(tree, key, expires)
+        except _NOT_NOW as error:
+            self._again_later("a patient could not be given up", error, self._expire, tree, key)
+
+    def _again_later(
+        self, what: str, error: Exception, action: _Action, tree: PipelineTree, key: str
+    ) -> None:
+        message = f"{what}: {error}; it is tried again in {_RETRY:g} s"
+        self._tell(Event(Station.WAITING, message, pipeline=tree.node.name, level=logging.ERROR))
+        self._clock.at(_RETRY, partial(action, tree, key))
+
+    def _tell(self, event: Event) -> None:
+        self._events.tell(event)

@@ -1,0 +1,297 @@
+"""The life of jobs in the ledger: made, ended, given up; and what follows from each for files and trees."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import sqlite3
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dicomnode.errors import DataDirectoryError, JobStateError
+from dicomnode.host.events import Event, Events, Station
+from dicomnode.host.jobs.job_identity import job_identity
+from dicomnode.host.kill_points import passing
+from dicomnode.host.ledger.ledger import Ledger
+from dicomnode.host.ledger.ledger_records import InstanceRecord, JobRecord
+from dicomnode.host.ledger.ledger_writes import (
+    create_job,
+    end_job,
+    move_instances,
+    move_job,
+    reopen_job,
+    requeue_job,
+    retry_deliveries,
+)
+from dicomnode.host.ledger.states import DeliveryState, InstanceState, JobState
+from dicomnode.host.spool.spool_files import SpoolFiles
+
+# An operator's command works without a host on the ledger by this module: nothing of DICOM or of plugins is
+# imported before it is needed.
+if TYPE_CHECKING:
+    from dicomnode.dicom.lazy import LazyDataset
+    from dicomnode.host.gathering.pipeline_tree import PipelineTree
+
+_UNBUILT = (JobState.QUEUED, JobState.RUNNING, JobState.FAILED)
+_REPLAYED = "replayed by the operator"
+_NOT_REPLAYED = {
+    JobState.QUEUED: "is queued: it runs when its turn comes",
+    JobState.RUNNING: "is running",
+    JobState.BUILT: "has a result, which is being delivered",
+    JobState.DISCARDED: "was discarded, and its inputs were released: send the images again",
+}
+_NOT_DISCARDED = {
+    JobState.DELIVERED: "was delivered: there is nothing to give up",
+    JobState.DISCARDED: "was discarded already",
+}
+
+
+class Jobs:
+    """Makes jobs and ends them, in the ledger first, then in trees and on disk.
+
+    Parameters
+    ----------
+    ledger : Ledger
+    spool : SpoolFiles
+    outbox : pathlib.Path
+        The folder with the results.
+    trees : mapping of str to PipelineTree
+        By the pipelines' names.
+    events : Events
+        Who is told of changes.
+    job_changed : callable
+        Is given every job whose state changed: the hook.
+    keep_inputs, keep_results : bool
+        Whether the files of a job that is over stay, for :mod:`dicomnode.host.operation.retention` to remove
+        later.
+    """
+
+    def __init__(
+        self,
+        *,
+        ledger: Ledger,
+        spool: SpoolFiles,
+        outbox: Path,
+        trees: Mapping[str, PipelineTree],
+        events: Events,
+        job_changed: Callable[[JobRecord], None] = lambda job: None,  # noqa: ARG005 - nobody listens
+        keep_inputs: bool = False,
+        keep_results: bool = False,
+    ) -> None:
+        self._ledger, self._spool, self._outbox, self._trees = ledger, spool, outbox, trees
+        self._events, self._job_changed = events, job_changed
+        self._keep_inputs, self._keep_results = keep_inputs, keep_results
+        self.on_queued: Callable[[], None] = lambda: None
+        self.on_built: Callable[[], None] = lambda: None
+        self.on_given_up: Callable[[int], None] = lambda number: None  # noqa: ARG005 - nobody runs it
+
+    # -- making -------------------------------------------------------------------------------------------
+
+    def create(self, tree: PipelineTree, key: str) -> JobRecord:
+        """Make a job of a patient whose inputs are complete.
+
+        Raises
+        ------
+        InputsIncompleteError
+            When they are not.
+        DataDirectoryError
+            When the ledger cannot be written; the images wait in the tree as before.
+        """
+        taken = tree.take(key)
+        images = taken.images
+        identity = job_identity(tree.node.name, key, [str(image.SOPInstanceUID) for image in images])
+        paths = [self._spool.name_of(image.path) for image in images]
+        try:
+            record = self._ledger.write(create_job(identity, tree.node.name, key, paths))
+        except Exception as error:
+            tree.put_back(key, taken.with_inputs(), taken.last_image)
+            if isinstance(error, sqlite3.Error | ValueError):
+                msg = f"the ledger cannot be written: {error}"
+                raise DataDirectoryError(msg) from error
+            raise
+        passing("job entered")
+        self.changed(record, f"queued with {len(images)} image{'s' * (len(images) != 1)}")
+        self.on_queued()
+        return record
+
+    def join_late(self, tree: PipelineTree, key: str) -> None:
+        """Let images that came after their patient's job was made join it, where the pipeline wants that.
+
+        The job is given up, and its images wait again, together with those that came late. Images that cannot
+        wait together with those of the job (another series, say, where an input takes one) do not join it.
+        """
+        if tree.node.pipeline.late_images != "join" or tree.quiet_for(key) is None:
+            return
+        for job in self._ledger.jobs(*_UNBUILT):
+            if (job.pipeline, job.container) != (tree.node.name, key):
+                continue
+            if not tree.fits(key, self._images(self._ledger.instances(job=job.id))):
+                continue
+            try:
+                record, rows = self._ledger.write(reopen_job(job.id, "images that came late joined"))
+            except ValueError:  # it was built in the meantime: the late images make a new job
+                continue
+            tree.put_back(key, self._images(rows))
+            self.on_given_up(job.id)
+            self.changed(record, record.reason)
+
+    # -- ending -------------------------------------------------------------------------------------------
+
+    def settle(self, number: int) -> None:
+        """Deal with a job whose deliveries are over: delivered, or a dead letter."""
+        dead = self._ledger.deliveries(DeliveryState.DEAD, job=number)
+        if dead:
+            names = ", ".join(sorted({delivery.destination for delivery in dead}))
+            reason = f"{len(dead)} refused for good by {names}"
+            record = self._ledger.write(move_job(number, JobState.UNDELIVERABLE, reason))
+            self.changed(record, f"dead letter: {reason}", level=logging.ERROR)
+            return
+        self._end(number, JobState.DELIVERED, "every destination confirmed")
+
+    def discard(self, number: int, reason: str) -> JobRecord:
+        """Give a job up on the operator's word; its inputs are released.
+
+        Raises
+        ------
+        JobStateError
+            When there is no such job, or it is over already.
+        """
+        job = self._known(number)
+        if job.state in _NOT_DISCARDED:
+            msg = f"job {number} {_NOT_DISCARDED[job.state]}"
+            raise JobStateError(msg)
+        try:
+            record = self._end(number, JobState.DISCARDED, reason)
+        except ValueError as error:  # its state changed in this very moment
+            raise JobStateError(str(error)) from error
+        self.on_given_up(number)
+        return record
+
+    def replay(self, number: int, *, rerun: bool = False) -> JobRecord:
+        """Do a job again on the operator's word.
+
+        A failed one runs again; of an undeliverable one the result is delivered again; a delivered one runs
+        again, as long as its inputs were kept. The UIDs of the result are the same whatever happens.
+
+        Parameters
+        ----------
+        number : int
+            The job's number.
+        rerun : bool
+            Run an undeliverable one again, too, instead of delivering the result that it has.
+
+        Raises
+        ------
+        JobStateError
+            When there is no such job, its state does not allow it, or inputs that it needs have gone.
+        """
+        job = self._known(number)
+        if job.state in _NOT_REPLAYED:
+            msg = f"job {number} {_NOT_REPLAYED[job.state]}"
+            raise JobStateError(msg)
+        try:
+            if job.state is JobState.UNDELIVERABLE and self._has_result(job) and not rerun:
+                record = self._ledger.write(retry_deliveries(number, _REPLAYED))
+            else:
+                record = self._run_again(job)
+        except ValueError as error:
+            raise JobStateError(str(error)) from error
+        self.changed(record, record.reason)
+        self.on_queued()
+        self.on_built()
+        return record
+
+    def _run_again(self, job: JobRecord) -> JobRecord:
+        rows = list(self._ledger.instances(job=job.id))
+        gone = sum(not self._spool.path_of(row.path).is_file() for row in rows)
+        if gone or not rows:
+            count = f"{gone} of its {len(rows)} inputs are" if rows else "its inputs are"
+            msg = (
+                f"job {job.id} ({job.state.value}) cannot run again: {count} not kept any more. Send the"
+                " images again; retention.inputs (such as '14 d') keeps those of later jobs"
+            )
+            raise JobStateError(msg)
+        record = self._ledger.write(requeue_job(job.id, _REPLAYED))
+        self.remove_result(job)
+        if job.pipeline in self._trees:
+            for row in rows:
+                self._trees[job.pipeline].hold(row.SOPInstanceUID, self._spool.path_of(row.path))
+        return record
+
+    def _known(self, number: int) -> JobRecord:
+        job = self._ledger.job(number)
+        if job is None:
+            msg = f"there is no job {number}; `dicomnode-host jobs` lists those that there are"
+            raise JobStateError(msg)
+        return job
+
+    def _has_result(self, job: JobRecord) -> bool:
+        return bool(job.folder) and (self._outbox / job.folder).is_dir()
+
+    def expire(self, tree: PipelineTree, key: str, age: float) -> None:
+        """Give up a patient that has waited too long without becoming complete."""
+        taken = tree.expire(key, age)
+        if taken is None:
+            return
+        images, reason = taken.images, f"no image came for {age:g} s"
+        paths = [self._spool.name_of(image.path) for image in images]
+        try:
+            self._ledger.write(move_instances(paths, InstanceState.EXPIRED, reason))
+        except Exception:
+            tree.put_back(key, taken.with_inputs(), taken.last_image)
+            raise
+        for image in images:
+            self._spool.remove(image.path)
+        message = f"{len(images)} image{'s' * (len(images) != 1)} expired: {reason}"
+        self._events.tell(Event(Station.RELEASED, message, pipeline=tree.node.name, level=logging.WARNING))
+
+    def _end(self, number: int, new: JobState, reason: str) -> JobRecord:
+        held = [
+            (row.SOPInstanceUID, self._spool.path_of(row.path))
+            for row in self._ledger.instances(job=number)
+            if row.state is InstanceState.IN_JOB
+        ]
+        passing("before release")
+        record, paths = self._ledger.write(end_job(number, new, reason))
+        passing("released")
+        if record.pipeline in self._trees:
+            self._trees[record.pipeline].forget(held)
+        if not self._keep_inputs:
+            for path in paths:
+                self._spool.remove(self._spool.path_of(path))
+        if not self._keep_results:
+            self.remove_result(record)
+        self.changed(record, f"{new.value}: {reason}; {len(paths)} inputs released")
+        return record
+
+    def remove_result(self, record: JobRecord) -> None:
+        """Remove what a job left in the outbox."""
+        if record.folder:
+            shutil.rmtree(self._outbox / record.folder, ignore_errors=True)
+
+    # -- telling ------------------------------------------------------------------------------------------
+
+    def changed(self, record: JobRecord, message: str, detail: str = "", level: int = logging.INFO) -> None:
+        """Tell everybody that a job's state changed."""
+        station = _STATION.get(record.state, Station.JOB)
+        self._events.tell(
+            Event(station, message, pipeline=record.pipeline, job=str(record.id), detail=detail, level=level)
+        )
+        self._job_changed(record)
+
+    def _images(self, rows: Iterable[InstanceRecord]) -> list[tuple[LazyDataset, Iterable[str]]]:
+        from dicomnode.dicom.lazy import LazyDataset
+
+        return [(LazyDataset(self._spool.path_of(row.path), row.index), row.inputs) for row in rows]
+
+
+_STATION = {
+    JobState.BUILT: Station.BUILT,
+    JobState.DELIVERED: Station.DELIVERED,
+    JobState.UNDELIVERABLE: Station.UNDELIVERED,
+    JobState.DISCARDED: Station.RELEASED,
+}
+
+
+__all__ = ["Jobs"]

@@ -1,0 +1,293 @@
+"""The station that runs jobs: from the ledger's queue to an executor, and from there to the outbox."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import sqlite3
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import CancelledError, Executor, Future
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from dicomnode.errors import DicomnodeError, JobFailedError, OutputError
+from dicomnode.host.configuration.node import Node
+from dicomnode.host.events import Event, Events, Station
+from dicomnode.host.jobs.job import JobDescription, run_job
+from dicomnode.host.jobs.job_failure import Failure
+from dicomnode.host.jobs.job_folder import read_manifest
+from dicomnode.host.jobs.jobs import Jobs
+from dicomnode.host.kill_points import passing
+from dicomnode.host.ledger.ledger import Ledger
+from dicomnode.host.ledger.ledger_records import InstanceRecord, JobRecord
+from dicomnode.host.ledger.ledger_writes import DeliveryPlan, job_built, move_job
+from dicomnode.host.ledger.states import InstanceState, JobState
+from dicomnode.host.operation.data_directory import DataDirectory
+from dicomnode.host.spool.spool import Spool
+from dicomnode.pipeline.destination import Destination, OutboxItem
+from dicomnode.pipeline.outputs import PipelineOutput
+
+_LOG = logging.getLogger(__name__)
+_LONGEST_LOG = 64 * 1024
+_PAUSE = 1.0
+
+_Finished = tuple[JobRecord, "Future[dict[str, Any]]"]
+
+
+class Scheduler:
+    """Runs queued jobs, as many at once as pipelines and resources allow, each pipeline's oldest first.
+
+    Parameters
+    ----------
+    ledger : Ledger
+    jobs : Jobs
+        Who tells what becomes of a job.
+    nodes : mapping of str to Node
+        The configured pipelines by name.
+    executor : concurrent.futures.Executor
+        What runs :func:`~dicomnode.host.jobs.job.run_job`.
+    data : DataDirectory
+    spool : Spool
+    destinations : mapping of str to Destination
+        Every configured destination.
+    output_class : callable
+        Entry-point name of an output -> its class.
+    events : Events
+    resources : mapping of str to int
+        What running jobs share.
+    describe : callable
+        Makes the description of a job; see :func:`describe_job`.
+    """
+
+    def __init__(
+        self,
+        *,
+        ledger: Ledger,
+        jobs: Jobs,
+        nodes: Mapping[str, Node],
+        executor: Executor,
+        data: DataDirectory,
+        spool: Spool,
+        destinations: Mapping[str, Destination],
+        output_class: Callable[[str], type[PipelineOutput]],
+        events: Events,
+        resources: Mapping[str, int],
+        describe: Callable[[JobRecord, Node, Iterable[InstanceRecord]], JobDescription],
+    ) -> None:
+        self._ledger, self._jobs, self._nodes, self._executor = ledger, jobs, nodes, executor
+        self._data, self._spool, self._destinations = data, spool, destinations
+        self._output_class, self._events, self._resources = output_class, events, Counter(resources)
+        self._describe = describe
+        self._running: dict[int, JobRecord] = {}
+        self._ended: list[_Finished | None] = []
+        self._ready: dict[int, tuple[int, float]] = {}
+        self._finished: queue.SimpleQueue[_Finished | None] = queue.SimpleQueue()
+        self._stopping = threading.Event()
+        self._idle = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="scheduler", daemon=True)
+
+    def start(self) -> None:
+        """Begin to run jobs."""
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Look into the ledger: there is something new. Returns at once."""
+        self._finished.put(None)
+
+    def stop(self, grace: float) -> None:
+        """Start no more jobs, and give those that run `grace` seconds. The others are queued again."""
+        self._stopping.set()
+        self.wake()
+        if self._thread.ident is None:
+            return
+        self._thread.join(grace)
+        if self._thread.is_alive():
+            _LOG.warning("%d jobs are cut off; they run again after the next start", len(self._running))
+            self._idle.set()
+            self.wake()
+            self._thread.join()
+
+    # -- the scheduler's thread -----------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        wait: float | None = 0.0
+        while True:
+            with suppress(queue.Empty):
+                self._ended.append(self._finished.get(timeout=wait))
+            try:
+                while self._ended:
+                    if (finished := self._ended[0]) is not None:
+                        self._end(*finished)
+                    del self._ended[0]
+                if self._stopping.is_set():
+                    if not self._running or self._idle.is_set():
+                        return
+                    wait = None
+                else:
+                    wait = self._start_jobs()
+            except Exception as error:  # the ledger cannot be written, say: nothing is forgotten meanwhile
+                _LOG.error("the scheduler cannot go on with a job: %s; it tries again", error)
+                _LOG.debug("the reason", exc_info=True)
+                wait = _PAUSE
+                if self._stopping.is_set() and self._idle.is_set():
+                    return
+
+    def _start_jobs(self) -> float | None:
+        """Start what may run now; return the seconds until something else may, or None."""
+        soonest: float | None = None
+        per_pipeline: Counter[str] = Counter(job.pipeline for job in self._running.values())
+        blocked: set[str] = set()
+        for job in self._in_turn():
+            node = self._nodes[job.pipeline]
+            if job.pipeline in blocked or per_pipeline[job.pipeline] >= node.rules.concurrency:
+                continue
+            wait = self._wait_of(job, node)
+            if wait > 0:
+                soonest = wait if soonest is None else min(soonest, wait)
+                if node.pipeline.in_order:
+                    blocked.add(job.pipeline)
+                continue
+            if not self._fits(node):
+                blocked.add(job.pipeline)
+                continue
+            per_pipeline[job.pipeline] += 1
+            self._start(job, node)
+        return soonest
+
+    def _wait_of(self, job: JobRecord, node: Node) -> float:
+        """Return the seconds until a job may run.
+
+        The ledger says it in wall-clock time, for after a restart; while the host runs, a clock that jumps
+        must not matter, and never is a wait longer than the back-off itself.
+        """
+        if not job.not_before:
+            return 0.0
+        known = self._ready.get(job.id)
+        if known is None or known[0] != job.attempts:
+            longest = _back_off(node, job.attempts)
+            left = min(max(0.0, job.not_before - time.time()), longest)
+            known = self._ready[job.id] = (job.attempts, time.monotonic() + left)
+        return known[1] - time.monotonic()
+
+    def _in_turn(self) -> list[JobRecord]:
+        """Return the queued jobs of configured pipelines: by priority, then by age."""
+        queued = [job for job in self._ledger.jobs(JobState.QUEUED) if job.pipeline in self._nodes]
+        return sorted(queued, key=lambda job: (-self._nodes[job.pipeline].rules.priority, job.id))
+
+    def _fits(self, node: Node) -> bool:
+        used: Counter[str] = Counter()
+        for job in self._running.values():
+            used.update(self._nodes[job.pipeline].pipeline.resources)
+        return all(
+            used[name] + count <= self._resources[name] for name, count in node.pipeline.resources.items()
+        )
+
+    def _start(self, job: JobRecord, node: Node) -> None:
+        attempt = job.attempts + 1
+        rows = [row for row in self._ledger.instances(job=job.id) if row.state is InstanceState.IN_JOB]
+        try:
+            record = self._ledger.write(
+                move_job(job.id, JobState.RUNNING, f"attempt {attempt}", attempts=attempt)
+            )
+        except ValueError:  # discarded in the meantime
+            return
+        passing("job claimed")
+        self._jobs.changed(record, f"runs (attempt {attempt})")
+        self._running[job.id] = record
+        try:
+            future = self._executor.submit(run_job, self._describe(record, node, rows).to_json())
+        except Exception as error:
+            future = Future()
+            future.set_exception(error)
+        future.add_done_callback(lambda done: self._finished.put((record, done)))
+
+    def _end(self, job: JobRecord, future: Future[dict[str, Any]]) -> None:
+        self._running.pop(job.id, None)
+        self._ready.pop(job.id, None)
+        node = self._nodes[job.pipeline]
+        try:
+            folder = Path(future.result()["folder"])
+            passing("output built")
+            self._built(job, node, folder)
+        except sqlite3.Error:
+            raise
+        except (Exception, CancelledError) as error:
+            self._failed(job, node, error)
+
+    def _built(self, job: JobRecord, node: Node, folder: Path) -> None:
+        manifest = read_manifest(folder)
+        plan = self._plan(node, manifest.items)
+        try:
+            record = self._ledger.write(job_built(job.id, str(folder.relative_to(self._data.outbox)), plan))
+        except ValueError:  # given up while it ran
+            self._jobs.remove_result(_with_folder(job, folder, self._data.outbox))
+            return
+        passing("job built")
+        for warning in manifest.warnings:
+            self._tell(record, "the output check found something", warning, level=logging.WARNING)
+        count = f"{len(manifest.items)} result{'s' * (len(manifest.items) != 1)}"
+        self._jobs.changed(record, f"{count} in the outbox, {len(plan)} to deliver")
+        self._jobs.on_built()
+
+    def _plan(self, node: Node, items: Iterable[OutboxItem]) -> list[DeliveryPlan]:
+        """Return what goes where."""
+        plan: list[DeliveryPlan] = []
+        for item in items:
+            names = node.destinations if item.destinations is None else item.destinations
+            unknown = [name for name in names if name not in self._destinations]
+            if unknown:
+                known = ", ".join(self._destinations) or "none"
+                msg = f"an output is for {', '.join(unknown)}, which is not configured; there are: {known}"
+                raise OutputError(msg)
+            kind = self._output_class(item.output)
+            takers = [name for name in names if kind.goes_to(self._destinations[name])]
+            if not takers:
+                msg = f"none of the destinations ({', '.join(names)}) takes the output {item.output!r}"
+                raise OutputError(msg)
+            plan.extend((name, item.to_json(self._data.outbox)) for name in takers)
+        return plan
+
+    def _failed(self, job: JobRecord, node: Node, error: BaseException) -> None:
+        ended = isinstance(error, CancelledError) or getattr(error, "kind", "") == Failure.ENDED
+        kind = getattr(error, "kind", "") or type(error).__name__
+        reason = str(error) if isinstance(error, DicomnodeError) else f"{type(error).__name__}: {error}"
+        log = getattr(error, "log_tail", "")[-_LONGEST_LOG:] if isinstance(error, JobFailedError) else ""
+        try:
+            if ended:  # by the host or the operator: no attempt of the plugin's
+                record = self._ledger.write(
+                    move_job(job.id, JobState.QUEUED, "cut off", attempts=job.attempts - 1)
+                )
+                self._jobs.changed(record, "cut off; it runs again")
+            elif job.attempts < node.table.attempts:
+                wait = _back_off(node, job.attempts)
+                record = self._ledger.write(
+                    move_job(job.id, JobState.QUEUED, reason, not_before=time.time() + wait, log=log)
+                )
+                message = f"attempt {job.attempts} failed ({kind}); again in {wait:g} s"
+                self._jobs.changed(record, message, reason, level=logging.WARNING)
+            else:
+                record = self._ledger.write(move_job(job.id, JobState.FAILED, reason, log=log))
+                message = f"failed ({kind}) after {job.attempts} attempts: a dead letter, its inputs are kept"
+                self._jobs.changed(record, message, reason, level=logging.ERROR)
+        except ValueError:  # given up while it ran
+            _LOG.info("job %d was given up while it ran", job.id)
+
+    def _tell(self, job: JobRecord, message: str, detail: str, *, level: int) -> None:
+        self._events.tell(
+            Event(Station.JOB, message, pipeline=job.pipeline, job=str(job.id), detail=detail, level=level)
+        )
+
+
+def _back_off(node: Node, attempts: int) -> float:
+    """Return the seconds between a failed attempt and the next."""
+    return node.table.retry_after * 2.0 ** max(0, attempts - 1)
+
+
+def _with_folder(job: JobRecord, folder: Path, outbox: Path) -> JobRecord:
+
+    return replace(job, folder=str(folder.relative_to(outbox)))

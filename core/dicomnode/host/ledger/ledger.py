@@ -1,0 +1,237 @@
+"""The ledger: the embedded database of instances, jobs and deliveries.
+
+One thread writes. Whatever is asked of it while a transaction is being committed goes into the next one
+together, so that concurrent associations share the sync. A change of state, its reason and everything that
+belongs to it are one transaction (:mod:`dicomnode.host.ledger.ledger_writes`). Readers have connections of
+their own (write-ahead log).
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import sqlite3
+import threading
+import time
+from concurrent.futures import Future
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+from dicomnode.errors import DataDirectoryError
+from dicomnode.host.ledger.ledger_reading import LedgerReader
+from dicomnode.host.ledger.ledger_schema import migrate
+from dicomnode.host.ledger.ledger_writes import Write
+
+T = TypeVar("T")
+_LOG = logging.getLogger(__name__)
+_GATHER = 0.02
+_PAUSE = 0.5
+_MOST_POSTED = 20_000
+_MOST_AT_ONCE = 2_000
+_WRITES_OWN_FAULT = (
+    sqlite3.IntegrityError,
+    sqlite3.DataError,
+    sqlite3.ProgrammingError,
+    sqlite3.InterfaceError,
+    sqlite3.NotSupportedError,
+)
+"""What SQLite raises for one write alone. Anything else of it is the disk's fault, or the file's."""
+
+
+@dataclass(slots=True)
+class _Asked:
+    """A write that was asked for, and who waits for it (nobody, where it was only posted)."""
+
+    write: Write[Any]
+    future: Future[Any] | None
+
+
+class Ledger(LedgerReader):
+    """The database file, opened for writing.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The SQLite file; made where there is none.
+    durable : bool
+        Whether a commit survives a power cut (``synchronous=FULL``) or only a crash of the process.
+
+    Raises
+    ------
+    DataDirectoryError
+        When it cannot be opened, is damaged, or was written by a newer host.
+    """
+
+    def __init__(self, path: Path, *, durable: bool = True) -> None:
+        super().__init__(path)
+        self._writes: queue.SimpleQueue[_Asked | None] = queue.SimpleQueue()
+        self._urgent = threading.Event()
+        self._stuck = False
+        try:
+            connection = self._open(durable)
+        except sqlite3.DatabaseError as error:
+            msg = (
+                f"the ledger {path} cannot be used: {error}. Move it away (with its -wal and -shm files) to"
+                " have it rebuilt from the spool; what was already delivered may then be delivered once more,"
+                " under the same UIDs."
+            )
+            raise DataDirectoryError(msg) from error
+        self._writer = threading.Thread(target=self._run, args=(connection,), name="ledger", daemon=True)
+        self._writer.start()
+
+    def _open(self, durable: bool) -> sqlite3.Connection:
+        connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
+        self._path.chmod(0o600)
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+        connection.execute("PRAGMA busy_timeout = 5000")
+        (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+        if found != "ok":
+            raise sqlite3.DatabaseError(found)
+        migrate(connection, self._path)
+        return connection
+
+    @property
+    def stuck(self) -> bool:
+        """Whether what was posted could not be committed, and is tried again: a full disk, say."""
+        return self._stuck
+
+    def post(self, write: Write[Any]) -> None:
+        """Ask for a write, in order with the others, and do not wait for it.
+
+        It is tried again until it succeeds: for what the spool holds anyway, so that nothing is lost.
+        Waits only when the ledger is far behind; whoever can refuse work should do so while it is
+        :attr:`stuck`.
+        """
+        while self._writes.qsize() > _MOST_POSTED:
+            time.sleep(_GATHER)
+        self._writes.put(_Asked(write, None))
+
+    def write(self, write: Write[T]) -> T:
+        """Write, and return once it has been committed.
+
+        Raises
+        ------
+        Exception
+            Whatever the write raised, or the database: then nothing of it was written.
+        """
+        future: Future[T] = Future()
+        self._writes.put(_Asked(write, future))
+        self._urgent.set()
+        return future.result()
+
+    def flush(self) -> None:
+        """Return once all that was posted before is committed."""
+        self.write(lambda connection: None)  # noqa: ARG005 - a write that writes nothing
+
+    def close(self) -> None:
+        """Finish what was asked for and close."""
+        self._writes.put(None)
+        self._urgent.set()
+        self._writer.join()
+        self.close_reader()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # -- the writer's thread ------------------------------------------------------------------------------
+
+    def _run(self, connection: sqlite3.Connection) -> None:
+        left: list[_Asked] = []  # posted, and not committed yet
+        going = True
+        with closing(connection):
+            while going:
+                batch, going = self._batch(left)
+                left = _commit(connection, batch)
+                self._stuck = bool(left)
+            if left and (left := _commit(connection, left)):
+                _LOG.error("%d writes could not be entered; the spool has what they say", len(left))
+
+    def _batch(self, left: list[_Asked]) -> tuple[list[_Asked], bool]:
+        """Gather what is asked for; nobody waits for what was posted, so that gets a moment for company."""
+        batch = list(left)
+        if left:
+            self._urgent.wait(_PAUSE)
+        else:
+            first = self._writes.get()
+            if first is None:
+                return batch, False
+            batch.append(first)
+            if first.future is None:
+                self._urgent.wait(_GATHER)
+        self._urgent.clear()
+        while not self._writes.empty() and len(batch) < _MOST_AT_ONCE:
+            following = self._writes.get()
+            if following is None:
+                return batch, False
+            batch.append(following)
+        return batch, True
+
+
+class _Outcomes:
+    """What the writes of a batch gave, for those who wait; told when the batch is committed."""
+
+    def __init__(self) -> None:
+        self._results: list[tuple[Future[Any], Any]] = []
+        self._failures: list[tuple[Future[Any], Exception]] = []
+
+    def add(self, asked: _Asked, result: Any) -> None:
+        """Keep a result."""
+        if asked.future is not None:
+            self._results.append((asked.future, result))
+
+    def fail(self, asked: _Asked, error: Exception) -> None:
+        """Keep a failure; of a write that nobody waits for, log it."""
+        if asked.future is not None:
+            self._failures.append((asked.future, error))
+        else:
+            _LOG.error("a write to the ledger was dropped: %s", type(error).__name__)
+            _LOG.debug("the write that was dropped", exc_info=error)
+
+    def tell(self) -> None:
+        """Wake those who wait."""
+        for future, result in self._results:
+            future.set_result(result)
+        for future, error in self._failures:
+            future.set_exception(error)
+
+
+def _commit(connection: sqlite3.Connection, batch: list[_Asked]) -> list[_Asked]:
+    """Write a batch in one transaction; return what was only posted, if it could not be committed."""
+    outcomes = _Outcomes()
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+        for asked in batch:
+            _write_one(connection, asked, outcomes)
+        connection.execute("COMMIT")
+    except sqlite3.Error as error:
+        _LOG.error("the ledger cannot be written: %s", error)
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        for asked in batch:
+            if asked.future is not None:
+                asked.future.set_exception(error)
+        return [asked for asked in batch if asked.future is None]
+    outcomes.tell()
+    return []
+
+
+def _write_one(connection: sqlite3.Connection, asked: _Asked, outcomes: _Outcomes) -> None:
+    """Write within a savepoint, so that a write that fails undoes itself alone."""
+    connection.execute("SAVEPOINT one")
+    try:
+        outcomes.add(asked, asked.write(connection))
+    except Exception as error:
+        if isinstance(error, sqlite3.Error) and not isinstance(error, _WRITES_OWN_FAULT):
+            raise  # the disk is full, say: it is not this write that is wrong
+        connection.execute("ROLLBACK TO one")
+        outcomes.fail(asked, error)
+    connection.execute("RELEASE one")
+
+
+__all__ = ["Ledger", "Write"]

@@ -1,0 +1,268 @@
+"""Reading the ledger: while the host runs, and while it is down."""
+
+from __future__ import annotations
+
+import json
+import math
+import sqlite3
+import threading
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from dicomnode.errors import DataDirectoryError
+from dicomnode.host.ledger.ledger_records import (
+    DeliveryRecord,
+    InstanceRecord,
+    JobRecord,
+    UnsettledDelivery,
+    WaitingPatient,
+)
+from dicomnode.host.ledger.states import UNSETTLED, DeliveryState, InstanceState, JobState
+
+
+class LedgerReader:
+    """A ledger's file, read-only. Each thread has a connection of its own.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The SQLite file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._local = threading.local()
+
+    def _reader(self) -> sqlite3.Connection:
+        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        if connection is None:
+            try:
+                uri = f"{self._path.absolute().as_uri()}?mode=ro"
+                connection = sqlite3.connect(uri, uri=True, isolation_level=None)
+            except sqlite3.OperationalError as error:
+                msg = f"the ledger {self._path} cannot be read: {error}"
+                raise DataDirectoryError(msg) from error
+            connection.row_factory = sqlite3.Row
+            self._local.connection = connection
+        return connection
+
+    def close_reader(self) -> None:
+        """Close this thread's connection."""
+        connection = getattr(self._local, "connection", None)
+        if connection is not None:
+            connection.close()
+            del self._local.connection
+
+    def schema_version(self) -> int:
+        """Return the version of the ledger's schema.
+
+        Raises
+        ------
+        DataDirectoryError
+            When the file cannot be read, or is no ledger.
+        """
+        try:
+            (version,) = self._reader().execute("PRAGMA user_version").fetchone()
+            self._reader().execute("SELECT 1 FROM job LIMIT 1").fetchone()
+        except sqlite3.DatabaseError as error:
+            msg = (
+                f"the ledger {self._path} cannot be read: {error}. Stop the host if it runs, move the file"
+                " away (with its -wal and -shm) and start the host: it is rebuilt from the spool"
+            )
+            raise DataDirectoryError(msg) from error
+        return int(version)
+
+    def instances(self, *states: InstanceState, job: int | None = None) -> Iterator[InstanceRecord]:
+        """Yield the instances in any of some states, or of a job, in order of arrival."""
+        if job is not None:
+            rows = self._reader().execute(
+                "SELECT * FROM instance WHERE job = ? ORDER BY received, path", (job,)
+            )
+        else:
+            rows = self._reader().execute(
+                f"SELECT * FROM instance WHERE state IN ({_marks(states)})"  # noqa: S608 - question marks
+                " ORDER BY received, path",
+                states,
+            )
+        for row in rows:
+            yield InstanceRecord.from_row(row)
+
+    def checksum(self, path: str) -> str:
+        """Return the checksum of an instance's file; empty where there is none."""
+        row = self._reader().execute("SELECT sha256 FROM instance WHERE path = ?", (path,)).fetchone()
+        return "" if row is None else str(row["sha256"])
+
+    def without_checksum(self, after: str, limit: int) -> list[str]:
+        """Return the files of what is needed that have no checksum yet, by name, from after one on."""
+        states = (InstanceState.RECEIVED, InstanceState.WAITING, InstanceState.IN_JOB)
+        rows = self._reader().execute(
+            f"SELECT path FROM instance WHERE path > ? AND sha256 = '' AND state IN ({_marks(states)})"  # noqa: S608
+            " ORDER BY path LIMIT ?",
+            (after, *states, limit),
+        )
+        return [row["path"] for row in rows]
+
+    def instance_states(self) -> dict[str, InstanceState]:
+        """Return path -> state of every instance."""
+        rows = self._reader().execute("SELECT path, state FROM instance")
+        return {path: InstanceState(state) for path, state in rows}
+
+    def instance_counts(self) -> dict[tuple[str, InstanceState], int]:
+        """Return (pipeline, state) -> number of instances."""
+        rows = self._reader().execute(
+            "SELECT pipeline, state, count(*) FROM instance GROUP BY pipeline, state"
+        )
+        return {(pipeline, InstanceState(state)): count for pipeline, state, count in rows}
+
+    def input_count(self, job: int) -> int:
+        """Return how many instances a job has as its inputs."""
+        (count,) = self._reader().execute("SELECT count(*) FROM instance WHERE job = ?", (job,)).fetchone()
+        return int(count)
+
+    def waiting(self) -> list[WaitingPatient]:
+        """Return the patients whose images wait, those first that have waited longest."""
+        rows = self._reader().execute(
+            "SELECT pipeline, container, inputs, count(*), min(received), max(received) FROM instance"
+            " WHERE state = ? GROUP BY pipeline, container, inputs",
+            (InstanceState.WAITING,),
+        )
+        found: dict[tuple[str, str], WaitingPatient] = {}
+        for pipeline, container, names, count, first, last in rows:
+            patient = found.setdefault(
+                (pipeline, container), WaitingPatient(pipeline, container, 0, Counter(), first, last)
+            )
+            inputs = patient.inputs + Counter(dict.fromkeys(json.loads(names), count))
+            found[pipeline, container] = WaitingPatient(
+                pipeline,
+                container,
+                patient.images + count,
+                inputs,
+                min(first, patient.first),
+                max(last, patient.last),
+            )
+        return sorted(found.values(), key=lambda patient: patient.first)
+
+    def open_deliveries(self) -> dict[str, tuple[dict[str, int], str, float]]:
+        """Return destination -> what is not confirmed: state -> number, reason, time of the next attempt.
+
+        Dead letters are counted, too. Reason and time are those of the delivery that is tried first.
+        """
+        states = (*UNSETTLED, DeliveryState.DEAD)
+        found: dict[str, tuple[dict[str, int], str, float]] = {}
+        for name, state, count, reason, not_before in self._reader().execute(
+            f"SELECT destination, state, count(*), reason, min(not_before) FROM delivery"  # noqa: S608 - marks
+            f" WHERE state IN ({_marks(states)}) GROUP BY destination, state ORDER BY state = 'pending'",
+            states,
+        ):
+            counts, _, _ = found.get(name, ({}, "", 0.0))
+            found[name] = ({**counts, state: count}, reason, not_before)
+        return found
+
+    def jobs(self, *states: JobState) -> list[JobRecord]:
+        """Return the jobs in any of some states (of all, where none is named), oldest first."""
+        where = f"WHERE state IN ({_marks(states)})" if states else ""
+        rows = self._reader().execute(f"SELECT * FROM job {where} ORDER BY id", states)  # noqa: S608 - question marks
+        return [JobRecord.from_row(row) for row in rows]
+
+    def job_counts(self) -> dict[tuple[str, JobState], int]:
+        """Return (pipeline, state) -> number of jobs."""
+        rows = self._reader().execute("SELECT pipeline, state, count(*) FROM job GROUP BY pipeline, state")
+        return {(pipeline, JobState(state)): count for pipeline, state, count in rows}
+
+    def job(self, number: int) -> JobRecord | None:
+        """Return a job by its number."""
+        row = self._reader().execute("SELECT * FROM job WHERE id = ?", (number,)).fetchone()
+        return None if row is None else JobRecord.from_row(row)
+
+    def deliveries(
+        self, *states: DeliveryState, job: int | None = None, destination: str | None = None
+    ) -> list[DeliveryRecord]:
+        """Return deliveries in any of some states (all, where none is named), of a job or destination."""
+        conditions: list[str] = []
+        values: list[object] = []
+        if states:
+            conditions.append(f"state IN ({_marks(states)})")
+            values.extend(states)
+        for name, value in (("job", job), ("destination", destination)):
+            if value is not None:
+                conditions.append(f"{name} = ?")
+                values.append(value)
+        where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
+        query = f"SELECT * FROM delivery {where} ORDER BY job, id"  # noqa: S608 - question marks
+        rows = self._reader().execute(query, values)
+        return [DeliveryRecord.from_row(row) for row in rows]
+
+    def unsettled_deliveries(self, destination: str) -> list[UnsettledDelivery]:
+        """Return what is to be done for a destination: deliveries of built jobs that are not over."""
+        query = (
+            "SELECT delivery.id, job, delivery.attempts, delivery.not_before FROM delivery JOIN job"  # noqa: S608 - marks
+            f" ON job.id = job WHERE delivery.state IN ({_marks(UNSETTLED)}) AND destination = ?"
+            " AND job.state = ?"
+        )
+        rows = self._reader().execute(query, (*UNSETTLED, destination, JobState.BUILT))
+        return [UnsettledDelivery(*row) for row in rows]
+
+    def deliveries_by_id(self, ids: Sequence[int]) -> list[DeliveryRecord]:
+        """Return deliveries by their numbers, in no order."""
+        query = f"SELECT * FROM delivery WHERE id IN ({_marks(tuple(ids))})"  # noqa: S608 - question marks
+        return [DeliveryRecord.from_row(row) for row in self._reader().execute(query, ids)]
+
+    def stored_instances(self, destination: str, uids: Sequence[str]) -> list[DeliveryRecord]:
+        """Return the deliveries of some instances that await the destination's commitment."""
+        query = (
+            "SELECT * FROM delivery WHERE state = ? AND destination = ? AND"  # noqa: S608 - question marks
+            f" json_extract(item, '$.SOPInstanceUID') IN ({_marks(tuple(uids))})"
+        )
+        rows = self._reader().execute(query, (DeliveryState.STORED, destination, *uids))
+        return [DeliveryRecord.from_row(row) for row in rows]
+
+    def settled_jobs(self) -> list[int]:
+        """Return the built jobs of which no delivery is left to be done."""
+        query = (
+            "SELECT id FROM job WHERE state = ? AND NOT EXISTS (SELECT 1 FROM delivery WHERE job = job.id"  # noqa: S608
+            f" AND delivery.state IN ({_marks(UNSETTLED)})) ORDER BY id"
+        )
+        rows = self._reader().execute(query, (JobState.BUILT, *UNSETTLED))
+        return [number for (number,) in rows]
+
+    def unsettled_counts(self) -> dict[str, int]:
+        """Return destination -> number of deliveries that are not over."""
+        rows = self._reader().execute(
+            f"SELECT destination, count(*) FROM delivery WHERE state IN ({_marks(UNSETTLED)})"  # noqa: S608 - marks
+            " GROUP BY destination",
+            UNSETTLED,
+        )
+        return dict(rows.fetchall())
+
+    def association_ends(self) -> dict[str, tuple[str, float]]:
+        """Return id -> outcome and time of the end of every association that brought something.
+
+        The outcome is ``open``, or what :class:`~dicomnode.host.receiver.reception_types.AssociationEnd`
+        says; what is open has not ended, so its time is infinite.
+        """
+        rows = self._reader().execute("SELECT id, outcome, ended FROM association")
+        return {id_: (outcome, math.inf if ended is None else ended) for id_, outcome, ended in rows}
+
+    def transitions(self, entity: str, entity_id: object) -> list[tuple[str, str, str, float]]:
+        """Return (old, new, reason, time) of every change of state of one entity."""
+        rows = self._reader().execute(
+            "SELECT old, new, reason, at FROM transition WHERE entity = ? AND entity_id = ? ORDER BY id",
+            (entity, str(entity_id)),
+        )
+        return [(row["old"], row["new"], row["reason"], row["at"]) for row in rows]
+
+    @contextmanager
+    def snapshot(self) -> Iterator[sqlite3.Connection]:
+        """Give a read-only connection, all of whose queries see the same state."""
+        connection = self._reader()
+        connection.execute("BEGIN")
+        try:
+            yield connection
+        finally:
+            connection.execute("COMMIT")
+
+
+def _marks(values: tuple[object, ...]) -> str:
+    return ", ".join("?" for _ in values)

@@ -1,0 +1,80 @@
+"""The tables of the ledger, and how an older ledger becomes a newer one."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+
+from dicomnode.errors import DataDirectoryError
+
+_FIRST = """
+CREATE TABLE association (
+    id TEXT PRIMARY KEY, calling TEXT NOT NULL, called TEXT NOT NULL, address TEXT NOT NULL,
+    started REAL NOT NULL, outcome TEXT NOT NULL, ended REAL
+) WITHOUT ROWID;
+CREATE TABLE instance (
+    path TEXT PRIMARY KEY, pipeline TEXT NOT NULL, container TEXT NOT NULL, inputs TEXT NOT NULL,
+    SOPInstanceUID TEXT NOT NULL, "index" TEXT NOT NULL, received REAL NOT NULL, association TEXT NOT NULL,
+    state TEXT NOT NULL, job INTEGER, reason TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX instance_by_job ON instance (job) WHERE job IS NOT NULL;
+CREATE INDEX instance_by_state ON instance (state);
+CREATE TABLE job (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, identity TEXT NOT NULL, pipeline TEXT NOT NULL,
+    container TEXT NOT NULL, state TEXT NOT NULL, reason TEXT NOT NULL, attempts INTEGER NOT NULL,
+    not_before REAL NOT NULL, created REAL NOT NULL, changed REAL NOT NULL, folder TEXT NOT NULL DEFAULT '',
+    log TEXT NOT NULL DEFAULT ''
+);
+CREATE INDEX job_by_state ON job (state);
+CREATE TABLE delivery (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, job INTEGER NOT NULL, destination TEXT NOT NULL, item TEXT NOT NULL,
+    state TEXT NOT NULL, reason TEXT NOT NULL, status INTEGER, attempts INTEGER NOT NULL,
+    not_before REAL NOT NULL, changed REAL NOT NULL
+);
+CREATE INDEX delivery_by_state ON delivery (state, destination);
+CREATE INDEX delivery_by_job ON delivery (job);
+CREATE TABLE transition (
+    id INTEGER PRIMARY KEY, entity TEXT NOT NULL, entity_id TEXT NOT NULL, old TEXT NOT NULL,
+    new TEXT NOT NULL, reason TEXT NOT NULL, at REAL NOT NULL
+);
+CREATE INDEX transition_by_entity ON transition (entity, entity_id);
+"""
+
+_SECOND = """
+ALTER TABLE instance ADD COLUMN sha256 TEXT NOT NULL DEFAULT '';
+"""
+
+_THIRD = """
+CREATE TABLE history (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, pipeline TEXT NOT NULL, container TEXT NOT NULL, input TEXT NOT
+    NULL, peer TEXT NOT NULL, patient TEXT NOT NULL, asked_for TEXT NOT NULL, state TEXT NOT NULL,
+    reason TEXT NOT NULL, attempts INTEGER NOT NULL, not_before REAL NOT NULL, changed REAL NOT NULL
+);
+CREATE INDEX history_by_state ON history (state);
+CREATE INDEX history_by_container ON history (pipeline, container);
+"""
+
+MIGRATIONS: Sequence[str] = (_FIRST, _SECOND, _THIRD)
+"""The n-th script takes a ledger from schema n to n + 1."""
+
+SCHEMA_VERSION = len(MIGRATIONS)
+
+
+def migrate(connection: sqlite3.Connection, path: Path) -> None:
+    """Bring a ledger to the newest schema, each step in a transaction of its own.
+
+    Raises
+    ------
+    DataDirectoryError
+        When it was written by a newer host.
+    """
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version > SCHEMA_VERSION:
+        msg = (
+            f"the ledger {path} was written by a newer dicomnode-host (schema {version}; this one knows "
+            f"{SCHEMA_VERSION}): upgrade this host"
+        )
+        raise DataDirectoryError(msg)
+    for number in range(version, SCHEMA_VERSION):
+        connection.executescript(f"BEGIN;{MIGRATIONS[number]}PRAGMA user_version = {number + 1};COMMIT;")

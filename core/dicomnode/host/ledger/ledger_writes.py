@@ -1,0 +1,363 @@
+"""What is written into the ledger: each function returns a write, one transaction or a part of one."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeVar
+
+from dicomnode.host.ledger.ledger_records import InstanceRecord, JobRecord
+from dicomnode.host.ledger.states import DeliveryState, InstanceState, JobState, check_transition
+
+T = TypeVar("T")
+Write = Callable[[sqlite3.Connection], T]
+"""A change of the ledger; called on the ledger's own thread."""
+
+DeliveryPlan = tuple[str, Mapping[str, Any]]
+"""A destination's name and an :class:`~dicomnode.OutboxItem` as plain data."""
+
+
+def add_instance(record: InstanceRecord) -> Write[None]:
+    """Enter a received instance."""
+    row = record.row()
+
+    def write(connection: sqlite3.Connection) -> None:
+        connection.execute("INSERT OR IGNORE INTO instance VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
+
+    return write
+
+
+def sort_instance(path: str, container: str, inputs: Iterable[str]) -> Write[None]:
+    """Enter where an instance that was received before belongs."""
+    names = json.dumps(tuple(inputs))
+
+    def write(connection: sqlite3.Connection) -> None:
+        move_instances((path,), InstanceState.WAITING, "")(connection)
+        connection.execute(
+            "UPDATE instance SET container = ?, inputs = ? WHERE path = ?", (container, names, path)
+        )
+
+    return write
+
+
+def move_waiting(path: str, container: str, inputs: Iterable[str]) -> Write[None]:
+    """Enter that a waiting instance belongs to other inputs than before: its pipeline has been changed."""
+    names = json.dumps(tuple(inputs))
+
+    def write(connection: sqlite3.Connection) -> None:
+        connection.execute(
+            "UPDATE instance SET container = ?, inputs = ? WHERE path = ?", (container, names, path)
+        )
+
+    return write
+
+
+def note_checksums(checksums: Mapping[str, str]) -> Write[None]:
+    """Enter the checksums of files (path -> SHA-256 in hexadecimal) that have none yet."""
+    rows = [(sha256, path) for path, sha256 in checksums.items()]
+
+    def write(connection: sqlite3.Connection) -> None:
+        connection.executemany("UPDATE instance SET sha256 = ? WHERE path = ? AND sha256 = ''", rows)
+
+    return write
+
+
+def replace_file(old: str, new: str, association: str, reason: str) -> Write[None]:
+    """Enter that another file has come in the place of one that has gone or is damaged.
+
+    The instance stays where it is: waiting, or in its job.
+    """
+
+    def write(connection: sqlite3.Connection) -> None:
+        connection.execute(
+            "UPDATE instance SET path = ?, sha256 = '', association = ?, reason = ? WHERE path = ?",
+            (new, association, reason, old),
+        )
+
+    return write
+
+
+def come_again(path: str, association: str) -> Write[None]:
+    """Enter that another association brought an instance once more: its end counts from now on."""
+
+    def write(connection: sqlite3.Connection) -> None:
+        connection.execute("UPDATE instance SET association = ? WHERE path = ?", (association, path))
+
+    return write
+
+
+def begin_association(id_: str, calling: str, called: str, address: str, started: float) -> Write[None]:
+    """Enter an association that has brought its first instance."""
+
+    def write(connection: sqlite3.Connection) -> None:
+        connection.execute(
+            "INSERT OR IGNORE INTO association VALUES (?, ?, ?, ?, ?, 'open', NULL)",
+            (id_, calling, called, address, started),
+        )
+
+    return write
+
+
+def end_association(id_: str, outcome: str) -> Write[None]:
+    """Enter how an association ended: ``released`` or ``aborted``."""
+
+    def write(connection: sqlite3.Connection) -> None:
+        connection.execute(
+            "UPDATE association SET outcome = ?, ended = ? WHERE id = ?", (outcome, time.time(), id_)
+        )
+
+    return write
+
+
+def move_instances(
+    paths: Iterable[str],
+    new: InstanceState,
+    reason: str,
+    *,
+    job: int | None = None,
+    moved_to: str | None = None,
+) -> Write[None]:
+    """Change the state of instances.
+
+    Parameters
+    ----------
+    paths : iterable of str
+        Which, by their files.
+    new : InstanceState
+        Where they are now.
+    reason : str
+        Why.
+    job : int, optional
+        Whose inputs they become.
+    moved_to : str, optional
+        The new path of the one instance whose file was moved.
+    """
+    paths = tuple(paths)
+
+    def write(connection: sqlite3.Connection) -> None:
+        for path in paths:
+            row = connection.execute("SELECT state FROM instance WHERE path = ?", (path,)).fetchone()
+            if row is None:
+                msg = f"the ledger has no instance {path}"
+                raise ValueError(msg)
+            check_transition(InstanceState(row[0]), new)
+            connection.execute(
+                "UPDATE instance SET state = ?, reason = ?, job = coalesce(?, job), path = coalesce(?, path)"
+                " WHERE path = ?",
+                (new, reason, job, moved_to, path),
+            )
+
+    return write
+
+
+def create_job(identity: str, pipeline: str, container: str, paths: Iterable[str]) -> Write[JobRecord]:
+    """Enter a job and take its instances out of the tree, in one transaction."""
+    paths = tuple(paths)
+    reason = "the inputs are complete"
+
+    def write(connection: sqlite3.Connection) -> JobRecord:
+        now = time.time()
+        cursor = connection.execute(
+            "INSERT INTO job (identity, pipeline, container, state, reason, attempts, not_before, created,"
+            " changed) VALUES (?, ?, ?, ?, ?, 0, 0, ?, ?)",
+            (identity, pipeline, container, JobState.QUEUED, reason, now, now),
+        )
+        number = cursor.lastrowid
+        if number is None:  # an INSERT has one; mypy cannot know
+            raise sqlite3.DatabaseError("no number for the new job")
+        move_instances(paths, InstanceState.IN_JOB, reason, job=number)(connection)
+        note(connection, "job", number, "", JobState.QUEUED, reason)
+        return read_job(connection, number)
+
+    return write
+
+
+def move_job(
+    number: int,
+    new: JobState,
+    reason: str,
+    *,
+    not_before: float | None = None,
+    attempts: int | None = None,
+    log: str | None = None,
+) -> Write[JobRecord]:
+    """Change the state of a job."""
+
+    def write(connection: sqlite3.Connection) -> JobRecord:
+        old = read_job(connection, number)
+        check_transition(old.state, new)
+        connection.execute(
+            "UPDATE job SET state = ?, reason = ?, changed = ?, not_before = coalesce(?, not_before),"
+            " attempts = coalesce(?, attempts), log = coalesce(?, log) WHERE id = ?",
+            (new, reason, time.time(), not_before, attempts, log, number),
+        )
+        note(connection, "job", number, old.state, new, reason)
+        return read_job(connection, number)
+
+    return write
+
+
+def job_built(number: int, folder: str, deliveries: Iterable[DeliveryPlan]) -> Write[JobRecord]:
+    """Enter that a job's result is in the outbox, and what must be delivered where."""
+    rows = [(number, name, json.dumps(item), DeliveryState.PENDING) for name, item in deliveries]
+
+    def write(connection: sqlite3.Connection) -> JobRecord:
+        connection.execute("DELETE FROM delivery WHERE job = ?", (number,))
+        connection.executemany(
+            "INSERT INTO delivery (job, destination, item, state, reason, attempts, not_before, changed)"
+            " VALUES (?, ?, ?, ?, '', 0, 0, 0)",
+            rows,
+        )
+        connection.execute("UPDATE job SET folder = ? WHERE id = ?", (folder, number))
+        return move_job(number, JobState.BUILT, f"{len(rows)} to deliver")(connection)
+
+    return write
+
+
+def move_delivery(
+    number: int,
+    new: DeliveryState,
+    reason: str,
+    status: int | None = None,
+    *,
+    not_before: float = 0.0,
+) -> Write[None]:
+    """Enter the outcome of an attempt. ``PENDING`` is an attempt that is made again at ``not_before``."""
+
+    def write(connection: sqlite3.Connection) -> None:
+        row = connection.execute("SELECT state FROM delivery WHERE id = ?", (number,)).fetchone()
+        if row is None:
+            msg = f"the ledger has no delivery {number}"
+            raise ValueError(msg)
+        (old,) = row
+        if old == DeliveryState.DISCARDED:  # the operator gave the job up while this was being sent
+            return
+        if old != new:
+            check_transition(DeliveryState(old), new)
+        connection.execute(
+            "UPDATE delivery SET state = ?, reason = ?, status = ?, attempts = attempts + 1, not_before = ?,"
+            " changed = ? WHERE id = ?",
+            (new, reason, status, not_before, time.time(), number),
+        )
+        if old != new:
+            note(connection, "delivery", number, old, new, reason)
+
+    return write
+
+
+def note_deliveries(destination: str, reason: str) -> Write[None]:
+    """Note with everything that is pending for a destination why it waits."""
+
+    def write(connection: sqlite3.Connection) -> None:
+        connection.execute(
+            "UPDATE delivery SET reason = ? WHERE destination = ? AND state = ? AND reason <> ?",
+            (reason, destination, DeliveryState.PENDING, reason),
+        )
+
+    return write
+
+
+def retry_deliveries(job: int, reason: str) -> Write[JobRecord]:
+    """Make the dead letters of an undeliverable job pending again."""
+
+    def write(connection: sqlite3.Connection) -> JobRecord:
+        dead = connection.execute(
+            "SELECT id FROM delivery WHERE job = ? AND state = ?", (job, DeliveryState.DEAD)
+        ).fetchall()
+        for (number,) in dead:
+            move_delivery(number, DeliveryState.PENDING, reason)(connection)
+        return move_job(job, JobState.BUILT, reason)(connection)
+
+    return write
+
+
+def requeue_job(number: int, reason: str) -> Write[JobRecord]:
+    """Have a job run again from its beginning, with inputs that were released taken back.
+
+    The result that it has, if any, is its own no more: the folder may be removed.
+    """
+
+    def write(connection: sqlite3.Connection) -> JobRecord:
+        held = connection.execute(
+            "SELECT path FROM instance WHERE job = ? AND state = ?", (number, InstanceState.RELEASED)
+        )
+        move_instances([path for (path,) in held], InstanceState.IN_JOB, reason)(connection)
+        connection.execute("UPDATE job SET folder = '' WHERE id = ?", (number,))
+        return move_job(number, JobState.QUEUED, reason, not_before=0.0, attempts=0)(connection)
+
+    return write
+
+
+def reopen_job(number: int, reason: str) -> Write[tuple[JobRecord, tuple[InstanceRecord, ...]]]:
+    """Give a job up that has no result yet, and let its inputs wait again, in one transaction.
+
+    Returns
+    -------
+    Write
+        Gives the job and its inputs. It raises ValueError when the job has a result already.
+    """
+
+    def write(connection: sqlite3.Connection) -> tuple[JobRecord, tuple[InstanceRecord, ...]]:
+        cursor = connection.execute(
+            "SELECT * FROM instance WHERE job = ? AND state = ?", (number, InstanceState.IN_JOB)
+        )
+        names = [column[0] for column in cursor.description]
+        rows = tuple(InstanceRecord.from_row(dict(zip(names, row, strict=True))) for row in cursor)
+        record = move_job(number, JobState.DISCARDED, reason)(connection)
+        move_instances([row.path for row in rows], InstanceState.WAITING, reason)(connection)
+        return record, rows
+
+    return write
+
+
+def end_job(number: int, new: JobState, reason: str) -> Write[tuple[JobRecord, tuple[str, ...]]]:
+    """End a job (delivered or discarded) and release its inputs, in one transaction.
+
+    Returns
+    -------
+    Write
+        Gives the job and the files of its inputs.
+    """
+
+    def write(connection: sqlite3.Connection) -> tuple[JobRecord, tuple[str, ...]]:
+        held = connection.execute(
+            "SELECT path FROM instance WHERE job = ? AND state = ?", (number, InstanceState.IN_JOB)
+        )
+        paths = tuple(path for (path,) in held)
+        move_instances(paths, InstanceState.RELEASED, reason)(connection)
+        if new is JobState.DISCARDED:
+            connection.execute(
+                "UPDATE delivery SET state = ?, reason = ? WHERE job = ? AND state <> ?",
+                (DeliveryState.DISCARDED, reason, number, DeliveryState.CONFIRMED),
+            )
+        return move_job(number, new, reason)(connection), paths
+
+    return write
+
+
+def note(  # noqa: PLR0917 - as the columns
+    connection: sqlite3.Connection, entity: str, entity_id: object, old: str, new: str, reason: str
+) -> None:
+    """Keep a change of state with its reason and time."""
+    connection.execute(
+        "INSERT INTO transition (entity, entity_id, old, new, reason, at) VALUES (?, ?, ?, ?, ?, ?)",
+        (entity, str(entity_id), old, new, reason, time.time()),
+    )
+
+
+def read_job(connection: sqlite3.Connection, number: int) -> JobRecord:
+    """Read a job within a write.
+
+    Raises
+    ------
+    ValueError
+        When there is no such job.
+    """
+    cursor = connection.execute("SELECT * FROM job WHERE id = ?", (number,))
+    row = cursor.fetchone()
+    if row is None:
+        msg = f"the ledger has no job {number}"
+        raise ValueError(msg)
+    return JobRecord.from_row(dict(zip((column[0] for column in cursor.description), row, strict=True)))

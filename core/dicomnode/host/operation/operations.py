@@ -1,0 +1,172 @@
+"""What an operator does to a node: through the host that runs, or on its data directory while none does.
+
+Nothing here imports a plugin or anything of DICOM, so that a node can be looked after however broken a plugin
+is, and at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+from dicomnode.errors import DataDirectoryError
+from dicomnode.host.configuration.config import Config
+from dicomnode.host.events import Events
+from dicomnode.host.jobs.jobs import Jobs
+from dicomnode.host.ledger.ledger import Ledger
+from dicomnode.host.ledger.ledger_reading import LedgerReader
+from dicomnode.host.ledger.ledger_schema import SCHEMA_VERSION
+from dicomnode.host.operation.control import NotRunningError, ask
+from dicomnode.host.operation.data_directory import DataDirectory
+from dicomnode.host.spool.spool_files import SpoolFiles
+
+
+class Operations:
+    """A node as its operator sees it from outside.
+
+    Parameters
+    ----------
+    config : Config
+        The configuration, which says where the data directory is.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.data = DataDirectory(Path(config.host.data).expanduser().absolute())
+
+    def ask(self, order: str, **details: Any) -> Any:
+        """Give the running host an order; see :func:`~dicomnode.host.operation.control.ask`."""
+        return ask(self.data.control, order, **details)
+
+    def live_status(self, *, patients: bool = False) -> dict[str, Any] | None:
+        """Return what only the running host knows, or ``None`` when none runs.
+
+        Parameters
+        ----------
+        patients : bool
+            Whether to name the patients that wait.
+        """
+        try:
+            answer: dict[str, Any] = self.ask("status", patients=patients)
+        except NotRunningError:
+            return None
+        return answer
+
+    @contextmanager
+    def ledger(self) -> Iterator[LedgerReader]:
+        """Give the ledger for reading, whether a host runs or not.
+
+        Raises
+        ------
+        DataDirectoryError
+            When there is none, it cannot be read, or it is of another version than this command line's.
+        """
+        self._check_there()
+        with closing_reader(LedgerReader(self.data.ledger)) as reader:
+            version = reader.schema_version()
+            if version == SCHEMA_VERSION:
+                yield reader
+                return
+        if version > SCHEMA_VERSION:
+            msg = (
+                f"the ledger {self.data.ledger} was written by a newer dicomnode-host than this one: use the"
+                " command line of that version"
+            )
+            raise DataDirectoryError(msg)
+        with self._held(), closing(Ledger(self.data.ledger)) as ledger:  # brings it up to date
+            yield ledger
+
+    def replay(self, number: int, *, rerun: bool = False) -> dict[str, Any]:
+        """Do a job again; see :meth:`Jobs.replay <dicomnode.host.jobs.jobs.Jobs.replay>`.
+
+        Returns
+        -------
+        dict
+            ``job``, ``state``, and whether a host is ``running`` to go on with it.
+
+        Raises
+        ------
+        DicomnodeError
+            When it cannot be done; the message says why.
+        """
+        return self._change("replay", {"job": number, "rerun": rerun})
+
+    def discard(self, number: int, reason: str) -> dict[str, Any]:
+        """Give a job up; see :meth:`Jobs.discard <dicomnode.host.jobs.jobs.Jobs.discard>`.
+
+        Returns
+        -------
+        dict
+            As :meth:`replay`.
+
+        Raises
+        ------
+        DicomnodeError
+            When it cannot be done; the message says why.
+        """
+        return self._change("discard", {"job": number, "reason": reason})
+
+    # -- how ----------------------------------------------------------------------------------------------
+
+    def _change(self, order: str, details: Mapping[str, Any]) -> dict[str, Any]:
+        try:
+            state = self.ask(order, **details)
+        except NotRunningError:
+            self._check_there()
+        else:
+            return {"job": details["job"], "state": state, "running": True}
+        with self._held(), closing(Ledger(self.data.ledger)) as ledger:
+            state = job_orders(self._jobs(ledger))[order](details)
+        return {"job": details["job"], "state": state, "running": False}
+
+    def _jobs(self, ledger: Ledger) -> Jobs:
+        retention = self.config.retention
+        return Jobs(
+            ledger=ledger,
+            spool=SpoolFiles(self.data.spool),
+            outbox=self.data.outbox,
+            trees={},
+            events=Events(),
+            keep_inputs=retention.inputs > 0,
+            keep_results=retention.results > 0,
+        )
+
+    @contextmanager
+    def _held(self) -> Iterator[None]:
+        """Hold the data directory, so that no host starts on it meanwhile."""
+        try:
+            self.data.hold()
+        except DataDirectoryError as error:
+            msg = f"{error}. (It takes no orders: it is just starting or stopping. Try again)"
+            raise DataDirectoryError(msg) from error
+        try:
+            yield
+        finally:
+            self.data.let_go()
+
+    def _check_there(self) -> None:
+        if not self.data.ledger.is_file():
+            msg = (
+                f"there is no host, and no data of one, in {self.data.root}. Name the configuration of the"
+                " host (--config FILE, or DICOMNODE_CONFIG); its host.data says where the data are"
+            )
+            raise DataDirectoryError(msg)
+
+
+def job_orders(jobs: Jobs) -> dict[str, Any]:
+    """Return what may be done to a job on the operator's word: order -> callable, as the control socket's."""
+    return {
+        "replay": lambda order: jobs.replay(int(order["job"]), rerun=bool(order.get("rerun"))).state,
+        "discard": lambda order: jobs.discard(int(order["job"]), str(order["reason"])).state,
+    }
+
+
+@contextmanager
+def closing_reader(reader: LedgerReader) -> Iterator[LedgerReader]:
+    """Close this thread's connection to a ledger at the end."""
+    try:
+        yield reader
+    finally:
+        reader.close_reader()

@@ -1,0 +1,290 @@
+"""What is done at start, before anything is received: spool, ledger, trees and outbox are made to agree.
+
+The spool is the truth about instances, the ledger about jobs. Whatever the host was doing when it was
+stopped, an instance that was acknowledged is afterwards in a tree, in a job, or aside for the operator.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from dicomnode.dicom.lazy import LazyDataset
+from dicomnode.errors import ImageRefusedError, StructureError
+from dicomnode.host.gathering.pipeline_tree import PipelineTree
+from dicomnode.host.ledger.ledger import Ledger
+from dicomnode.host.ledger.ledger_records import InstanceRecord
+from dicomnode.host.ledger.ledger_writes import add_instance, move_instances, move_job, move_waiting
+from dicomnode.host.ledger.states import OVER, InstanceState, JobState
+from dicomnode.host.operation.data_directory import DataDirectory
+from dicomnode.host.receiver.reception_types import AssociationEnd
+from dicomnode.host.spool.spool import Spool
+
+_LOG = logging.getLogger(__name__)
+_KEPT = frozenset({InstanceState.RECEIVED, InstanceState.WAITING, InstanceState.IN_JOB})
+_UNKNOWN_END = ("open", float("inf"))
+
+
+@dataclass(slots=True)
+class Recovered:
+    """What a start found.
+
+    Attributes
+    ----------
+    waiting : int
+        Images that wait in the trees.
+    entered : int
+        Files that the ledger did not know.
+    aside : int
+        Files that belong nowhere, or cannot be read, and were put aside now.
+    lost : int
+        Instances whose file has gone.
+    jobs : int
+        Jobs that were cut off and run again.
+    cut_off : set of (PipelineTree, str)
+        Patients whose last association was not aborted by its peer.
+    unsorted : list of (InstanceRecord, bool)
+        Images that were answered before they were sorted, and whether their association was not aborted.
+    seconds : float
+        How long it took.
+    """
+
+    waiting: int = 0
+    entered: int = 0
+    aside: int = 0
+    lost: int = 0
+    jobs: int = 0
+    cut_off: set[tuple[PipelineTree, str]] = field(default_factory=set)
+    unsorted: list[tuple[InstanceRecord, bool]] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+class Recovery:
+    """Brings spool, ledger, trees and outbox together.
+
+    Parameters
+    ----------
+    data : DataDirectory
+    ledger : Ledger
+    spool : Spool
+    trees : mapping of str to PipelineTree
+        By the pipelines' names; empty.
+    wanted : frozenset of int
+        The tags to read of a file that the ledger does not know.
+    keep_inputs, keep_results : bool
+        Whether files of what is over stay for a while.
+    """
+
+    def __init__(
+        self,
+        data: DataDirectory,
+        ledger: Ledger,
+        spool: Spool,
+        trees: Mapping[str, PipelineTree],
+        wanted: frozenset[int],
+        *,
+        keep_inputs: bool = False,
+        keep_results: bool = False,
+    ) -> None:
+        self._data, self._ledger, self._spool, self._trees = data, ledger, spool, trees
+        self._wanted, self._keep_results = wanted, keep_results
+        self._needless = {InstanceState.EXPIRED} | (set() if keep_inputs else {InstanceState.RELEASED})
+        self._by_title = {tree.node.ae_title: tree for tree in trees.values()}
+        self._ends = ledger.association_ends()
+        self._last: dict[tuple[PipelineTree, str], tuple[str, float]] = {}
+
+    def run(self) -> Recovered:
+        """Do it, and say what was found."""
+        started = time.monotonic()
+        found = Recovered()
+        unknown = self._compare(found)
+        self._fill_trees(found)
+        for path in unknown:
+            self._enter(path, found)
+        found.cut_off = {
+            patient for patient, (outcome, _) in self._last.items() if outcome != AssociationEnd.ABORTED
+        }
+        self._jobs(found)
+        self._ledger.flush()
+        found.seconds = time.monotonic() - started
+        return found
+
+    # -- files --------------------------------------------------------------------------------------------
+
+    def _compare(self, found: Recovered) -> list[Path]:
+        """Compare the ledger's instances with the files; return the files that it does not know."""
+        states = self._ledger.instance_states()
+        unknown, needless = [], []
+        for path in self._spool.iterate():
+            state = states.pop(self._spool.name_of(path), None)
+            if state is None:
+                unknown.append(path)
+            elif state in self._needless:
+                needless.append(path)
+        for path in needless:  # the host was stopped between the ledger and the disk
+            self._spool.remove(path)
+        gone = {Path(name).name: name for name, state in states.items() if state in _KEPT}
+        for path in self._spool.iterate_aside():
+            if self._spool.name_of(path) not in states:
+                self._enter_aside(path, gone.pop(path.name, None))
+        if gone:
+            found.lost = len(gone)
+            _LOG.error("%d files are gone from the spool that the ledger knows", len(gone))
+            self._ledger.write(move_instances(gone.values(), InstanceState.LOST, "its file has gone"))
+        return unknown
+
+    def _enter_aside(self, path: Path, known_as: str | None) -> None:
+        """Enter a file that is aside: the host was stopped between the disk and the ledger."""
+        reason, name = self._spool.reason_of(path), self._spool.name_of(path)
+        if known_as is None:
+            self._ledger.post(add_instance(self._record_aside(path, reason)))
+        else:
+            moved = move_instances((known_as,), InstanceState.QUARANTINED, reason, moved_to=name)
+            self._ledger.post(moved)
+
+    def _record_aside(self, path: Path, reason: str) -> InstanceRecord:
+        """Return the record of a file that is aside, as far as it can be read."""
+        record = InstanceRecord(
+            path=self._spool.name_of(path),
+            pipeline="",
+            container="",
+            inputs=(),
+            SOPInstanceUID="",
+            index={},
+            received=path.stat().st_mtime,
+            association="",
+            state=InstanceState.QUARANTINED,
+            reason=reason,
+        )
+        try:
+            meta, index = self._spool.read_index(path, self._wanted)
+        except (StructureError, OSError):
+            return record
+        tree = self._by_title.get(meta.ReceivingApplicationEntityTitle)
+        pipeline = "" if tree is None else tree.node.name
+        return replace(record, pipeline=pipeline, SOPInstanceUID=meta.MediaStorageSOPInstanceUID, index=index)
+
+    def _enter(self, path: Path, found: Recovered) -> None:
+        """Enter a file that the ledger does not know."""
+        found.entered += 1
+        try:
+            meta, index = self._spool.read_index(path, self._wanted)
+        except (StructureError, OSError) as error:
+            self._put_aside(path, f"it cannot be read: {error}", found)
+            return
+        uid = meta.MediaStorageSOPInstanceUID
+        tree = self._by_title.get(meta.ReceivingApplicationEntityTitle)
+        if tree is None:
+            self._put_aside(path, "no configured pipeline has the AE title that it was sent to", found)
+            return
+        with tree.storing(uid) as held:
+            if held is not None:
+                self._put_aside(path, "an instance of its UID is here already", found)
+                return
+            image = LazyDataset(path, index)
+            try:
+                placement = tree.place(image)
+                record = InstanceRecord(
+                    path=self._spool.name_of(path),
+                    pipeline=tree.node.name,
+                    container=placement.container,
+                    inputs=placement.inputs,
+                    SOPInstanceUID=uid,
+                    index=index,
+                    received=path.stat().st_mtime,
+                    association="",
+                )
+                tree.insert(image, placement, lambda: self._ledger.post(add_instance(record)))
+            except ImageRefusedError as refused:
+                self._put_aside(path, str(refused), found)
+                return
+        found.waiting += 1
+        self._touch(tree, placement.container, "")
+
+    def _put_aside(self, path: Path, reason: str, found: Recovered) -> None:
+        found.aside += 1
+        self._enter_aside(self._spool.quarantine(path, reason), None)
+
+    # -- trees --------------------------------------------------------------------------------------------
+
+    def _fill_trees(self, found: Recovered) -> None:
+        strangers = 0
+        for row in self._ledger.instances(*_KEPT):
+            tree = self._trees.get(row.pipeline)
+            if tree is None:
+                strangers += 1
+            elif row.state is InstanceState.WAITING:
+                self._put_back(tree, row, found)
+            else:
+                tree.hold(row.SOPInstanceUID, self._spool.path_of(row.path))
+                if row.state is InstanceState.RECEIVED:
+                    outcome, _ = self._ends.get(row.association, _UNKNOWN_END)
+                    found.unsorted.append((row, outcome != AssociationEnd.ABORTED))
+        if strangers:
+            _LOG.warning("%d images wait for pipelines that are not configured any more", strangers)
+
+    def _put_back(self, tree: PipelineTree, row: InstanceRecord, found: Recovered) -> None:
+        """Put an image where it waited; if the pipeline has no such input any more, where it belongs now."""
+        image = LazyDataset(self._spool.path_of(row.path), row.index)
+        container = row.container
+        if set(row.inputs) <= tree.node.pipeline.inputs.keys():
+            tree.put_back(container, [(image, row.inputs)])
+        else:
+            try:
+                placement = tree.place(image)
+                moved = move_waiting(row.path, placement.container, placement.inputs)
+                tree.insert(image, placement, lambda: self._ledger.post(moved))
+            except ImageRefusedError as refused:
+                found.aside += 1
+                aside = self._spool.quarantine(image.path, str(refused))
+                self._enter_aside(aside, row.path)
+                return
+            container = placement.container
+        found.waiting += 1
+        self._touch(tree, container, row.association)
+
+    def _touch(self, tree: PipelineTree, container: str, association: str) -> None:
+        """Remember of a patient's associations the one that ended last: its end counts.
+
+        If it was released, the host may have been stopped before it looked at the patient.
+        """
+        end = self._ends.get(association, _UNKNOWN_END)
+        patient = (tree, container)
+        if patient not in self._last or end[1] >= self._last[patient][1]:
+            self._last[patient] = end
+
+    # -- jobs ---------------------------------------------------------------------------------------------
+
+    def _jobs(self, found: Recovered) -> None:
+        """Queue again what was cut off, and clear the outbox of what nobody needs."""
+        for job in self._ledger.jobs(JobState.RUNNING):
+            found.jobs += 1
+            self._ledger.write(
+                move_job(
+                    job.id, JobState.QUEUED, "the host was stopped while it ran", attempts=job.attempts - 1
+                )
+            )
+        for job in self._ledger.jobs(JobState.BUILT):
+            if job.folder and not (self._data.outbox / job.folder).is_dir():
+                _LOG.error("the result of job %d is gone from the outbox; the job runs again", job.id)
+                self._ledger.write(move_job(job.id, JobState.QUEUED, "its result has gone from the outbox"))
+        over = () if self._keep_results else OVER
+        needed = {job.folder for job in self._ledger.jobs() if job.folder and job.state not in over}
+        _clear(self._data.outbox, needed)
+        _clear(self._data.work, set())
+
+
+def _clear(directory: Path, needed: Iterable[str]) -> None:
+    """Remove what a stopped host left in a directory."""
+    keep = set(needed)
+    for entry in directory.iterdir():
+        if entry.name in keep:
+            continue
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry, ignore_errors=True)
+        else:
+            entry.unlink(missing_ok=True)

@@ -1,0 +1,97 @@
+"""Removing what is over: inputs and results that were kept for a while, and old records of the ledger."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import time
+
+from dicomnode.host.configuration.config import RetentionTable
+from dicomnode.host.gathering.clock_work import ClockWork
+from dicomnode.host.jobs.jobs import Jobs
+from dicomnode.host.ledger.ledger import Ledger
+from dicomnode.host.ledger.ledger_writes import Write
+from dicomnode.host.ledger.states import OVER, InstanceState
+from dicomnode.host.spool.spool import Spool
+
+_LOG = logging.getLogger(__name__)
+_EVERY = 600.0
+_FIRST = 30.0
+
+
+class Retention:
+    """Removes what is over when its time has come, now and then.
+
+    Parameters
+    ----------
+    settings : RetentionTable
+    ledger : Ledger
+    spool : Spool
+    jobs : Jobs
+    clock : ClockWork
+        On whose thread it is done.
+    """
+
+    def __init__(
+        self, settings: RetentionTable, ledger: Ledger, spool: Spool, jobs: Jobs, clock: ClockWork
+    ) -> None:
+        self._settings, self._ledger, self._spool = settings, ledger, spool
+        self._jobs, self._clock = jobs, clock
+
+    def start(self) -> None:
+        """Look for the first time soon, then every ten minutes."""
+        self._clock.at(_FIRST, self._look)
+
+    def _look(self) -> None:
+        try:
+            self.sweep(time.time())
+        finally:
+            self._clock.at(_EVERY, self._look)
+
+    def sweep(self, now: float) -> None:
+        """Remove what has been over for longer than configured.
+
+        Parameters
+        ----------
+        now : float
+            Seconds since the epoch.
+        """
+        settings = self._settings
+        for job in self._ledger.jobs(*OVER):
+            age = now - job.changed
+            if settings.inputs and age > settings.inputs:
+                for row in self._ledger.instances(job=job.id):
+                    if row.state is InstanceState.RELEASED:
+                        self._spool.remove(self._spool.path_of(row.path))
+            if settings.results and age > settings.results:
+                self._jobs.remove_result(job)
+        kept = max(settings.records, settings.inputs, settings.results)
+        removed = self._ledger.write(forget_before(now - kept))
+        if removed:
+            _LOG.info("%d records of the ledger were older than configured", removed)
+
+
+_OLD_JOBS = "SELECT id FROM job WHERE state IN ('delivered', 'discarded') AND changed < :moment"
+
+
+# ruff: noqa: S608 - the statements are put together from the constant above
+_FORGET = (
+    "DELETE FROM transition WHERE entity = 'delivery' AND CAST(entity_id AS INTEGER) IN"
+    f" (SELECT id FROM delivery WHERE job IN ({_OLD_JOBS}))",
+    f"DELETE FROM transition WHERE entity = 'job' AND CAST(entity_id AS INTEGER) IN ({_OLD_JOBS})",
+    f"DELETE FROM delivery WHERE job IN ({_OLD_JOBS})",
+    f"DELETE FROM instance WHERE job IN ({_OLD_JOBS})",
+    f"DELETE FROM job WHERE id IN ({_OLD_JOBS})",
+    "DELETE FROM instance WHERE state IN ('expired', 'lost', 'quarantined') AND received < :moment",
+    "DELETE FROM association WHERE outcome != 'open' AND ended < :moment"
+    " AND id NOT IN (SELECT association FROM instance)",
+)
+
+
+def forget_before(moment: float) -> Write[int]:
+    """Remove the records of what was over before a moment (seconds since the epoch); gives their number."""
+
+    def write(connection: sqlite3.Connection) -> int:
+        return sum(connection.execute(statement, {"moment": moment}).rowcount for statement in _FORGET)
+
+    return write

@@ -1,0 +1,1 @@
+"""Receiving: from the socket to a readable data set in the spool."""

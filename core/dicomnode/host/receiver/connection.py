@@ -1,0 +1,250 @@
+"""One connection, from TLS handshake to the last byte, on one thread of its own."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import socket
+import ssl
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from dicomnode.dicom.safe import safe_text
+from dicomnode.host import log_context
+from dicomnode.host.receiver.allowed_peers import AllowedPeers
+from dicomnode.host.receiver.bounded_reader import (
+    ABORT,
+    ASSOCIATE_RQ,
+    HEADER_LENGTH,
+    P_DATA,
+    RELEASE_RQ,
+    BoundedReader,
+    ConnectionEndedError,
+)
+from dicomnode.host.receiver.fast_lane import FastLane, LaneContext
+from dicomnode.host.receiver.pynetdicom_private import AcceptedAssociation, Negotiator
+from dicomnode.host.receiver.receiver_settings import ReceiverSettings
+from dicomnode.host.receiver.reception_types import AssociationEnd, AssociationInfo, StoreSink
+from dicomnode.host.receiver.tls import PeerCertificate, ServerTLS, peer_certificate
+from dicomnode.host.spool.spool import Spool
+
+_LOG = logging.getLogger(__name__)
+_LINGER = 1.0
+_REFUSED_LINGER = 5.0  # a slow peer may need a while to read that it was rejected
+_QUIET = 1.0
+_REJECTED_PERMANENT, _BY_USER, _BY_PRESENTATION = 0x01, 0x01, 0x03
+_CALLING_NOT_RECOGNISED, _CALLED_NOT_RECOGNISED = 0x03, 0x07
+_REJECTED_TRANSIENT, _CONGESTION = 0x02, 0x01
+
+
+@dataclass(slots=True)
+class Shared:
+    """What all connections of a receiver share. `stop_at` is set (monotonic time) when it shuts down."""
+
+    settings: ReceiverSettings
+    sink: StoreSink
+    spool: Spool
+    negotiator: Negotiator
+    allowed: AllowedPeers
+    tls: ServerTLS | None
+    stop_at: float | None = field(default=None)
+
+
+class Connection:
+    """Serves one peer.
+
+    Parameters
+    ----------
+    sock : socket.socket
+        Accepted; closed by :meth:`run`.
+    address : str
+        The peer's.
+    shared : Shared
+    """
+
+    def __init__(self, sock: socket.socket, address: str, shared: Shared) -> None:
+        self._socket, self._address, self._shared = sock, address, shared
+        self._reader: BoundedReader | None = None
+        self._lane: FastLane | None = None
+        self._info: AssociationInfo | None = None
+        self._quiet_since = time.monotonic()
+        self._ends_as = AssociationEnd.ABORTED
+
+    def run(self) -> None:
+        """Serve until the association ends, one way or another. Raises nothing."""
+        try:
+            self._serve()
+        except ConnectionEndedError as ended:
+            _LOG.info("connection from %s ended: %s", self._address, ended)
+            self._abort(ended.abort_reason)
+        except Exception as error:
+            _LOG.error("connection from %s failed: %s", self._address, type(error).__name__)
+            _LOG.debug("the failure", exc_info=True)
+            self._abort(0x00)
+        finally:
+            self._end()
+
+    def close(self) -> None:
+        """Break the connection, from another thread: the host does not wait any longer."""
+        self._ends_as = AssociationEnd.CUT_OFF
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+
+    # -- stations -------------------------------------------------------------------------------------------
+
+    def _serve(self) -> None:
+        settings = self._shared.settings
+        deadline = time.monotonic() + settings.acse_timeout
+        certificate = self._handshake(settings.acse_timeout)
+        reader = self._reader = BoundedReader(
+            self._socket, settings.max_pdu_length, settings.pdu_timeout, self._tick
+        )
+        kind, begin, end = reader.next_pdu(deadline)
+        if kind != ASSOCIATE_RQ:
+            return
+        pdu = bytes(reader.buffer[begin - HEADER_LENGTH : end])
+        association = self._shared.negotiator.association(self._socket, reader.send)
+        lane = self._negotiate(association, pdu, certificate)
+        if lane is None:
+            reader.drain(_REFUSED_LINGER)
+        else:
+            self._receive(reader, lane, association)
+
+    def _handshake(self, timeout: float) -> PeerCertificate | None:
+        tls = self._shared.tls
+        if tls is None:
+            return None
+        self._socket.settimeout(timeout)  # of the whole handshake, not of each of its reads
+        try:
+            sock = tls.context().wrap_socket(
+                self._socket, server_side=True, do_handshake_on_connect=False, suppress_ragged_eofs=True
+            )
+            self._socket = sock
+            sock.do_handshake()
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "reason", None) or type(error).__name__
+            raise ConnectionEndedError(f"TLS handshake failed: {safe_text(reason)}") from None
+        return peer_certificate(sock)
+
+    def _negotiate(
+        self, association: AcceptedAssociation, pdu: bytes, certificate: PeerCertificate | None
+    ) -> FastLane | None:
+        shared, reader = self._shared, self._reader
+        request = association.requested(pdu)
+        if request is None or reader is None:
+            _LOG.info("association request from %s is broken", self._address)
+            return None
+        info = AssociationInfo(
+            id=secrets.token_hex(8),
+            calling_ae_title=str(request.calling_ae_title or "").strip(),
+            called_ae_title=str(request.called_ae_title or "").strip(),
+            peer_address=self._address,
+            negotiated=datetime.now(UTC),
+            peer_certificate=certificate.common_name if certificate else None,
+        )
+        log_context.association.set(info.id)  # this thread serves no other
+        if not self._welcome(association, info, certificate):
+            return None
+        contexts = association.accept(request)
+        if not contexts:
+            _LOG.info("association with %s: no context could be accepted", safe_text(info.calling_ae_title))
+        self._info = info
+        reader.established()
+        common = LaneContext(
+            info, contexts, shared.sink, shared.spool, shared.settings, association.peer_max_pdu_length
+        )
+        self._lane = FastLane(reader, common, association.serve)
+        _LOG.info("association from %s at %s", safe_text(info.calling_ae_title), self._address)
+        return self._lane
+
+    def _welcome(
+        self, association: AcceptedAssociation, info: AssociationInfo, certificate: PeerCertificate | None
+    ) -> bool:
+        calling, called = info.calling_ae_title, info.called_ae_title
+        if self._shared.stop_at is not None:
+            association.reject(_REJECTED_TRANSIENT, _BY_PRESENTATION, _CONGESTION)
+        elif not self._shared.allowed.may_associate(calling, self._address, certificate):
+            _LOG.warning("rejected unknown peer %s at %s", safe_text(calling), self._address)
+            association.reject(_REJECTED_PERMANENT, _BY_USER, _CALLING_NOT_RECOGNISED)
+        elif not self._shared.sink.accepts_called_ae(called, calling, self._address):
+            _LOG.warning("rejected %s: called AE title %s unknown", safe_text(calling), safe_text(called))
+            association.reject(_REJECTED_PERMANENT, _BY_USER, _CALLED_NOT_RECOGNISED)
+        else:
+            return True
+        return False
+
+    def _receive(self, reader: BoundedReader, lane: FastLane, association: AcceptedAssociation) -> None:
+        idle = self._shared.settings.idle_timeout
+        while True:
+            now = time.monotonic()
+            if lane.deadline is None:
+                reader.rewind()
+                self._quiet_since = now
+                kind, begin, end = reader.next_pdu(now + idle, strict=False)
+            elif now > lane.deadline:
+                raise ConnectionEndedError("too slow: a message's deadline has passed", 0x00)
+            else:
+                kind, begin, end = reader.next_pdu(min(lane.deadline, now + idle))
+            if kind == P_DATA:
+                lane.take(begin, end)
+            elif kind == RELEASE_RQ and lane.deadline is None:
+                if not association.release(bytes(reader.buffer[begin - HEADER_LENGTH : end])):
+                    raise ConnectionEndedError("broken release request", 0x06)
+                # Only now: who waits for the release to act on it must find all bytes sent.
+                self._ends_as = AssociationEnd.RELEASED
+                self._tell_sink()
+                reader.drain(_LINGER)
+                return
+            elif kind == ABORT:
+                raise ConnectionEndedError("aborted by the peer")
+            else:
+                raise ConnectionEndedError(f"unexpected PDU of type {kind:#04x}", 0x02)
+
+    # -- endings --------------------------------------------------------------------------------------------
+
+    def _tick(self) -> None:
+        stop_at = self._shared.stop_at
+        if stop_at is None:
+            return
+        now, lane = time.monotonic(), self._lane
+        idle = lane is None or lane.deadline is None
+        if now >= stop_at or (idle and now - self._quiet_since > _QUIET):
+            self._ends_as = AssociationEnd.CUT_OFF
+            raise ConnectionEndedError("shutting down", 0x00)
+
+    def _abort(self, reason: int | None) -> None:
+        if reason is None or self._reader is None:
+            return
+        source = 0x02 if reason else 0x00  # PS3.8 section 9.3.8: service provider or service user
+        with suppress(ConnectionEndedError):
+            self._reader.send(bytes([ABORT, 0, 0, 0, 0, 4, 0, 0, source, reason]))
+
+    def _end(self) -> None:
+        try:
+            if self._lane is not None:
+                self._lane.close()
+            self._tell_sink()
+        finally:
+            with suppress(OSError):
+                if isinstance(self._socket, ssl.SSLSocket):
+                    self._socket.settimeout(_LINGER)
+                self._socket.close()
+
+    def _tell_sink(self) -> None:
+        info, self._info = self._info, None
+        lane = self._lane
+        if info is None or lane is None:
+            return
+        _LOG.info(
+            "association from %s %s: %d stored, %d refused",
+            safe_text(info.calling_ae_title),
+            self._ends_as.value,
+            lane.stored,
+            lane.refused,
+        )
+        try:
+            self._shared.sink.association_ended(info, self._ends_as)
+        except Exception as error:
+            _LOG.error("the end of an association could not be processed: %s", type(error).__name__)

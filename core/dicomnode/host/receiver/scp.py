@@ -1,0 +1,118 @@
+"""The receiver: listens, receives instances into the spool, asks the sink, answers.
+
+::
+
+    listener            accepts; caps and allow-list; a thread for each connection
+      connection        TLS handshake, negotiation, release
+        bounded_reader  PDUs out of the socket, within limits of length and time
+        fast_lane       C-STORE: P-DATA into the spool, the answer
+          structure     is it readable? which values are indexed?
+          spool         durable
+          StoreSink     is it wanted?
+        pynetdicom_private   negotiation, C-ECHO and everything else
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+import sys
+import time
+from collections.abc import Sequence
+
+from dicomnode.host.receiver.allowed_peers import AllowedPeers
+from dicomnode.host.receiver.connection import Connection, Shared
+from dicomnode.host.receiver.listener import Listener
+from dicomnode.host.receiver.pynetdicom_private import CommitmentHandler, Negotiator, quiet_loggers
+from dicomnode.host.receiver.receiver_settings import AllowedPeer, ReceiverSettings, is_loopback
+from dicomnode.host.receiver.reception_types import StoreSink
+from dicomnode.host.receiver.tls import ServerTLS
+from dicomnode.host.spool.spool import Spool
+
+_LOG = logging.getLogger(__name__)
+_LAST_WAIT = 5.0
+_SWITCH_INTERVAL = 0.0005
+
+
+class Receiver:
+    """Listens for associations and receives instances.
+
+    Parameters
+    ----------
+    settings : ReceiverSettings
+    sink : StoreSink
+        Decides about associations and instances.
+    spool : Spool
+        Where the bytes go.
+    commitments : callable, optional
+        Takes reports about storage commitment; without it they are not accepted.
+
+    Raises
+    ------
+    ConfigurationError
+        If the TLS files cannot be used.
+    """
+
+    def __init__(
+        self,
+        settings: ReceiverSettings,
+        sink: StoreSink,
+        spool: Spool,
+        commitments: CommitmentHandler | None = None,
+    ) -> None:
+        quiet_loggers()
+        negotiator = Negotiator(
+            settings.ae_title,
+            settings.max_pdu_length,
+            sop_classes=settings.extra_sop_classes,
+            transfer_syntaxes=settings.extra_transfer_syntaxes,
+            deflated=settings.deflated,
+            commitments=commitments,
+        )
+        allowed = AllowedPeers(settings.peers)
+        tls = ServerTLS(settings.tls) if settings.tls is not None else None
+        self._settings = settings
+        self._shared = Shared(settings, sink, spool, negotiator, allowed, tls)
+        self._listener = Listener(settings, allowed, self._connection)
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Where the receiver listens: host and port."""
+        return self._listener.address
+
+    def start(self) -> None:
+        """Bind and listen.
+
+        Raises
+        ------
+        OSError
+            If the address cannot be bound (the port is in use).
+        """
+        # A thread that waits for the interpreter asks for it after this long. A peer that keeps one thread
+        # busy would make another's association, which waits some fifty times, last that many intervals.
+        sys.setswitchinterval(min(sys.getswitchinterval(), _SWITCH_INTERVAL))
+        self._listener.start()
+        settings = self._settings
+        if settings.insecure and not is_loopback(settings.host):
+            _LOG.warning("listening on %s:%d for everybody (insecure)", *self.address)
+        if not self._shared.spool.durable:
+            _LOG.warning('durability is "process": a power cut loses what was acknowledged just before')
+        _LOG.info("listening on %s:%d", *self.address)
+
+    def allow(self, peers: Sequence[AllowedPeer]) -> None:
+        """Let in others from now on (as :attr:`ReceiverSettings.peers`). Associations that stand go on."""
+        self._shared.allowed.replace(peers)
+
+    def stop(self, grace: float = 10.0) -> None:
+        """Accept no more, let associations in the midst of sending go on for `grace` seconds, then end them.
+
+        Returns when all connections have ended; the sink has learned of each.
+        """
+        self._shared.stop_at = time.monotonic() + grace
+        self._listener.close()
+        if not self._listener.wait(grace + _LAST_WAIT):
+            self._listener.break_all()
+            self._listener.wait(_LAST_WAIT)
+
+    def _connection(self, sock: socket.socket, address: str) -> Connection:
+        return Connection(sock, address, self._shared)

@@ -1,0 +1,1 @@
+"""The spool: received files, durable, under digest names."""

@@ -1,0 +1,190 @@
+"""The spool: received files on disk, exactly as they were sent.
+
+::
+
+    spool/
+      incoming/      files being written, under temporary names; emptied at start
+      kept/00002a/   whole files under their final names, some thousands in a directory
+      quarantine/    files put aside for the operator, each with a ``.reason`` beside it
+
+A file is written under a temporary name, synced, renamed, and its directory synced: it is there whole or not
+at all. Files fill one directory after the other, because associations that finish at the same time can then
+share one directory sync. Names hold digests, never text from the network.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import os
+import secrets
+import threading
+from contextlib import suppress
+from pathlib import Path
+from typing import Literal
+
+from dicomnode.errors import DataDirectoryError
+from dicomnode.host.kill_points import passing
+from dicomnode.host.receiver.inspection import InspectionLimits, inspect
+from dicomnode.host.receiver.reception_types import IndexedValue
+from dicomnode.host.spool.file_meta import FileMeta, decode_prefix
+from dicomnode.host.spool.shared_sync import SharedSync, sync_directory
+from dicomnode.host.spool.spool_files import SpoolFiles
+from dicomnode.host.spool.spool_writer import DescriptorSource, SpoolWriter
+
+Durability = Literal["power", "process"]
+"""What an answer of Success survives: a power cut, or only a crash of the process."""
+
+_FILES_PER_DIRECTORY = 2000
+_HEAD = 16_384
+
+
+class _Directory:
+    """The directory that is being filled."""
+
+    def __init__(self, path: Path, room: int) -> None:
+        path.mkdir(mode=0o700)
+        self.path = str(path)
+        self.room = room
+        self.sync = SharedSync(lambda: sync_directory(path))
+
+
+class Spool(SpoolFiles):
+    """Received files, and the one place that names, keeps, removes and puts them aside.
+
+    Parameters
+    ----------
+    root : Path
+        Created (0700) if it is not there. It must be one file system.
+    durability : {"power", "process"}
+        Whether files and directories are synced.
+    limits : InspectionLimits, optional
+        For :meth:`read_index`.
+
+    Raises
+    ------
+    DataDirectoryError
+        If the directories cannot be made or read.
+    """
+
+    def __init__(
+        self, root: Path, durability: Durability = "power", limits: InspectionLimits | None = None
+    ) -> None:
+        super().__init__(root, durable=durability == "power")
+        self._limits = limits or InspectionLimits()
+        self._incoming = root / "incoming"
+        # Names are unique without asking the file system: a random part for this run, a count within it.
+        self._new = f"{self._incoming}/{secrets.token_hex(6)}-"
+        self._count = itertools.count()
+        self._filling: _Directory | None = None
+        self._lock = threading.Lock()
+        try:
+            for directory in (root, self._incoming, self._kept, self._aside):
+                directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+                directory.chmod(0o700)
+            self._tidy()
+            if self.durable:
+                sync_directory(root)
+                sync_directory(root.parent)
+        except OSError as error:
+            raise DataDirectoryError(f"the spool {root} cannot be used: {error}") from error
+
+    def _tidy(self) -> None:
+        """Drop what was never acknowledged, and directories that have become empty."""
+        for leftover in self._incoming.iterdir():
+            leftover.unlink()
+        last = 0
+        for directory in self._kept.iterdir():
+            with suppress(ValueError):  # not one of ours: an operator's, a file system's
+                last = max(last, int(directory.name, 16))
+                with suppress(OSError):
+                    directory.rmdir()
+        self._numbers = itertools.count(last + 1)
+
+    # -- writing --------------------------------------------------------------------------------------------
+
+    def new(self, meta: FileMeta) -> SpoolWriter:
+        """Begin a file; the data set's bytes are then written to it, as they come.
+
+        Raises
+        ------
+        OSError
+            Not here, but by the first write.
+        """
+        return SpoolWriter(f"{self._new}{next(self._count):x}", meta, self)
+
+    def keep(self, path: str, name_parts: tuple[str, ...]) -> str:
+        """Move a finished file to its final name, durably; see :meth:`SpooledFile.keep`."""
+        directory = self._room()
+        digest = hashlib.sha256("\0".join(name_parts).encode("utf-8", "surrogatepass")).hexdigest()[:32]
+        final = f"{directory.path}/{digest}-{path[path.rindex('/') + 1 :]}.dcm"
+        os.rename(path, final)  # noqa: PTH104 - no Path objects on the way of every instance
+        passing("renamed")
+        if self.durable:
+            try:
+                directory.sync()
+            except OSError:
+                # The kernel reports a failed write-back once; a second sync would only seem to succeed. So
+                # this file is not acknowledged, and this directory is not written to again.
+                self._abandon(directory)
+                with suppress(OSError):
+                    os.unlink(final)  # noqa: PTH108 - as above
+                raise
+        passing("kept")
+        return final
+
+    def _room(self) -> _Directory:
+        with self._lock:
+            if self._filling is None or self._filling.room == 0:
+                self._filling = None
+                new = _Directory(self._kept / f"{next(self._numbers):06x}", _FILES_PER_DIRECTORY)
+                if self.durable:
+                    sync_directory(self._kept)
+                self._filling = new  # only now: a directory that may go with the power is not filled
+            self._filling.room -= 1
+            return self._filling
+
+    def _abandon(self, directory: _Directory) -> None:
+        with self._lock:
+            if self._filling is directory:
+                self._filling = None
+
+    # -- reading --------------------------------------------------------------------------------------------
+
+    def read_index(self, path: Path, wanted: frozenset[int]) -> tuple[FileMeta, dict[int, IndexedValue]]:
+        """Read a kept file as it was read when it was received; see :func:`read_index`."""
+        return read_index(path, wanted, self._limits)
+
+
+def read_index(
+    path: Path, wanted: frozenset[int], limits: InspectionLimits
+) -> tuple[FileMeta, dict[int, IndexedValue]]:
+    """Read any PS3.10 file as the receiver reads what comes.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    wanted : frozenset of int
+        As :attr:`StoreSink.wanted`.
+    limits : InspectionLimits
+        What its data set may not exceed.
+
+    Raises
+    ------
+    StructureError
+        If the file cannot be read to its end, or is not what its meta information says.
+    OSError
+        If it cannot be opened or read.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        size = os.fstat(descriptor).st_size
+        head = os.pread(descriptor, _HEAD, 0)
+        meta, offset = decode_prefix(head)
+        expected = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
+        source = DescriptorSource(descriptor, head)
+        index = inspect(source, offset, size, meta.TransferSyntaxUID, wanted, limits, expected=expected)
+        return meta, index
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,95 @@
+"""The files of a spool by their names: for whoever manages them without reading what is in them.
+
+Apart from :mod:`dicomnode.host.spool.spool`, so that an operator's command imports nothing of DICOM.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from dicomnode.host.spool.shared_sync import sync_directory
+
+
+class SpoolFiles:
+    """The files of a spool: listed, named, removed, put aside. Making one touches nothing.
+
+    Parameters
+    ----------
+    root : Path
+        The spool.
+    durable : bool
+        Whether what is put aside is synced.
+    """
+
+    def __init__(self, root: Path, *, durable: bool = True) -> None:
+        self.root, self.durable = root, durable
+        self._kept, self._aside = root / "kept", root / "quarantine"
+
+    def iterate(self) -> Iterator[Path]:
+        """Yield every kept file, oldest directory first; for rebuilding the ledger."""
+        for directory in sorted(self._kept.iterdir()):
+            if _is_number(directory.name):  # one of ours, and neither an operator's nor a file system's
+                yield from (path for path in sorted(directory.iterdir()) if path.suffix == ".dcm")
+
+    def iterate_aside(self) -> Iterator[Path]:
+        """Yield every file that was put aside."""
+        yield from (path for path in sorted(self._aside.iterdir()) if path.suffix == ".dcm")
+
+    def reason_of(self, path: Path) -> str:
+        """Return why a file was put aside; empty where nobody knows."""
+        try:
+            return _note_of(path).read_text(encoding="utf-8", errors="replace").strip()
+        except OSError:
+            return ""
+
+    def name_of(self, path: Path) -> str:
+        """Return how a file of this spool is called in the ledger: its path within the spool."""
+        return str(path).removeprefix(f"{self.root}/")  # no Path objects on the way of every instance
+
+    def path_of(self, name: str) -> Path:
+        """Return the file that the ledger calls so."""
+        return self.root / name
+
+    def remove(self, path: Path) -> None:
+        """Remove a file of this spool; that it is gone already is no error."""
+        self._own(path).unlink(missing_ok=True)
+
+    def quarantine(self, path: Path, reason: str) -> Path:
+        """Put a file of this spool aside for the operator, with the reason beside it; return its new path.
+
+        The reason is shown to the operator: it should say what happened, without patient data.
+        """
+        aside = self._aside / self._own(path).name
+        with suppress(OSError):  # on a full disk the ledger alone has the reason
+            self._write_note(_note_of(aside), reason)
+        path.rename(aside)
+        if self.durable:
+            sync_directory(self._aside)
+        return aside
+
+    def _write_note(self, note: Path, reason: str) -> None:
+        descriptor = os.open(note, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(reason + "\n")
+            if self.durable:
+                file.flush()
+                os.fsync(file.fileno())
+
+    def _own(self, path: Path) -> Path:
+        if not path.resolve().is_relative_to(self.root.resolve()):
+            raise ValueError(f"{path} is not in the spool {self.root}")
+        return path
+
+
+def _note_of(aside: Path) -> Path:
+    return aside.with_name(aside.name + ".reason")
+
+
+def _is_number(name: str) -> bool:
+    try:
+        return int(name, 16) >= 0
+    except ValueError:
+        return False

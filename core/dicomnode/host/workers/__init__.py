@@ -1,0 +1,1 @@
+"""Worker processes, warm and fenced in."""

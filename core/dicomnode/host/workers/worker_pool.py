@@ -1,0 +1,341 @@
+"""Warm worker processes behind the interface of :mod:`concurrent.futures`."""
+
+from __future__ import annotations
+
+import logging
+import os
+import selectors
+import tempfile
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Executor, Future
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from dicomnode.errors import JobFailedError
+from dicomnode.host.jobs.job_failure import Failure
+from dicomnode.host.jobs.job_folder import building_folder, links_folder
+from dicomnode.host.workers.worker_child import TASKS
+from dicomnode.host.workers.worker_process import Outcome, Task, WorkerProcess
+from dicomnode.host.workers.worker_settings import WorkerSettings
+from dicomnode.host.workers.worker_watch import Limits
+
+_LOG = logging.getLogger(__name__)
+
+_ENDING = 10.0
+"""Seconds that a supervisor has to end all that is below it, once it was told to."""
+
+_LONG_WAIT = 30.0
+"""Seconds after which a waiting task gets the room of an idle worker that others want."""
+
+_LOST_WORKERS = 2
+"""How many workers may be lost before they begin with a task, until it is given up."""
+
+_OWN_LIMITS = ("timeout", "memory", "disk")
+"""What a job may say itself."""
+
+
+class WorkerPool(Executor):
+    """Runs jobs in worker processes, one for each pipeline and job at a time, that stay warm between jobs.
+
+    What is submitted is ``run_job`` (or another function named in
+    :data:`~dicomnode.host.workers.worker_child.TASKS`) and one mapping of plain data. It is done by an idle
+    worker of the same ``pipeline`` and ``environment``, else by a new one, else it waits. A worker whose job
+    has failed, for whatever reason, is ended with everything that it started, and never used again.
+
+    A future is settled on the pool's own thread, and so are its callbacks called: they must be quick. It
+    fails with :class:`JobFailedError`, whose ``kind`` is a
+    :class:`~dicomnode.host.jobs.job_failure.Failure`, and never hangs: a worker that does not answer within
+    its timeout is taken for dead. A job that has not begun can be cancelled (``future.cancel()``), one that
+    has begun can be ended (:meth:`end`).
+
+    Parameters
+    ----------
+    max_workers : int
+        How many worker processes there may be.
+    limits : Limits
+        For what a job does not say itself.
+    settings : WorkerSettings
+        How workers are set apart.
+    idle : float
+        Seconds after which an idle worker is ended, and its memory (or its GPU's) is free again.
+    scratch : pathlib.Path, optional
+        Where workers have their current directories.
+
+    Examples
+    --------
+    >>> from dicomnode.host.workers.worker_pool import WorkerPool
+    >>> with WorkerPool() as pool:
+    ...     pass
+    """
+
+    def __init__(
+        self,
+        max_workers: int = 8,
+        *,
+        limits: Limits = Limits(),  # noqa: B008  frozen
+        settings: WorkerSettings = WorkerSettings(),  # noqa: B008  frozen
+        idle: float = 600.0,
+        scratch: Path | None = None,
+    ) -> None:
+        self._most, self._limits, self._idle = max_workers, limits, idle
+        self._settings = replace(settings, disk=settings.disk or limits.disk)
+        self._scratch = scratch or Path(tempfile.gettempdir())
+        self._lock = threading.Lock()
+        self._queue: deque[Task] = deque()
+        self._to_end: list[tuple[str, str]] = []
+        self._closing = self._killing = False
+        self._workers: list[WorkerProcess] = []
+        self._ending: dict[WorkerProcess, float] = {}
+        self._selector = selectors.DefaultSelector()
+        self._bell, self._rope = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._selector.register(self._bell, selectors.EVENT_READ)
+        # Workers are started by this one thread, which lives as long as they may: the kernel ends them with
+        # it.
+        self._thread = threading.Thread(target=self._run, name="worker pool", daemon=True)
+        self._thread.start()
+
+    # -- what others call -----------------------------------------------------------------------------------
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Have a task done.
+
+        Parameters
+        ----------
+        fn : callable
+            ``run_job``.
+        *args
+            One mapping of plain data, :meth:`JobDescription.to_json`.
+
+        Raises
+        ------
+        TypeError
+            For anything else: nothing is pickled here.
+        RuntimeError
+            After :meth:`shutdown`.
+        """
+        name = getattr(fn, "__name__", "")
+        if TASKS.get(name) != getattr(fn, "__module__", None):
+            msg = f"a worker pool runs {', '.join(TASKS)}, not {fn!r}"
+            raise TypeError(msg)
+        if kwargs or len(args) != 1 or not isinstance(args[0], Mapping):
+            msg = f"{name} takes one mapping of plain data"
+            raise TypeError(msg)
+        argument: Mapping[str, Any] = args[0]
+        key = (str(argument.get("pipeline", "")), argument.get("environment"))
+        written, leftovers = _folders(argument)
+        given = {limit: argument[limit] for limit in _OWN_LIMITS if argument.get(limit) is not None}
+        task = Task(name, argument, key, replace(self._limits, **given, folders=written), leftovers)
+        with self._lock:
+            if self._closing:
+                msg = "the worker pool has been shut down"
+                raise RuntimeError(msg)
+            self._queue.append(task)
+        self._ring()
+        return task.future
+
+    def end(self, job: str, reason: str) -> None:
+        """End a job by its number, begun or not; its future fails as ``ENDED`` for that reason."""
+        with self._lock:
+            self._to_end.append((job, reason))
+        self._ring()
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Take no more, finish what was taken (or cancel what has not begun), and end all workers."""
+        with self._lock:
+            self._closing = True
+            cancelled = tuple(self._queue) if cancel_futures else ()
+        for task in cancelled:
+            task.future.cancel()
+        self._ring()
+        if wait:
+            self._thread.join()
+
+    def terminate(self) -> None:
+        """End every job and worker now."""
+        with self._lock:
+            self._closing = self._killing = True
+        self._ring()
+        self._thread.join()
+
+    # -- the pool's thread ----------------------------------------------------------------------------------
+
+    def _ring(self) -> None:
+        with suppress(BlockingIOError, OSError):
+            os.write(self._rope, b"!")
+
+    def _run(self) -> None:
+        try:
+            while True:
+                self._end_some()
+                self._assign()
+                if self._finished():
+                    break
+                self._wait()
+                for worker in tuple(self._workers):
+                    self._see_to(worker)
+                self._see_ending()
+        except BaseException:
+            _LOG.exception("the worker pool cannot go on; its jobs fail")
+            self._collapse()
+        for descriptor in (self._bell, self._rope):
+            os.close(descriptor)
+        self._selector.close()
+
+    def _collapse(self) -> None:
+        """Fail everything: a mistake of ours must not leave anybody waiting."""
+        with self._lock:
+            self._closing = True
+            tasks = [*self._queue, *(worker.task for worker in self._workers if worker.task is not None)]
+            self._queue.clear()
+        for worker in (*self._workers, *self._ending):
+            if (outcome := worker.bury()) is not None:
+                tasks.append(outcome.task)
+        for task in tasks:
+            if not task.future.done():
+                task.future.set_exception(JobFailedError("the worker pool has failed", Failure.NO_WORKER))
+
+    def _finished(self) -> bool:
+        with self._lock:
+            if not self._closing or self._queue or any(worker.task for worker in self._workers):
+                return False
+        for worker in tuple(self._workers):
+            self._dismiss(worker)
+        return not self._ending
+
+    def _wait(self) -> None:
+        moments = [worker.deadline for worker in self._workers if worker.deadline is not None]
+        moments += [worker.idle_since + self._idle for worker in self._workers if worker.task is None]
+        moments += self._ending.values()
+        pause = None if not moments else max(0.0, min(moments) - time.monotonic())
+        if self._ending:
+            pause = min(pause or 0.0, 0.02)
+        for worker in self._workers:
+            events = selectors.EVENT_READ | (selectors.EVENT_WRITE if worker.channel.unsent else 0)
+            self._selector.modify(worker.channel, events)
+        self._selector.select(pause)
+        with suppress(BlockingIOError):
+            os.read(self._bell, 4096)
+
+    def _see_to(self, worker: WorkerProcess) -> None:
+        worker.channel.flush()
+        outcome = worker.hear()
+        if worker.channel.closed or worker.spent:
+            self._dismiss(worker)
+        elif worker.deadline is not None and time.monotonic() > worker.deadline:
+            self._dismiss(worker, patience=0.0)
+        elif worker.task is None and time.monotonic() > worker.idle_since + self._idle:
+            self._dismiss(worker)
+        self._settle(outcome)
+
+    def _settle(self, outcome: Outcome | None) -> None:
+        """Tell what became of a task; one that its worker never began with may go to another."""
+        if outcome is None:
+            return
+        outcome.task.lost += outcome.lost
+        if not outcome.lost or outcome.task.lost > _LOST_WORKERS:
+            outcome.settle()
+            return
+        with self._lock:
+            self._queue.appendleft(outcome.task)
+
+    def _dismiss(self, worker: WorkerProcess, patience: float = _ENDING) -> None:
+        """Let a worker go: hang up, and wait elsewhere until it has ended."""
+        self._workers.remove(worker)
+        self._selector.unregister(worker.channel)
+        worker.hang_up()
+        self._ending[worker] = time.monotonic() + patience
+
+    def _see_ending(self) -> None:
+        now = time.monotonic()
+        for worker, until in tuple(self._ending.items()):
+            if worker.ended or now > until:
+                del self._ending[worker]
+                self._settle(worker.bury())
+
+    def _end_some(self) -> None:
+        """End what was asked for, in the queue and in workers."""
+        with self._lock:
+            asked, self._to_end = dict(self._to_end), []
+            if self._killing:
+                everything = [*self._queue, *(worker.task for worker in self._workers if worker.task)]
+                asked |= dict.fromkeys((task.id for task in everything), "the host stops")
+            waiting = [task for task in self._queue if task.id in asked]
+        for task in waiting:
+            self._take(task, JobFailedError(asked[task.id], Failure.ENDED))
+        for worker in self._workers:
+            if worker.task is not None and worker.task.id in asked:
+                worker.end_task(asked[worker.task.id])
+
+    # -- who does what --------------------------------------------------------------------------------------
+
+    def _assign(self) -> None:
+        """Give every task that can be done now to a worker, in order.
+
+        Warm workers come first: an idle one of another pipeline is ended to make room only when nobody wants
+        it, or who needs the room has waited long.
+        """
+        late = time.monotonic() - _LONG_WAIT
+        for task in self._waiting():
+            self._give(task, self._warm(task) or (self._room(task) if task.since < late else None))
+        for task in self._waiting():
+            self._give(task, self._room(task))
+
+    def _waiting(self) -> Iterator[Task]:
+        with self._lock:
+            waiting = tuple(self._queue)
+        for task in waiting:
+            if task.future.cancelled():
+                self._take(task)
+            else:
+                yield task
+
+    def _warm(self, task: Task) -> WorkerProcess | None:
+        """Return an idle worker of the task's pipeline and environment."""
+        return next((each for each in self._workers if each.task is None and each.key == task.key), None)
+
+    def _room(self, task: Task) -> WorkerProcess | None:
+        """Return a new worker, if there is room for one or can be made."""
+        if len(self._workers) >= self._most:
+            idle = [worker for worker in self._workers if worker.task is None]
+            if not idle:
+                return None
+            self._dismiss(min(idle, key=lambda worker: worker.idle_since))
+        try:
+            worker = WorkerProcess(task.key, self._settings, self._scratch)
+        except OSError as error:
+            self._take(task, JobFailedError(f"no worker could be started: {error}", Failure.NO_WORKER))
+            return None
+        self._workers.append(worker)
+        self._selector.register(worker.channel, selectors.EVENT_READ)
+        return worker
+
+    def _give(self, task: Task, worker: WorkerProcess | None) -> None:
+        if worker is None or not self._take(task):
+            return
+        try:
+            worker.begin(task)
+        except (TypeError, ValueError) as error:
+            task.future.set_exception(TypeError(f"{task.name} takes plain data: {error}"))
+
+    def _take(self, task: Task, error: Exception | None = None) -> bool:
+        """Take a task from the queue, and return whether it is to be done."""
+        with self._lock:
+            self._queue.remove(task)
+        wanted = task.future.running() or task.future.set_running_or_notify_cancel()
+        if wanted and error is not None:
+            task.future.set_exception(error)
+        return wanted
+
+
+def _folders(argument: Mapping[str, Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the folders that a task writes to, and those of which nothing may be left when it has failed."""
+    if "folder" not in argument:
+        return (), ()
+    workdir = Path(argument["workdir"])
+    written = (str(workdir), str(building_folder(Path(argument["folder"]))))
+    return written, (*written, str(links_folder(workdir)))

@@ -1,0 +1,247 @@
+"""A worker as the host sees it: a process that was started, a connection to it, and what it is doing."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from dicomnode.errors import JobFailedError
+from dicomnode.host.jobs.job_failure import Failure
+from dicomnode.host.workers.process_tree import end_marked
+from dicomnode.host.workers.worker_channel import Channel
+from dicomnode.host.workers.worker_settings import WorkerSettings
+from dicomnode.host.workers.worker_watch import Limits
+
+MARK = "DICOMNODE_WORKER"
+_OWN_VARIABLES = "DICOMNODE_"
+
+Key = tuple[str, str | None]
+"""Which worker does a task: pipeline and environment."""
+
+
+@dataclass(slots=True, eq=False)
+class Task:
+    """Something to be done, and who waits for it."""
+
+    name: str
+    argument: Mapping[str, Any]
+    key: Key
+    limits: Limits
+    leftovers: Sequence[str] = ()
+    """Folders of which nothing may be left when it has failed."""
+    since: float = field(default_factory=time.monotonic)
+    """Since when it waits."""
+    lost: int = 0
+    """How many workers were lost before they began with it."""
+    future: Future[Any] = field(default_factory=Future)
+
+    @property
+    def id(self) -> str:
+        """The job's number."""
+        return str(self.argument.get("id", ""))
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a task.
+
+    Attributes
+    ----------
+    task : Task
+        Which.
+    result : mapping or None
+        What it returned.
+    error : JobFailedError or None
+        Why it failed.
+    lost : bool
+        Whether its worker went before it had begun, so that another one may do it.
+    """
+
+    task: Task
+    result: Mapping[str, Any] | None = None
+    error: JobFailedError | None = None
+    lost: bool = False
+
+    @classmethod
+    def of(cls, task: Task, message: Mapping[str, Any]) -> Outcome:
+        """Read the message of a supervisor."""
+        if "done" in message:
+            return cls(task, {**message["done"], "log_tail": message["log_tail"]})
+        told = message["lost" if "lost" in message else "failed"]
+        error = JobFailedError(told["reason"], Failure(told["kind"]), told["log_tail"])
+        return cls(task, error=error, lost="lost" in message)
+
+    def settle(self) -> None:
+        """Tell whoever waits for it."""
+        if self.error is not None:
+            self.task.future.set_exception(self.error)
+        else:
+            self.task.future.set_result(self.result)
+
+
+class WorkerProcess:
+    """One worker and its supervisor.
+
+    Starting one is quick: it returns before the other process runs.
+
+    Parameters
+    ----------
+    key : (str, str or None)
+        What it is for.
+    settings : WorkerSettings
+        How it is set apart.
+    scratch : pathlib.Path
+        Where its current directory is made.
+
+    Attributes
+    ----------
+    task : Task or None
+        What it is doing.
+    spent : bool
+        Whether it has failed, and is not to be used again.
+
+    Raises
+    ------
+    OSError
+        When the process cannot be started.
+    """
+
+    def __init__(self, key: Key, settings: WorkerSettings, scratch: Path) -> None:
+        self.key = key
+        self.task: Task | None = None
+        self.spent = self._asked_to_end = False
+        self.idle_since = time.monotonic()
+        self._mark = secrets.token_hex(16)
+        self._late: float | None = None
+        self._patience = settings.patience
+        self.folder = Path(tempfile.mkdtemp(prefix="worker-", dir=scratch))
+        ours, theirs = socket.socketpair()
+        try:
+            self._process = subprocess.Popen(  # noqa: S603  our own module
+                [
+                    python_of(key[1]), "-P", "-m", "dicomnode.host.workers.worker_main",
+                    str(theirs.fileno()), json.dumps(settings.to_json()),
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                pass_fds=(theirs.fileno(),),
+                start_new_session=True,
+                cwd=self.folder,
+                env=self._environment(),
+            )  # fmt: skip
+        except OSError:
+            ours.close()
+            shutil.rmtree(self.folder, ignore_errors=True)
+            raise
+        finally:
+            theirs.close()
+        self.channel = Channel(ours, blocking=False)
+
+    def _environment(self) -> dict[str, str]:
+        """Return the host's environment without its own settings, which may be secrets."""
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(_OWN_VARIABLES)}
+        return {**kept, MARK: self._mark, "PYTHONUNBUFFERED": "1"}
+
+    # -- work -----------------------------------------------------------------------------------------------
+
+    def begin(self, task: Task) -> None:
+        """Hand a task over. Its future has been set running.
+
+        Raises
+        ------
+        TypeError, ValueError
+            When its argument is not plain data.
+        """
+        limits = replace(task.limits, folders=(*task.limits.folders, str(self.folder)))
+        self.channel.send(
+            {
+                "task": task.name,
+                "argument": dict(task.argument),
+                "limits": limits.to_json(),
+                "leftovers": list(task.leftovers),
+            }
+        )
+        self.task = task
+        if task.limits.timeout is not None:
+            self._late = time.monotonic() + task.limits.timeout + self._patience
+
+    def end_task(self, reason: str) -> None:
+        """Ask for the task to be ended; its future fails when that has been done."""
+        if not self._asked_to_end:
+            self._asked_to_end = True
+            self._late = min(self._late or math.inf, time.monotonic() + self._patience)
+            self.channel.send({"end": reason})
+
+    @property
+    def deadline(self) -> float | None:
+        """When its supervisor is taken for dead, on the monotonic clock."""
+        return self._late if self.task is not None else None
+
+    def hear(self) -> Outcome | None:
+        """Read what has come, and return what became of the task, if it is over."""
+        try:
+            for message in self.channel.receive():
+                task, self.task = self.task, None
+                self.spent = "done" not in message
+                self._late, self.idle_since = None, time.monotonic()
+                if task is not None:
+                    return Outcome.of(task, message)
+        except (ValueError, KeyError, TypeError):
+            self.channel.closed = True
+        return None
+
+    # -- the end --------------------------------------------------------------------------------------------
+
+    def hang_up(self) -> None:
+        """Tell the supervisor to end everything, by closing the connection."""
+        self.channel.close()
+
+    @property
+    def ended(self) -> bool:
+        """Whether the supervisor has ended."""
+        return self._process.poll() is not None
+
+    def bury(self) -> Outcome | None:
+        """Leave nothing of a worker that has gone, and return what became of its task, if it had one."""
+        self.channel.close()
+        with suppress(ProcessLookupError):
+            self._process.kill()
+        code = self._process.wait()
+        said = b""
+        if self._process.stderr is not None:
+            os.set_blocking(self._process.stderr.fileno(), False)
+            with suppress(OSError):
+                said = self._process.stderr.read() or b""
+            self._process.stderr.close()
+        if code != 0:  # it may have left something behind
+            end_marked(MARK, self._mark)
+        shutil.rmtree(self.folder, ignore_errors=True)
+        task, self.task = self.task, None
+        if task is None:
+            return None
+        for folder in task.leftovers:
+            shutil.rmtree(folder, ignore_errors=True)
+        text = said.decode("utf-8", "replace")
+        last = (text.strip().splitlines() or ["it said nothing"])[-1]
+        reason = f"the worker process ended with status {code} before it had an answer: {last}"
+        return Outcome(task, error=JobFailedError(reason, Failure.NO_WORKER, text))
+
+
+def python_of(environment: str | None) -> str:
+    """Return the interpreter of a virtual environment, or of the host."""
+    return sys.executable if environment is None else str(Path(environment) / "bin" / "python")

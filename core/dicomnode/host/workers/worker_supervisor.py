@@ -1,0 +1,229 @@
+"""The supervisor of one worker process: between the host and the plugin, and part of neither.
+
+It is a small process with one thread. It hands tasks to the worker, keeps its limits, holds the end of its
+output, adopts whatever the plugin lets loose, and ends all of it when the worker has failed, is not wanted
+any more, or the host is gone. A worker that has failed is not used again, and neither is its supervisor.
+"""
+
+from __future__ import annotations
+
+import os
+import selectors
+import shutil
+import signal
+import time
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+from dicomnode.host.jobs.job_failure import Failure
+from dicomnode.host.workers.process_tree import children, end_descendants
+from dicomnode.host.workers.worker_channel import Channel
+from dicomnode.host.workers.worker_log import LogTail
+from dicomnode.host.workers.worker_settings import WorkerSettings
+from dicomnode.host.workers.worker_watch import Limits, Watch
+
+_IDLE_PAUSE = 1.0
+_FLOOD_PAUSE = 0.05
+_CLOSED_PAUSE = 1.0
+_FAREWELL = 5.0
+
+
+class Supervisor:
+    """Runs until the worker has ended, whatever the reason.
+
+    Parameters
+    ----------
+    child : int
+        The worker's process id.
+    host, worker : Channel
+        To the host, and to the worker.
+    log : LogTail
+        The worker's output.
+    settings : WorkerSettings
+        Its settings.
+    """
+
+    def __init__(
+        self, child: int, host: Channel, worker: Channel, log: LogTail, settings: WorkerSettings
+    ) -> None:
+        self._child, self._host, self._worker, self._log, self._settings = child, host, worker, log, settings
+        self._busy = self._begun = self._over = self._flooded = False
+        self._status: int | None = None
+        self._watch = Watch(Limits())
+        self._leftovers: list[str] = []
+        self._idle_limits = Limits()
+        self._selector = selectors.DefaultSelector()
+        self._wake, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, self._stop)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+        self._selector.register(self._wake, selectors.EVENT_READ)
+
+    def _stop(self, *_: object) -> None:
+        self._over = True
+
+    def run(self) -> None:
+        """Do what the host asks for, until the worker is over; nothing below this process is left then."""
+        try:
+            while not self._over:
+                self._wait()
+                self._hear_worker()
+                self._see_child()
+                self._hear_host()
+                self._look()
+        finally:
+            end_descendants(os.getpid())
+            self._remove_leftovers()
+            self._farewell()
+
+    def _wait(self) -> None:
+        """Wait until somebody has something to say, or it is time to look."""
+        pause = min(self._watch.due() if self._busy else _IDLE_PAUSE, _IDLE_PAUSE)
+        for channel in (self._host, self._worker):
+            self._listen(channel, selectors.EVENT_READ | (selectors.EVENT_WRITE if channel.unsent else 0))
+        self._listen(self._log.descriptor, 0 if self._flooded or self._log.closed else selectors.EVENT_READ)
+        self._selector.select(_FLOOD_PAUSE if self._flooded else pause)
+        with suppress(BlockingIOError):
+            os.read(self._wake, 4096)
+        self._flooded = self._log.read()
+        for channel in (self._host, self._worker):
+            channel.flush()
+
+    def _listen(self, source: Channel | int, events: int) -> None:
+        registered = source in self._selector.get_map()
+        if events and registered:
+            self._selector.modify(source, events)
+        elif events:
+            self._selector.register(source, events)
+        elif registered:
+            self._selector.unregister(source)
+
+    # -- what comes from the host ---------------------------------------------------------------------------
+
+    def _hear_host(self) -> None:
+        if self._over:
+            return
+        for message in self._host.receive():
+            if "task" in message:
+                self._begin(message)
+            else:
+                self._fail(Failure.ENDED, str(message["end"]))
+                return
+        if self._host.closed:
+            self._over = True
+
+    def _begin(self, message: dict[str, Any]) -> None:
+        limits = Limits.from_json(message["limits"])
+        self._log.read()
+        self._log.clear()
+        self._busy, self._watch, self._leftovers = True, Watch(limits), message["leftovers"]
+        self._idle_limits = replace(limits, timeout=None, folders=())
+        self._begun = False
+        self._worker.send({"task": message["task"], "argument": message["argument"]})
+
+    # -- what comes from the worker -------------------------------------------------------------------------
+
+    def _hear_worker(self) -> None:
+        try:
+            for message in self._worker.receive():
+                if not self._busy:
+                    continue
+                if "begun" in message:
+                    self._begun = True
+                    continue
+                if "done" in message:
+                    self._done(message["done"])
+                    continue
+                told = message["failed"]
+                self._fail(Failure(told["kind"]), str(told["reason"]), str(told["log_tail"]))
+                return
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            self._fail(Failure.CRASHED, f"the worker sent what is no message: {type(error).__name__}")
+            return
+        if self._worker.closed and self._status is None:
+            self._await_end(_CLOSED_PAUSE)
+            if self._status is None:
+                self._fail(Failure.CRASHED, "the plugin closed the worker's connection to the host")
+
+    def _done(self, result: dict[str, Any]) -> None:
+        self._busy, self._watch, self._leftovers = False, Watch(self._idle_limits), []
+        self._end_orphans()
+        self._log.read()
+        self._host.send({"done": result, "log_tail": self._log.text()})
+
+    def _end_orphans(self) -> None:
+        """End what the plugin let loose. Children that are still the worker's own may stay warm with it."""
+        if children(os.getpid()) - {self._child}:
+            end_descendants(os.getpid(), besides=(self._child,))
+
+    # -- the end --------------------------------------------------------------------------------------------
+
+    def _see_child(self) -> None:
+        """Take note of children that have ended: the worker, or what was adopted."""
+        with suppress(ChildProcessError):
+            while (ended := os.waitpid(-1, os.WNOHANG))[0]:
+                if ended[0] == self._child:
+                    self._status = ended[1]
+        if self._status is None or self._over:
+            return
+        self._hear_worker()  # a result that was sent before the end counts
+        # A worker that never began with its task failed for itself: another one may do better.
+        self._fail(*self._end_of_child(), outcome="failed" if self._begun else "lost")
+
+    def _await_end(self, within: float) -> None:
+        until = time.monotonic() + within
+        while self._status is None and time.monotonic() < until:
+            with suppress(ChildProcessError):
+                pid, status = os.waitpid(self._child, os.WNOHANG)
+                if pid:
+                    self._status = status
+                    return
+            self._log.read()
+            time.sleep(0.005)
+
+    def _end_of_child(self) -> tuple[Failure, str]:
+        code = os.waitstatus_to_exitcode(self._status or 0)
+        if code >= 0:
+            who = "the plugin" if self._begun else "the worker"
+            return Failure.EXITED, f"{who} ended its process with exit code {code}"
+        if -code == signal.SIGKILL:
+            return Failure.CRASHED, "the worker was killed (SIGKILL), by the kernel if memory ran out"
+        return Failure.CRASHED, f"the worker crashed with {signal.Signals(-code).name}"
+
+    def _look(self) -> None:
+        """See to the limits, and to what an idle worker lets loose."""
+        if self._over:
+            return
+        if not self._busy:
+            self._end_orphans()
+        if (breach := self._watch.breach()) is not None:
+            if breach[0] is Failure.TIMEOUT:
+                with suppress(ProcessLookupError, PermissionError):
+                    os.killpg(self._child, signal.SIGTERM)
+                self._await_end(self._settings.grace)
+            self._fail(*breach)
+
+    def _fail(self, kind: Failure, reason: str, more: str = "", outcome: str = "failed") -> None:
+        """End everything, then tell the host: whoever hears of a failed job finds nothing of it alive."""
+        self._over = True
+        if not self._busy:
+            return
+        self._busy = False
+        end_descendants(os.getpid())
+        self._log.read()
+        self._remove_leftovers()
+        log_tail = "\n".join(filter(None, (self._log.text(), more)))
+        self._host.send({outcome: {"kind": kind.value, "reason": reason, "log_tail": log_tail}})
+
+    def _remove_leftovers(self) -> None:
+        for folder in self._leftovers:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _farewell(self) -> None:
+        """Let the host take what it has not taken yet."""
+        until = time.monotonic() + _FAREWELL
+        while self._host.unsent and time.monotonic() < until:
+            time.sleep(0.005)
+            self._host.flush()
