@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -60,6 +61,22 @@ def test_everything_exported_is_there() -> None:
     """Every name of the public face can be imported."""
     missing = [name for name in dicomnode.__all__ if not hasattr(dicomnode, name)]
     assert not missing
+
+
+@pytest.mark.parametrize("page", ["architecture.md", "onboarding.md"])
+def test_pages_name_what_is_there(page: str) -> None:
+    """Every file and folder of the house that the page names is there."""
+    text = (ROOT / "docs" / page).read_text()
+    files = {path.name for path in (ROOT / "core").rglob("*.py")} | {
+        path.name for path in Path(__file__).parent.glob("*.py")
+    }
+    named = set(re.findall(r"(\w+\.py)\b", text))
+    assert named
+    assert not named - files
+    for group, name in re.findall(r"host/(\w+)/(\w+\.py)", text):
+        assert (ROOT / "core" / "dicomnode" / "host" / group / name).is_file()
+    for folder in re.findall(r"^  (\w+)/ ", text, flags=re.MULTILINE):
+        assert list((ROOT / "core" / "dicomnode").glob(f"**/{folder}")), folder
 
 
 def _imported(path: Path) -> Iterator[tuple[str, str | None]]:
