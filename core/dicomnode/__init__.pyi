@@ -60,6 +60,7 @@ from .pipeline.destination import Delivery as Delivery
 from .pipeline.destination import Destination as Destination
 from .pipeline.destination import OutboxItem as OutboxItem
 from .pipeline.destination import Outcome as Outcome
+from .pipeline.historic import HistoricAbstractInput as HistoricAbstractInput
 from .pipeline.inputs import AbstractInput as AbstractInput
 from .pipeline.nodes import AbstractPipeline as AbstractPipeline
 from .pipeline.nodes import AbstractQueuedPipeline as AbstractQueuedPipeline
@@ -95,6 +96,7 @@ __all__ = [
     "FileOutput",
     "FillingStrategy",
     "Grinder",
+    "HistoricAbstractInput",
     "IdentityMapping",
     "ImageTreeInterface",
     "InputContainer",

@@ -163,7 +163,7 @@ def test_a_pacs_that_goes_down_and_comes_up(work: Deliveries) -> None:
 
 @peers
 def test_sigkill_of_the_sender(work: Deliveries) -> None:
-    """The host is killed again and again while it sends; the next one goes on, and the PACS holds each once."""
+    """The host is killed again and again while it sends; the next goes on, and the PACS holds each once."""
     context = multiprocessing.get_context("spawn")
     chance = random.Random(8)
     job, uids = work.images(300, "PACS")
@@ -196,7 +196,7 @@ def test_sigkill_of_the_sender(work: Deliveries) -> None:
 
 @peers
 def test_a_frozen_pacs(work: Deliveries) -> None:
-    """SIGSTOP: another destination gets everything meanwhile; after SIGCONT the frozen one holds each once."""
+    """SIGSTOP: another destination gets everything meanwhile; after SIGCONT this one holds each once."""
     with ExitStack() as stack:
         pacs = stack.enter_context(orthanc(work.directory / "orthanc"))
         other = stack.enter_context(storescp(work.directory))

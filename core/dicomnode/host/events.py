@@ -23,6 +23,7 @@ class Station(Enum):
     DELIVERED = "delivered"
     UNDELIVERED = "undelivered"
     RELEASED = "released"
+    HISTORY = "history"
     HOST = "host"
 
 

@@ -30,6 +30,7 @@ from dicomnode.host.gathering.clock_work import ClockWork
 from dicomnode.host.gathering.pipeline_tree import PipelineTree
 from dicomnode.host.gathering.reception import Reception
 from dicomnode.host.gathering.triggers import Triggers
+from dicomnode.host.history.history import History, history_peers
 from dicomnode.host.jobs.job import JobDescription
 from dicomnode.host.jobs.jobs import Jobs
 from dicomnode.host.jobs.scheduler import Scheduler
@@ -147,6 +148,15 @@ class Host:
             reserve=host.reserve,
         )
         receiver = Receiver(settings, self.reception, self.spool, self._committed)
+        self.history = History(
+            self.ledger,
+            self.trees.values(),
+            history_peers(config, self.nodes.values()),
+            events=self.events,
+            settled=triggers.history_settled,
+        )
+        triggers.seen = self.history.seen
+        self.history.restore()
         self._recover(triggers)
 
         self.outbox = Outbox(
@@ -183,6 +193,8 @@ class Host:
         starting.callback(self.reception.close)
         starting.callback(self._stop_receiving, receiver)
         self._listen(receiver)
+        starting.callback(self.history.stop)
+        self.history.start()
         self.outbox.start()
         self.scheduler.start()
         clock.start()
@@ -219,6 +231,7 @@ class Host:
                     msg = f"peers.{name} has gone from the configuration, and results are sent to it"
                     raise ConfigurationError(msg)
                 destination.reconfigure(config.peers[name])
+        self.history.reconfigure(config.peers)
         self._receiver.allow(peers)
         self._tell("peers were read again")
 

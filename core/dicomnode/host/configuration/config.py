@@ -220,6 +220,9 @@ class PipelineTable(DeclaredPipeline):
         ``quiet`` seconds without an image, or both.
     quiet, expires : float, optional
         Seconds. See ``trigger``; after how long without an image a patient that is not complete is given up.
+    history : str, optional
+        The peer that is asked for earlier images, where an input wants them; by default the only peer that
+        has an address.
     on_unwanted : {"refuse", "discard"}
         Whether an image that no input wants is refused, or answered with Success and dropped.
     on_conflict : {"refuse", "replace"}
@@ -233,6 +236,7 @@ class PipelineTable(DeclaredPipeline):
     plugin: str | None = None
     ae_title: AETitle | None = None
     destinations: tuple[str, ...] | None = None
+    history: str | None = None
     settings: dict[str, Any] = Field(default_factory=dict)
     timeout: Seconds | None = None
     memory: Bytes | None = None
@@ -296,16 +300,20 @@ class Config(_Table):
         for name, table in (self.pipelines or {}).items():
             for destination in table.destinations or ():
                 self._check_destination(destination, f"pipelines.{name}.destinations")
+            if table.history is not None:
+                self._check_peer(table.history, f"pipelines.{name}.history")
         return self
 
     def _check_destination(self, destination: str, key: str) -> None:
-        if destination.startswith(FILE_SCHEME):
-            return
-        if destination not in self.peers:
+        if not destination.startswith(FILE_SCHEME):
+            self._check_peer(destination, key, f" nor {FILE_SCHEME}/a/folder")
+
+    def _check_peer(self, name: str, key: str, otherwise: str = "") -> None:
+        if name not in self.peers:
             known = ", ".join(self.peers) or "none"
-            msg = f"{destination!r} is neither a peer (there are: {known}) nor {FILE_SCHEME}/a/folder"
-        elif self.peers[destination].address is None:
-            msg = f"the peer {destination!r} has no address: set peers.{destination}.address"
+            msg = f"{name!r} is {'neither' if otherwise else 'not'} a peer (there are: {known}){otherwise}"
+        elif self.peers[name].address is None:
+            msg = f"the peer {name!r} has no address: set peers.{name}.address"
         else:
             return
         raise PydanticCustomError("destination", "{text}", {"text": msg, "key": key})

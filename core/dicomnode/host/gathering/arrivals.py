@@ -48,8 +48,8 @@ CONFLICT = CANNOT_UNDERSTAND | 0x20
 _STORED = StoreResponse(SUCCESS)
 _CONFLICT = StoreResponse(CONFLICT, "SOP instance is here with other content")
 
-Touch = Callable[[PipelineTree, str, AssociationInfo], None]
-"""Remembers that an association brought an image of a patient."""
+Touch = Callable[[PipelineTree, str | None, AssociationInfo], None]
+"""Remembers that an association brought an image of a patient, who is to be looked at when it is released."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,10 +148,11 @@ class Arrivals:
         """Put a kept image into its tree and the ledger."""
         tree = arrival.tree
         record = self._record(arrival, container=placement.container, inputs=placement.inputs)
-        self._touch(tree, placement.container, arrival.request.association)
+        key = None if placement.asked_for else placement.container
+        self._touch(tree, key, arrival.request.association)
         tree.insert(arrival.image, placement, lambda: self._ledger.post(add_instance(record)))
         passing("indexed")
-        self._triggers.image_came(tree, placement.container)
+        self._triggers.image_came(tree, placement.container, asked_for=placement.asked_for)
 
     def _unsorted(self, arrival: Arrival, sorter: Sorter) -> StoreResponse:
         path = arrival.keep()
@@ -202,7 +203,10 @@ class Arrivals:
             key = ""
         if not tree.came_again(arrival.uid, held, key):
             return False
-        self._touch(tree, "" if tree.node.name in self._sorters else key, association)
+        if tree.asked_for(arrival.image):
+            self._touch(tree, None, association)
+        else:
+            self._touch(tree, "" if tree.node.name in self._sorters else key, association)
         self._ledger.post(come_again(self._spool.name_of(held), association.id))
         return True
 

@@ -36,10 +36,11 @@ class CheckFailedError(ImageRefusedError):
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Where an image belongs: whose it is, and which inputs want it."""
+    """Where an image belongs: whose it is, which inputs want it, and whether one of them asked for it."""
 
     container: str
     inputs: tuple[str, ...]
+    asked_for: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +147,7 @@ class PipelineTree:
                     reasons.append(f"{name}: {reason}")
         if not wanting:
             raise ImageRefusedError("; ".join(reasons))
-        return Placement(key, tuple(wanting))
+        return Placement(key, tuple(wanting), asked_for=bool(claiming))
 
     def insert(
         self, image: LazyDataset, placement: Placement, record: Callable[[], None] = lambda: None
@@ -226,6 +227,11 @@ class PipelineTree:
                 for uid in status.asked_for:
                     if self._asked_for.get(uid) == key:
                         del self._asked_for[uid]
+
+    def asked_for(self, image: LazyDataset) -> bool:
+        """Say whether an image comes because it was asked for: it says nothing about what others send."""
+        with self._lock:
+            return self._claimed_by(image) is not None
 
     def ask_input(self, key: str, name: str, question: Callable[[AbstractInput], T]) -> T | None:
         """Ask an input of a patient something, while it does not change; ``None`` where nothing waits."""

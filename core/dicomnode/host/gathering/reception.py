@@ -194,12 +194,16 @@ class Reception:
 
     # -- help ---------------------------------------------------------------------------------------------
 
-    def _touch(self, tree: PipelineTree, key: str, association: AssociationInfo) -> None:
-        """Remember that an association brought an image of a patient; enter its first one in the ledger."""
+    def _touch(self, tree: PipelineTree, key: str | None, association: AssociationInfo) -> None:
+        """Remember that an association brought an image of a patient; enter its first one in the ledger.
+
+        Of an image that was asked for the key is ``None``: the patient's other images need not be there yet.
+        """
         with self._lock:
+            first = association.id not in self._touched
             touched = self._touched[association.id]
-            first = not touched
-            touched.add((tree, key))
+            if key is not None:
+                touched.add((tree, key))
         if first:
             self._ledger.post(
                 begin_association(

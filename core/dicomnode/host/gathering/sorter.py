@@ -75,8 +75,9 @@ class Sorter:
         except ImageRefusedError as refused:
             self._put_aside(image, record, str(refused))
             return
-        self._touched[record.association].add(placement.container)
-        triggers.image_came(self._tree, placement.container)
+        if not placement.asked_for:
+            self._touched[record.association].add(placement.container)
+        triggers.image_came(self._tree, placement.container, asked_for=placement.asked_for)
 
     def _put_aside(self, image: LazyDataset, record: InstanceRecord, reason: str) -> None:
         """Keep an image aside that was answered with Success and belongs nowhere."""

@@ -40,10 +40,24 @@ class Triggers:
     def __init__(self, jobs: Jobs, events: Events, clock: ClockWork) -> None:
         self._jobs, self._events, self._clock = jobs, events, clock
         self._watched: set[tuple[PipelineTree, str, float, _Action]] = set()
+        self._incomplete: set[tuple[PipelineTree, str]] = set()
         self._lock = threading.Lock()
+        self.seen: Callable[[PipelineTree, str], None] = lambda tree, key: None  # noqa: ARG005 - nobody asks
 
-    def image_came(self, tree: PipelineTree, key: str) -> None:
-        """Take note of an image: quiet period and expiry count from the last one."""
+    def image_came(self, tree: PipelineTree, key: str, *, asked_for: bool = False) -> None:
+        """Take note of an image: quiet period and expiry count from the last one.
+
+        Parameters
+        ----------
+        tree : PipelineTree
+        key : str
+        asked_for : bool
+            Whether the host itself has asked for it: then it says nothing about what others still send.
+        """
+        if not asked_for:
+            with self._lock:
+                self._incomplete.discard((tree, key))
+        self.seen(tree, key)
         rules = tree.node.rules
         if rules.trigger in _WHEN_QUIET:
             self._watch(tree, key, rules.quiet, self._look)
@@ -55,6 +69,17 @@ class Triggers:
         if released:
             on_release = tree.node.rules.trigger in _ON_RELEASE
             self._clock.at(0, partial(self._look if on_release else self._join, tree, key))
+
+    def history_settled(self, tree: PipelineTree, key: str) -> None:
+        """Look at a patient whose earlier images need not be waited for any more.
+
+        Only if it was time to look before, and no other image has come since: that earlier images are here
+        does not make the others complete.
+        """
+        with self._lock:
+            looked = (tree, key) in self._incomplete
+        if looked:
+            self._clock.at(0, partial(self._look, tree, key))
 
     def after_restart(self, tree: PipelineTree, key: str, quiet: float, *, cut_off: bool) -> None:
         """Watch a patient that was waiting when the host stopped.
@@ -107,10 +132,14 @@ class Triggers:
             missing = tree.missing(key)
             if missing is not None:
                 if tree.quiet_for(key) is not None:
+                    with self._lock:
+                        self._incomplete.add((tree, key))
                     message = "a patient's inputs are not complete yet"
                     self._tell(Event(Station.WAITING, message, pipeline=name, detail=missing))
                 return
             self._jobs.create(tree, key)
+            with self._lock:
+                self._incomplete.discard((tree, key))
         except CheckFailedError as error:
             message = f"{error}; the patient waits"
             self._tell(Event(Station.WAITING, message, pipeline=name, level=logging.ERROR))

@@ -13,6 +13,7 @@ from dicomnode.errors import DataDirectoryError, JobStateError
 from dicomnode.host.events import Event, Events, Station
 from dicomnode.host.jobs.job_identity import job_identity
 from dicomnode.host.kill_points import passing
+from dicomnode.host.ledger.history_ledger import end_histories
 from dicomnode.host.ledger.ledger import Ledger
 from dicomnode.host.ledger.ledger_records import InstanceRecord, JobRecord
 from dicomnode.host.ledger.ledger_writes import (
@@ -23,6 +24,7 @@ from dicomnode.host.ledger.ledger_writes import (
     reopen_job,
     requeue_job,
     retry_deliveries,
+    together,
 )
 from dicomnode.host.ledger.states import DeliveryState, InstanceState, JobState
 from dicomnode.host.spool.spool_files import SpoolFiles
@@ -103,13 +105,16 @@ class Jobs:
         identity = job_identity(tree.node.name, key, [str(image.SOPInstanceUID) for image in images])
         paths = [self._spool.name_of(image.path) for image in images]
         try:
-            record = self._ledger.write(create_job(identity, tree.node.name, key, paths))
+            record = self._ledger.write(
+                together(create_job(identity, tree.node.name, key, paths), end_histories(tree.node.name, key))
+            )
         except Exception as error:
             tree.put_back(key, taken.with_inputs(), taken.last_image)
             if isinstance(error, sqlite3.Error | ValueError):
                 msg = f"the ledger cannot be written: {error}"
                 raise DataDirectoryError(msg) from error
             raise
+        tree.forget_history(key)
         passing("job entered")
         self.changed(record, f"queued with {len(images)} image{'s' * (len(images) != 1)}")
         self.on_queued()
@@ -237,10 +242,15 @@ class Jobs:
         images, reason = taken.images, f"no image came for {age:g} s"
         paths = [self._spool.name_of(image.path) for image in images]
         try:
-            self._ledger.write(move_instances(paths, InstanceState.EXPIRED, reason))
+            self._ledger.write(
+                together(
+                    move_instances(paths, InstanceState.EXPIRED, reason), end_histories(tree.node.name, key)
+                )
+            )
         except Exception:
             tree.put_back(key, taken.with_inputs(), taken.last_image)
             raise
+        tree.forget_history(key)
         for image in images:
             self._spool.remove(image.path)
         message = f"{len(images)} image{'s' * (len(images) != 1)} expired: {reason}"

@@ -73,8 +73,8 @@ def begin_history(pipeline: str, container: str, input_name: str, status: Histor
     def write(connection: sqlite3.Connection) -> int:
         end_histories(pipeline, container, input_name)(connection)
         cursor = connection.execute(
-            "INSERT INTO history (pipeline, container, input, peer, patient, asked_for, state, reason, attempts,"
-            " not_before, changed) VALUES (?, ?, ?, ?, ?, '[]', ?, ?, 0, 0, ?)",
+            "INSERT INTO history (pipeline, container, input, peer, patient, asked_for, state, reason,"
+            " attempts, not_before, changed) VALUES (?, ?, ?, ?, ?, '[]', ?, ?, 0, 0, ?)",
             (
                 pipeline,
                 container,
@@ -107,8 +107,8 @@ def move_history(
         if old is not status.state:
             check_transition(old, status.state)
         connection.execute(
-            "UPDATE history SET state = ?, reason = ?, asked_for = ?, attempts = ?, not_before = ?, changed = ?"
-            " WHERE id = ?",
+            "UPDATE history SET state = ?, reason = ?, asked_for = ?, attempts = ?, not_before = ?,"
+            " changed = ? WHERE id = ?",
             (
                 status.state,
                 status.reason,

@@ -19,6 +19,18 @@ DeliveryPlan = tuple[str, Mapping[str, Any]]
 """A destination's name and an :class:`~dicomnode.OutboxItem` as plain data."""
 
 
+def together(first: Write[T], *others: Write[Any]) -> Write[T]:
+    """Write several things in one transaction; what the first gives is given."""
+
+    def write(connection: sqlite3.Connection) -> T:
+        given = first(connection)
+        for other in others:
+            other(connection)
+        return given
+
+    return write
+
+
 def add_instance(record: InstanceRecord) -> Write[None]:
     """Enter a received instance."""
     row = record.row()

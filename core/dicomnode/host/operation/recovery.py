@@ -245,7 +245,8 @@ class Recovery:
                 return
             container = placement.container
         found.waiting += 1
-        self._touch(tree, container, row.association)
+        if not tree.asked_for(image):
+            self._touch(tree, container, row.association)
 
     def _touch(self, tree: PipelineTree, container: str, association: str) -> None:
         """Remember of a patient's associations the one that ended last: its end counts.

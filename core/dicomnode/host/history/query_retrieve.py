@@ -1,0 +1,236 @@
+"""C-FIND and C-MOVE in the Study Root model (PS3.4 annex C)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pydicom.dataset import Dataset
+
+from dicomnode.dicom.safe import safe_text
+from dicomnode.errors import DeliveryError
+from dicomnode.host.delivery.dimse_scu import Message
+from dicomnode.host.delivery.peer import Peer
+
+STUDY_ROOT_FIND: Final = "1.2.840.10008.5.1.4.1.2.2.1"
+STUDY_ROOT_MOVE: Final = "1.2.840.10008.5.1.4.1.2.2.2"
+_C_FIND_RQ, _C_MOVE_RQ = 0x0020, 0x0021
+_MEDIUM: Final = 0
+_MOST_ANSWERS: Final = 10_000
+_SUB_OPERATIONS_FAILED: Final = 0xB000
+_DESTINATION_UNKNOWN: Final = 0xA801
+_MEANINGS: Final = {
+    0xA700: "out of resources",
+    0xA701: "out of resources: it cannot count the matches",
+    0xA702: "out of resources: it cannot send",
+    0xA900: "the identifier does not match the SOP class",
+    0x0122: "SOP class not supported",
+    0x0124: "not authorised",
+    0xFE00: "cancelled",
+}
+# What narrows down studies in the Study Root model (PS3.4 table C.6-5); all else is asked of series.
+STUDY_KEYWORDS: Final = frozenset(
+    {
+        "SpecificCharacterSet",
+        "PatientName",
+        "PatientID",
+        "IssuerOfPatientID",
+        "PatientBirthDate",
+        "PatientSex",
+        "PatientAge",
+        "StudyDate",
+        "StudyTime",
+        "StudyID",
+        "StudyInstanceUID",
+        "StudyDescription",
+        "AccessionNumber",
+        "ReferringPhysicianName",
+        "ModalitiesInStudy",
+        "SOPClassesInStudy",
+        "NumberOfStudyRelatedSeries",
+        "NumberOfStudyRelatedInstances",
+    }
+)
+_ASKED_OF_STUDIES: Final = (
+    "StudyDate",
+    "StudyTime",
+    "StudyDescription",
+    "AccessionNumber",
+    "ModalitiesInStudy",
+    "NumberOfStudyRelatedInstances",
+)
+_ASKED_OF_SERIES: Final = (
+    "SeriesInstanceUID",
+    "Modality",
+    "SeriesNumber",
+    "SeriesDescription",
+    "NumberOfSeriesRelatedInstances",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """What became of the sub-operations of a C-MOVE.
+
+    Attributes
+    ----------
+    sent : int
+        Instances that the peer sent and was told to have been stored.
+    failed : int
+        Instances that it could not send, or that were refused.
+    """
+
+    sent: int
+    failed: int
+
+
+class Search:
+    """Finds the studies or series of a patient.
+
+    Parameters
+    ----------
+    peer : Peer
+        Who is asked.
+    PatientID : str
+        Whose.
+    keys : mapping of str to Any
+        What must match, and what else is to be told, by keyword.
+    """
+
+    def __init__(self, peer: Peer, PatientID: str, keys: Mapping[str, Any]) -> None:  # noqa: N803 - DICOM's own
+        self._peer, self._patient = peer, PatientID
+        of_studies = {key: value for key, value in keys.items() if key in STUDY_KEYWORDS}
+        self._of_series = {key: value for key, value in keys.items() if key not in STUDY_KEYWORDS}
+        self._of_studies = {**dict.fromkeys(_ASKED_OF_STUDIES, ""), **of_studies}
+
+    def studies(self, deadline: float) -> list[Dataset]:
+        """Return the patient's studies.
+
+        Parameters
+        ----------
+        deadline : float
+            When it must be done, in terms of :func:`time.monotonic`.
+
+        Raises
+        ------
+        DeliveryError
+            When the peer cannot be asked.
+        """
+        keys = {"StudyInstanceUID": "", **self._of_studies, "PatientID": self._patient}
+        found = self._find(_identifier("STUDY", keys), deadline)
+        # A Patient ID may hold what the query takes for a wildcard (PS3.4 section C.2.2.2.4).
+        return [each for each in found if str(each.get("PatientID", "")) == self._patient and _uid(each)]
+
+    def series(self, deadline: float) -> list[Dataset]:
+        """Return the series of the patient's studies, each with the attributes of its study.
+
+        Raises
+        ------
+        DeliveryError
+            As :meth:`studies`.
+        """
+        found = []
+        for study in self.studies(deadline):
+            keys = {**dict.fromkeys(_ASKED_OF_SERIES, ""), **self._of_series}
+            keys["StudyInstanceUID"] = _uid(study)
+            for each in self._find(_identifier("SERIES", keys), deadline):
+                if not str(each.get("SeriesInstanceUID", "") or "") or _uid(each) not in ("", _uid(study)):
+                    continue
+                whole = Dataset()
+                whole.update(study)
+                whole.update(each)
+                whole.StudyInstanceUID = _uid(study)
+                found.append(whole)
+        return found
+
+    def _find(self, identifier: Dataset, deadline: float) -> list[Dataset]:
+        command = {"CommandField": _C_FIND_RQ, "AffectedSOPClassUID": STUDY_ROOT_FIND, "Priority": _MEDIUM}
+        found: list[Dataset] = []
+        with self._peer.asking(STUDY_ROOT_FIND) as association:
+            wait = min(self._peer.table.timeout, max(deadline - time.monotonic(), 0.0))
+            for answer in association.request(command, identifier, wait):
+                if answer.pending:
+                    found.append(answer.dataset())
+                    if len(found) > _MOST_ANSWERS or time.monotonic() > deadline:
+                        association.abort()
+                        raise DeliveryError("the query was given up: too many answers, or too slow")
+                elif answer.status:
+                    raise DeliveryError(f"the query failed: {_told(answer)}")
+        return found
+
+
+def move(peer: Peer, asked: Dataset, destination: str, deadline: float) -> Moved:
+    """Have a study or series sent.
+
+    Parameters
+    ----------
+    peer : Peer
+        Who sends.
+    asked : pydicom.Dataset
+        An answer of :class:`Search`: with a Series Instance UID that series is sent, else the whole study.
+    destination : str
+        The AE title that it is sent to, which the peer must know.
+    deadline : float
+        When it must be done, in terms of :func:`time.monotonic`.
+
+    Raises
+    ------
+    DeliveryError
+        When the peer cannot, or it takes too long.
+    """
+    keys = {"StudyInstanceUID": _uid(asked)}
+    if "SeriesInstanceUID" in asked:
+        keys["SeriesInstanceUID"] = str(asked.SeriesInstanceUID)
+    identifier = _identifier("SERIES" if "SeriesInstanceUID" in keys else "STUDY", keys)
+    command = {
+        "CommandField": _C_MOVE_RQ,
+        "AffectedSOPClassUID": STUDY_ROOT_MOVE,
+        "Priority": _MEDIUM,
+        "MoveDestination": destination,
+    }
+    with peer.asking(STUDY_ROOT_MOVE) as association:
+        wait = max(deadline - time.monotonic(), 0.0)
+        for answer in association.request(command, identifier, wait):
+            if answer.pending:
+                if time.monotonic() > deadline:
+                    association.abort()
+                    raise DeliveryError("it took too long to send")
+            elif answer.status == _DESTINATION_UNKNOWN:
+                msg = (
+                    f"the peer does not know where to send: enter the AE title {destination!r} there, with"
+                    " this host's address and port"
+                )
+                raise DeliveryError(msg)
+            elif answer.status not in (0, _SUB_OPERATIONS_FAILED):
+                raise DeliveryError(f"the peer does not send: {_told(answer)}")
+            else:
+                return _moved(answer)
+    raise DeliveryError("the peer did not say what it sent")
+
+
+def _moved(answer: Message) -> Moved:
+    command = answer.command
+    sent = sum(int(command.get(f"NumberOf{kind}Suboperations", 0) or 0) for kind in ("Completed", "Warning"))
+    return Moved(sent, int(command.get("NumberOfFailedSuboperations", 0) or 0))
+
+
+def _identifier(level: str, keys: Mapping[str, Any]) -> Dataset:
+    identifier = Dataset()
+    identifier.QueryRetrieveLevel = level
+    for keyword, value in keys.items():
+        setattr(identifier, keyword, value)
+    if not all(str(value).isascii() for value in keys.values()):
+        identifier.SpecificCharacterSet = "ISO_IR 192"
+    return identifier
+
+
+def _uid(dataset: Dataset) -> str:
+    return str(dataset.get("StudyInstanceUID", "") or "")
+
+
+def _told(answer: Message) -> str:
+    meaning = _MEANINGS.get(answer.status) or ("cannot process" if answer.status & 0xF000 == 0xC000 else "")  # noqa: PLR2004
+    comment = safe_text(answer.comment, longest=64)
+    return f"status {answer.status:#06x}" + "".join(f", {text}" for text in (meaning, comment) if text)
