@@ -207,13 +207,19 @@ def _read(name: str, spec: ModuleSpec) -> Module:
 
 
 def _text(name: str, spec: ModuleSpec) -> str | None:
-    get_source = getattr(spec.loader, "get_source", None)
     try:
-        source: str | None = None if get_source is None else get_source(name)
-    except (ImportError, OSError):
+        source = _source(name, spec)
+    except (ImportError, OSError, SyntaxError, UnicodeDecodeError):
         return None
     if source is not None and "attach_stub" in source and spec.origin is not None:
         # What lazy_loader.attach_stub serves stands in the stub.
         stub = Path(spec.origin).with_suffix(".pyi")
         return stub.read_text(encoding="utf-8") if stub.is_file() else source
     return source
+
+
+def _source(name: str, spec: ModuleSpec) -> str | None:
+    if spec.origin is not None and spec.origin.endswith(".py") and (file := Path(spec.origin)).is_file():
+        return importlib.util.decode_source(file.read_bytes())
+    get_source = getattr(spec.loader, "get_source", None)  # in a zip file, say
+    return None if get_source is None else get_source(name)  # type: ignore[no-any-return]
