@@ -222,4 +222,4 @@ def _source(name: str, spec: ModuleSpec) -> str | None:
     if spec.origin is not None and spec.origin.endswith(".py") and (file := Path(spec.origin)).is_file():
         return importlib.util.decode_source(file.read_bytes())
     get_source = getattr(spec.loader, "get_source", None)  # in a zip file, say
-    return None if get_source is None else get_source(name)  # type: ignore[no-any-return]
+    return None if get_source is None else get_source(name)
