@@ -16,6 +16,7 @@ from dicomnode.host.configuration.config_values import (
     AETitle,
     Bytes,
     FilePath,
+    Names,
     Network,
     Seconds,
     SecondsOrNone,
@@ -256,8 +257,8 @@ class PipelineTable(DeclaredPipeline):
 class PluginsTable(_Table):
     """``[plugins]``: which distributions are used: all but ``disabled``, or ``only`` some."""
 
-    disabled: tuple[str, ...] = ()
-    only: tuple[str, ...] | None = None
+    disabled: Names = ()
+    only: Names | None = None
 
 
 class Config(_Table):

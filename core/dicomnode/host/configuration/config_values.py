@@ -38,6 +38,11 @@ def _ae_title(value: str) -> str:
     return title
 
 
+def _names(value: object) -> object:
+    """Take text as names between commas: an environment variable holds a list more easily so."""
+    return [name.strip() for name in value.split(",") if name.strip()] if isinstance(value, str) else value
+
+
 def _seconds(value: object) -> object:
     if isinstance(value, str):
         match = _DURATION.fullmatch(value.strip())
@@ -132,6 +137,7 @@ Seconds = Annotated[float, BeforeValidator(_seconds), Field(gt=0)]
 SecondsOrNone = Annotated[float, BeforeValidator(_seconds), Field(ge=0)]
 Bytes = Annotated[int, BeforeValidator(_bytes), Field(ge=0)]
 AddressText = Annotated[Address, BeforeValidator(_address), PlainSerializer(str, return_type=str)]
+Names = Annotated[tuple[str, ...], BeforeValidator(_names)]
 Network = Annotated[str, AfterValidator(_network)]
 FilePath = Annotated[Path, AfterValidator(_file_path)]
 Secret = Annotated[SecretStr, BeforeValidator(_secret)]
