@@ -224,6 +224,8 @@ def test_plugins_are_left_out_by_configuration_and_by_environment(site, tmp_path
     done = command_line(site, "--list-plugins", "--json", DICOMNODE_PLUGINS__ONLY='["acme-b"]')
     assert (rows(done)["acme-a"]["status"], rows(done)["acme-b"]["status"]) == ("disabled", "active")
     assert rows(done)["dicomnode-host"]["status"] == "active"
+    done = command_line(site, "--list-plugins", "--json", DICOMNODE_PLUGINS__DISABLED="acme-a, acme-b")
+    assert (rows(done)["acme-a"]["status"], rows(done)["acme-b"]["status"]) == ("disabled", "disabled")
     done = command_line(
         site, "--config", str(file), "--list-plugins", "--json", DICOMNODE_PLUGINS__DISABLED="[]"
     )
