@@ -12,6 +12,7 @@ from dicomnode.dicom import blueprints
 from dicomnode.dicom.built_series import encode_series
 from dicomnode.dicom.elements import CallElement, PrivateTag, StaticElement
 from dicomnode.dicom.header import FillingStrategy
+from dicomnode.dicom.lazy import LazyDataset
 from dicomnode.dicom.numpy_factory import NumpyFactory
 from dicomnode.dicom.volume import Volume
 from sources import ct_slices, mr_slices, pet_slices
@@ -133,3 +134,15 @@ def test_any_datasets_can_be_encoded():
     sources = ct_slices()[:2]
     assert [bytes(item) for item in encode_series(sources)] == [written(source) for source in sources]
     assert isinstance(sources[0], Dataset)
+
+
+def test_pixels_on_disk_are_not_held_after_they_were_written(tmp_path):
+    """Of data sets whose pixels are in files, one instance's at a time is in memory."""
+    handles = []
+    for image in ct_slices():
+        dcmwrite(tmp_path / f"{image.SOPInstanceUID}.dcm", image, enforce_file_format=True)
+        handles.append(LazyDataset(tmp_path / f"{image.SOPInstanceUID}.dcm"))
+    for count, instance in enumerate(encode_series(handles), 1):
+        assert dcmread(DicomBytesIO(b"".join(instance.parts))).PixelData
+        held = [not each.get_item("PixelData").released for each in handles[:count]]
+        assert held == [False] * count

@@ -21,6 +21,7 @@ from dicomnode.dicom.encoding import (
     encode_file_meta,
     pixel_header,
 )
+from dicomnode.dicom.lazy import LazyDataset
 from dicomnode.errors import PixelDataError
 
 _LONGEST = 0xFFFFFFFE
@@ -193,7 +194,10 @@ def encode_series(datasets: Iterable[Dataset]) -> Iterator[EncodedInstance]:
             yield datasets.encode(index)
         return
     for dataset in datasets:
-        yield _encoded(dataset)
+        encoded = _encoded(dataset)
+        if isinstance(dataset, LazyDataset):
+            dataset.release_pixels()  # they are on disk: those of a whole study are never held at once
+        yield encoded
 
 
 def _encoded(dataset: Dataset) -> EncodedInstance:
