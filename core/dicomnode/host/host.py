@@ -46,8 +46,9 @@ from dicomnode.host.receiver.receiver_building import receiver_settings
 from dicomnode.host.receiver.scp import Receiver
 from dicomnode.host.spool.spool import Spool
 from dicomnode.host.workers.worker_pool import WorkerPool
+from dicomnode.host.workers.worker_watch import Limits
 from dicomnode.pipeline.destination import Destination
-from dicomnode.pipeline.outputs import DicomOutput, FileOutput, NoOutput, PipelineOutput
+from dicomnode.pipeline.outputs import PipelineOutput
 from dicomnode.plugins.hooks import Hooks
 from dicomnode.plugins.registry import Registry, host_version
 
@@ -266,9 +267,6 @@ class Host:
         PluginError
             When no plugin registers it.
         """
-        own = {kind.name: kind for kind in (DicomOutput, FileOutput, NoOutput)}
-        if name in own:
-            return own[name]
         kind: type[PipelineOutput] = self.registry.load("outputs", name)
         return kind
 
@@ -296,6 +294,7 @@ class Host:
             created=job.created,
             timeout=rules.timeout,
             memory=rules.memory,
+            disk=rules.disk,
             iod_check=rules.iod_check,
             environment=None if node.table.environment is None else str(node.table.environment),
             resources=dict(node.pipeline.resources),
@@ -309,7 +308,9 @@ class Host:
         if executor is not None:
             return executor
         workers = sum(node.rules.concurrency for node in self.nodes.values())
-        return WorkerPool(workers, scratch=self.data.work)
+        # Reception stops at the reserve, jobs at half of it: what is here can still be finished and go.
+        limits = Limits(free=self.config.host.reserve // 2)
+        return WorkerPool(workers, limits=limits, scratch=self.data.work)
 
     def _recover(self, triggers: Triggers) -> None:
         retention = self.config.retention

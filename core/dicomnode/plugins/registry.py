@@ -86,10 +86,12 @@ class Registry:
         PluginError
             When nobody does, or who does is not fine.
         """
-        for each in self.registrations(kind):
-            if each.name == name:
-                return each
-        raise PluginError(self._why_unusable(kind, name))
+        found = self._usable.get((kind, name))
+        if found is None and kind == "hooks":
+            found = next((each for each in self.registrations(kind) if each.name == name), None)
+        if found is None:
+            raise PluginError(self._why_unusable(kind, name))
+        return found
 
     def load(self, kind: str, name: str) -> Any:
         """Import what a name points to. What goes wrong is noted with the plugin.
