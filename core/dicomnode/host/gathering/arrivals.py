@@ -64,12 +64,15 @@ class Arrival:
     index : mapping of int to IndexedValue
         The tags that the receiver read.
     spooled : SpooledFile
+    handle : LazyDataset
+        The image under the name that its file had at first.
     """
 
     tree: PipelineTree
     request: StoreRequest
     index: Mapping[int, IndexedValue]
     spooled: SpooledFile
+    handle: LazyDataset
 
     @property
     def uid(self) -> str:
@@ -79,7 +82,7 @@ class Arrival:
     @property
     def image(self) -> LazyDataset:
         """The image, under the name that its file has now."""
-        return LazyDataset(self.spooled.path, self.index)
+        return self.handle.at(self.spooled.path)
 
     def keep(self) -> Path:
         """Give its file the final name, durably."""
@@ -140,7 +143,7 @@ class Arrivals:
             self._enter(arrival, placement)
         except ImageRefusedError as refused:  # by an image that came at the same time
             self._spool.remove(path)
-            return self._unwanted(tree, refused)
+            return self._unwanted(arrival, refused)
         self._tell_stored(tree)
         return _STORED
 
@@ -189,7 +192,7 @@ class Arrivals:
             done = self._replace(arrival, placement, held, found)
         except ImageRefusedError as refused:  # by other images that wait
             self._spool.remove(path)
-            return self._unwanted(tree, refused)
+            return self._unwanted(arrival, refused)
         if not done:  # it became the input of a job in this very moment
             self._spool.remove(path)
         return _STORED if done else _CONFLICT
@@ -253,10 +256,12 @@ class Arrivals:
         if isinstance(refused, NoIdentifierError):
             self._tell(Station.REFUSED, f"an image was refused: {refused}", tree, level=WARNING)
             return StoreResponse(NO_IDENTIFIER, str(refused))
-        return self._unwanted(tree, refused)
+        return self._unwanted(arrival, refused)
 
-    def _unwanted(self, tree: PipelineTree, refused: ImageRefusedError) -> StoreResponse:
-        if tree.node.table.on_unwanted == "discard":
+    def _unwanted(self, arrival: Arrival, refused: ImageRefusedError) -> StoreResponse:
+        tree = arrival.tree
+        # What the host itself has asked for is not refused: some PACS send nothing more after a refusal.
+        if tree.node.table.on_unwanted == "discard" or tree.asked_for(arrival.image):
             with self._lock:
                 self.discarded[tree.node.name] += 1
             self._tell(Station.REFUSED, "an unwanted image was discarded", tree, str(refused), level=DEBUG)
@@ -287,7 +292,8 @@ class Arrivals:
         )
 
     def _tell_stored(self, tree: PipelineTree) -> None:
-        self._tell(Station.RECEIVED, "an image is in the spool", tree, level=DEBUG)
+        if self._events.wanted(DEBUG):
+            self._tell(Station.RECEIVED, "an image is in the spool", tree, level=DEBUG)
 
     def _tell(
         self, station: Station, message: str, tree: PipelineTree, detail: str = "", *, level: int
