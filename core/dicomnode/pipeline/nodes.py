@@ -74,6 +74,9 @@ class AbstractPipeline(ABC):
         Seconds after which a job is ended and counts as failed.
     memory : int, optional
         Bytes of memory of the worker after which its job is ended and counts as failed.
+    disk : int, optional
+        Bytes that a job may write, as results and in its working folder, before it is ended and counts as
+        failed. Ten gigabytes.
     sorts_before_answer : bool
         Whether a C-STORE is answered after the image has found its input (so that a refusal is told to the
         sender), or as soon as the image is durable.
@@ -112,6 +115,7 @@ class AbstractPipeline(ABC):
     late_images: ClassVar[Literal["new", "join"]] = "new"
     timeout: ClassVar[float] = 3600.0
     memory: ClassVar[int | None] = None
+    disk: ClassVar[int | None] = 10 * 2**30
     sorts_before_answer: ClassVar[bool] = True
     changes_identity: ClassVar[bool] = False
     concurrency: ClassVar[int] = 1
