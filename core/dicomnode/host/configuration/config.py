@@ -210,6 +210,8 @@ class PipelineTable(DeclaredPipeline):
         Seconds after which a job is ended.
     memory : int, optional
         Bytes of memory after which a job is ended.
+    disk : int, optional
+        Bytes that a job may write before it is ended.
     attempts : int
         How many runs a job gets before it is a dead letter.
     retry_after : float
@@ -241,6 +243,7 @@ class PipelineTable(DeclaredPipeline):
     settings: dict[str, Any] = Field(default_factory=dict)
     timeout: Seconds | None = None
     memory: Bytes | None = None
+    disk: Bytes | None = None
     attempts: int = Field(default=3, ge=1)
     retry_after: Seconds = 10.0
     concurrency: int | None = Field(default=None, ge=1)

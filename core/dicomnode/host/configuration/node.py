@@ -27,6 +27,7 @@ class Rules:
     expires: float | None
     timeout: float
     memory: int | None
+    disk: int | None
     concurrency: int
     priority: int
     iod_check: IODCheck
