@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import io
 import re
 from pathlib import Path
@@ -129,15 +130,11 @@ def test_file_meta_and_preamble_say_nothing() -> None:
 
 
 @given(
-    st.dates(min_value=__import__("datetime").date(1900, 1, 1)),
-    st.integers(0, 4000),
-    st.text("ABC123", min_size=1),
+    st.dates(dt.date(1900, 1, 1), dt.date(2100, 1, 1)), st.integers(0, 4000), st.text("ABC123", min_size=1)
 )
-def test_dates_of_a_patient_move_together(date, apart: int, patient: str) -> None:
+def test_dates_of_a_patient_move_together(date: dt.date, apart: int, patient: str) -> None:
     """Study, content and acquisition dates of one patient keep their distance, in all files and forms."""
-    import datetime as dt
-
-    later = min(date + dt.timedelta(days=apart), dt.date(9999, 12, 31))
+    later = date + dt.timedelta(days=apart)
     options = ("retain-longitudinal-modified-dates",)
     one = anonymized(
         bare(CT_IMAGE, PatientID=patient, StudyDate=f"{date:%Y%m%d}", StudyTime="101112"), *options
