@@ -3,7 +3,7 @@
 import doctest
 import itertools
 import logging
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from types import ModuleType, SimpleNamespace
 from typing import ClassVar
 
@@ -269,11 +269,14 @@ def test_dicomnode_output_adds_further_outputs(hooks):
 
 
 def test_dicomnode_executor_first_result_wins(hooks):
-    """None without plugins; otherwise a plugin's executor, which must be one."""
-    assert hooks.executor(None) is None
+    """A plugin's executor comes before the host's own, and must be one."""
+    own = ThreadPoolExecutor(1)
+    hooks.register(SimpleNamespace(dicomnode_executor=hookimpl(trylast=True)(lambda: own)), "dicomnode-host")
+    assert hooks.executor(None) is own
+    own.shutdown()
     with ThreadPoolExecutor(1) as pool:
         hooks.register(implementing(dicomnode_executor=lambda config: pool), "acme")
-        assert isinstance(hooks.executor(None), Executor)
+        assert hooks.executor(None) is pool
         hooks.register(implementing(dicomnode_executor=lambda: "a pool"), "wrong")
         with pytest.raises(PluginError, match=r"returned str, not a concurrent\.futures\.Executor"):
             hooks.executor(None)
@@ -299,22 +302,22 @@ def tell(name, method, hooks):
 def test_dicomnode_host_started_reaches_everybody(hooks, caplog):
     """A plugin that fails, or exits, is logged by name, and keeps the news from nobody."""
     assert tell("dicomnode_host_started", hooks.host_started, hooks) == ["the news"] * 2
-    assert "dicomnode_host_started of the plugin fails failed" in caplog.text
-    assert "dicomnode_host_started of the plugin exits failed" in caplog.text
+    assert "dicomnode_host_started of the plugin fails failed: ZeroDivisionError" in caplog.text
+    assert "dicomnode_host_started of the plugin exits failed: PluginError" in caplog.text
 
 
 def test_dicomnode_host_stopping_reaches_everybody(hooks, caplog):
     """A plugin that fails, or exits, is logged by name, and keeps the news from nobody."""
     assert tell("dicomnode_host_stopping", hooks.host_stopping, hooks) == ["the news"] * 2
-    assert "dicomnode_host_stopping of the plugin fails failed" in caplog.text
-    assert "dicomnode_host_stopping of the plugin exits failed" in caplog.text
+    assert "dicomnode_host_stopping of the plugin fails failed: ZeroDivisionError" in caplog.text
+    assert "dicomnode_host_stopping of the plugin exits failed: PluginError" in caplog.text
 
 
 def test_dicomnode_job_changed_reaches_everybody(hooks, caplog):
     """A plugin that fails, or exits, is logged by name, and keeps the news from nobody."""
     assert tell("dicomnode_job_changed", hooks.job_changed, hooks) == ["the news"] * 2
-    assert "dicomnode_job_changed of the plugin fails failed" in caplog.text
-    assert "dicomnode_job_changed of the plugin exits failed" in caplog.text
+    assert "dicomnode_job_changed of the plugin fails failed: ZeroDivisionError" in caplog.text
+    assert "dicomnode_job_changed of the plugin exits failed: PluginError" in caplog.text
 
 
 def test_dicomnode_commands_join_the_hosts(hooks, caplog):
@@ -341,6 +344,22 @@ def test_dicomnode_commands_join_the_hosts(hooks, caplog):
     assert "'run' of the plugin acme is left out: the host has one" in caplog.text
     assert "'twice' is left out: the plugins one, other each have one" in caplog.text
     assert "dicomnode_commands of the plugin broken failed: ZeroDivisionError" in caplog.text
+
+
+def test_what_a_failing_notification_raised_is_not_in_the_log(hooks, caplog):
+    """It may hold patient data: the log has its type, and the rest at DEBUG only."""
+
+    def fail(job):
+        raise KeyError("Doe^Jane")
+
+    hooks.register(implementing(dicomnode_job_changed=fail), "acme")
+    with caplog.at_level(logging.INFO, "dicomnode.plugins"):
+        hooks.job_changed(None)
+    assert "of the plugin acme failed: KeyError" in caplog.text
+    assert "Doe" not in caplog.text
+    with caplog.at_level(logging.DEBUG, "dicomnode.plugins"):
+        hooks.job_changed(None)
+    assert "Doe^Jane" in caplog.text
 
 
 # -- registration -----------------------------------------------------------------------------------------

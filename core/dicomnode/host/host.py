@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor
 from contextlib import ExitStack
 from pathlib import Path
@@ -50,6 +50,7 @@ from dicomnode.host.workers.worker_watch import Limits
 from dicomnode.pipeline.destination import Destination
 from dicomnode.pipeline.outputs import PipelineOutput
 from dicomnode.plugins.hooks import Hooks
+from dicomnode.plugins.hookspecs import hookimpl
 from dicomnode.plugins.registry import Registry, host_version
 
 _LOG = logging.getLogger(__name__)
@@ -86,6 +87,7 @@ class Host:
         self.events = events or Events()
         self.registry = registry or Registry(config.plugins.disabled, config.plugins.only)
         self.hooks = Hooks(self.registry)
+        self.hooks.register(_OwnExecutor(self._worker_pool), "dicomnode-host")
         self.nodes = {node.name: node for node in configured_nodes(config, self.registry)}
         self.data = DataDirectory(Path(config.host.data).expanduser().absolute())
         self.destinations = _destinations(config, self.nodes.values())
@@ -171,7 +173,7 @@ class Host:
         )
         starting.callback(self.outbox.stop, _LAST_SENDS)
         self.jobs.on_built = self.outbox.wake
-        executor = self._executor()
+        executor = self.hooks.executor(self.config)
         starting.callback(_end_executor, executor)
         if isinstance(executor, WorkerPool):
             self.jobs.on_given_up = lambda number: executor.end(str(number), "given up")
@@ -303,10 +305,7 @@ class Host:
             durable=self.config.host.durability == "power",
         )
 
-    def _executor(self) -> Executor:
-        executor = self.hooks.executor(self.config)
-        if executor is not None:
-            return executor
+    def _worker_pool(self) -> WorkerPool:
         workers = sum(node.rules.concurrency for node in self.nodes.values())
         # Reception stops at the reserve, jobs at half of it: what is here can still be finished and go.
         limits = Limits(free=self.config.host.reserve // 2)
@@ -363,6 +362,18 @@ class Host:
 
     def _tell(self, message: str) -> None:
         self.events.tell(Event(Station.HOST, f"{self.config.host.ae_title} {host_version()}: {message}"))
+
+
+class _OwnExecutor:
+    """The host's own answer to ``dicomnode_executor``, which comes last."""
+
+    def __init__(self, make: Callable[[], Executor]) -> None:
+        self._make = make
+
+    @hookimpl(trylast=True)
+    def dicomnode_executor(self) -> Executor:
+        """Make the pool of worker processes."""
+        return self._make()
 
 
 def _end_executor(executor: Executor) -> None:

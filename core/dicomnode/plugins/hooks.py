@@ -158,20 +158,19 @@ class Hooks:
                 further.extend(_outputs(added, "a dicomnode_output hook"))
         return outputs + further
 
-    def executor(self, config: Any) -> Executor | None:
-        """Return what runs jobs, or ``None`` where no plugin provides it.
+    def executor(self, config: Any) -> Executor:
+        """Return what runs jobs.
 
         Raises
         ------
         PluginError
-            When a plugin provides something else than an executor.
+            When nobody provides it, or somebody provides something else than an executor.
         """
         executor = self._manager.hook.dicomnode_executor(config=config)
-        if executor is None or isinstance(executor, Executor):
+        if isinstance(executor, Executor):
             return executor
-        msg = (
-            f"a dicomnode_executor hook returned {type(executor).__name__}, not a concurrent.futures.Executor"
-        )
+        what = type(executor).__name__
+        msg = f"a dicomnode_executor hook returned {what}, not a concurrent.futures.Executor"
         raise PluginError(msg)
 
     # -- notifications ------------------------------------------------------------------------------------
@@ -197,7 +196,10 @@ class Hooks:
         """Tell each implementation on its own: one that fails does not keep the news from the others."""
         for answer in answers(hook, given):
             if answer.error is not None:
-                _log.error("%s of the plugin %s failed", hook.name, answer.plugin, exc_info=answer.error)
+                # What a plugin raises may hold patient data, so that only its type is logged before DEBUG.
+                what = type(answer.error).__name__
+                _log.error("%s of the plugin %s failed: %s", hook.name, answer.plugin, what)
+                _log.debug("%s of the plugin %s", hook.name, answer.plugin, exc_info=answer.error)
 
 
 def _fault(callers: Iterable[pluggy.HookCaller], implementation: object) -> str:

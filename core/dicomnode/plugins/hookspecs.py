@@ -304,7 +304,7 @@ def dicomnode_job_changed(job: Any) -> None:
 def dicomnode_executor(config: Any) -> Executor | None:
     """Provide what runs jobs. Called once, when the host starts; the first result wins.
 
-    Where no plugin answers, the host uses its pool of warm worker processes. What is submitted is
+    The host's own implementation comes last and makes a pool of warm worker processes. What is submitted is
     ``run_job(description)`` with a description of plain data, never pixels; the result is the path of a
     folder in the outbox. An executor on other machines needs the data directory on a file system that they
     share. May be wrapped.
