@@ -1,0 +1,109 @@
+"""Group D: the host is killed at any instant, or told to stop: nothing is lost, nothing comes twice.
+
+After each kill, while the host is down: every acknowledged instance lies whole in the spool, or its patient's
+result was delivered. After the last restart: every patient of whom all images were acknowledged is processed,
+and folder and PACS have its result once, under the UID that can be foretold.
+"""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from dicomnode.host.kill_points import KILL_POINTS
+from peer_programs import storescp
+from raw_peer import ABORT
+from route_under_fault import result_uid, route
+
+peers = pytest.mark.peers
+
+
+@peers
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("times", [6, pytest.param(200, marks=[pytest.mark.slow, pytest.mark.timeout(3600)])])
+def test_killed_at_random(tmp_path: Path, times: int) -> None:
+    """SIGKILL at random instants, with four senders sending: nothing lost, nothing torn, nothing twice."""
+    with storescp(tmp_path / "pacs") as pacs, route(tmp_path / "host", peer=pacs.port) as made:
+        chance = random.Random(times)
+        for _ in range(times):
+            made.start()
+            with made.senders():
+                time.sleep(chance.uniform(0.05, 1.5))  # any instant
+                made.host.kill()
+            made.check_disk()
+        made.figures["kills"] = times
+        made.start()
+        made.send_the_rest()
+        made.wait_delivered(300)
+        made.check(pacs.stored())
+        made.host.stop()
+
+
+@peers
+@pytest.mark.timeout(600)
+def test_killed_at_every_named_point(tmp_path: Path) -> None:
+    """SIGKILL at each station of the route: nothing lost, nothing torn, nothing twice."""
+    with storescp(tmp_path / "pacs") as pacs, route(tmp_path / "host", peer=pacs.port) as made:
+        for point in KILL_POINTS:
+            if made.start(point):
+                with made.senders():
+                    made.died()
+            made.check_disk()
+        made.start()
+        made.send_the_rest()
+        made.wait_delivered()
+        made.check(pacs.stored())
+        made.host.stop()
+        made.figures["points"] = len(KILL_POINTS)
+
+
+def test_told_to_stop(tmp_path: Path) -> None:
+    """SIGTERM while four senders send: exit code 0, nothing lost; a peer that was cut off is no abort."""
+    with route(tmp_path) as made:
+        made.start()
+        before = made.send_patient()
+        made.wait_delivered()
+        cut_off, aborted = made.new_patient(), made.new_patient()
+        with made.connect() as peer, made.connect() as other, made.senders():
+            for images, connection in ((cut_off, peer), (aborted, other)):
+                assert {made.acknowledged.store(connection, image) for image in images} == {0}
+            other.send(ABORT)
+            assert other.receive()[0] == 0
+            made.wait_for(lambda: len(made.acknowledged.patients()) > 12)
+            began = time.monotonic()
+            made.host.stop()
+            made.figures["seconds to stop"] = round(time.monotonic() - began, 2)
+        made.check_disk()
+        made.start()
+        for image in aborted:  # what an abort left behind waits for its sender
+            del made.acknowledged.instances[image.uid]
+        made.wait_delivered()
+        assert {str(result_uid(before)), str(result_uid(cut_off))} <= set(made.delivered())
+        assert str(result_uid(aborted)) not in made.delivered()
+        assert made.send(aborted) == [0, 0, 0]
+        made.wait_delivered()
+        made.check()
+        made.host.stop()
+
+
+def test_a_second_host_refuses_the_data_directory(tmp_path: Path) -> None:
+    """Of two hosts on one data directory the second says who holds it and exits with 3; the first goes on."""
+    with route(tmp_path) as made:
+        made.start()
+        process = made.host.process
+        assert process is not None
+        second = subprocess.run(
+            [sys.executable, "-m", "dicomnode.cli", "run", "--config", made.host.config],
+            env=made.host.environment, capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+        assert second.returncode == 3
+        assert f"is held by another host (process {process.pid})" in second.stderr
+        assert "Traceback" not in second.stderr
+        made.send_patient()
+        made.wait_delivered()
+        made.check()
