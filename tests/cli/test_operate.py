@@ -1,0 +1,285 @@
+"""``status``, ``jobs``, ``show``, ``replay``, ``discard``: the node up, the node down, plugins broken."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pydicom
+import pytest
+
+from command_line import command, send_to, told
+from plugin_factory import PRELUDE, PluginFactory
+from running_host import RunningHost
+from sources import ct_slices
+
+SMOOTH = "[pipelines.smooth]\n"
+PICKY = (
+    PRELUDE
+    + """
+class Pipeline(AbstractPipeline):
+    inputs = {"images": Images}
+
+    def process(self, inputs):
+        if not Path(__file__).with_suffix(".fixed").exists():
+            raise RuntimeError("the model is missing")
+        volume = NumpyGrinder()(inputs["images"])
+        return DicomOutput(NumpyFactory().build_series(inputs.header, volume.array))
+"""
+)
+"""It fails until its author puts a file beside it."""
+
+BROKEN = """
+import sys
+sys.stderr.write("imported the broken plugin")
+raise RuntimeError("broken at import")
+"""
+
+
+def delivered(results: Path) -> dict[str, bytes]:
+    """Return SOP Instance UID -> pixels of what lies in a results folder."""
+    found = (pydicom.dcmread(path) for path in results.rglob("*.dcm"))
+    return {dataset.SOPInstanceUID: dataset.PixelData for dataset in found}
+
+
+@pytest.fixture
+def site(tmp_path):
+    """Return a folder for plugins, with a broken one in it, and the environment that finds it."""
+    factory = PluginFactory(tmp_path / "plugins")
+    factory.add("broken", BROKEN, pipelines={"broken": "Pipeline"}, hooks={"broken": ""})
+    factory.environment = {"PYTHONPATH": str(factory.folder)}
+    return factory
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+def test_a_delivered_job_is_seen_and_run_again(tmp_path, site, stopped):
+    """Whether the host runs or is down: the same answers, the same UIDs; a broken plugin is no hindrance."""
+    results = tmp_path / "results"
+    config = f'[pipelines.smooth]\ndestinations = ["file:{results}"]\n[retention]\ninputs = "1 d"\n'
+    with RunningHost(tmp_path / "host", config, environment=site.environment) as host:
+        send_to(host.port, "SMOOTH", ct_slices())
+        host.wait_for_jobs(1)
+        first = delivered(results)
+        if stopped:
+            host.stop()
+        told_by = lambda *arguments: told(*arguments, "--config", host.config, **site.environment)  # noqa: E731
+
+        status = told_by("status")
+        assert status["running"] is not stopped
+        assert status["ledger"]["pipelines"]["smooth"]["jobs"] == {"delivered": 1}
+        assert status["ledger"]["dead_letters"] == 0
+        if not stopped:
+            assert status["host"]["address"] == f"127.0.0.1:{host.port}"
+            assert status["host"]["pipelines"]["smooth"]["ae_title"] == "SMOOTH"
+        (job,) = told_by("jobs")
+        assert (job["job"], job["pipeline"], job["state"], job["inputs"]) == (1, "smooth", "delivered", 5)
+        shown = told_by("show", 1)
+        assert shown["container"] == "98890234"
+        assert {row["SOPInstanceUID"] for row in shown["inputs"]["series"]} == {
+            image.SOPInstanceUID for image in ct_slices()
+        }
+        assert {row["SOPInstanceUID"] for row in shown["deliveries"]} == set(first)
+        assert [row["to"] for row in shown["history"]] == ["queued", "running", "built", "delivered"]
+
+        assert told_by("replay", 1) == {"job": 1, "state": "queued", "running": not stopped}
+        if stopped:
+            assert told_by("jobs")[0]["state"] == "queued"
+            host.start()
+        host.wait_for_jobs(1)
+        assert [row["to"] for row in told_by("show", 1)["history"]][4:] == [
+            "queued",
+            "running",
+            "built",
+            "delivered",
+        ]
+        assert delivered(results) == first
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+def test_a_failed_job_is_told_and_runs_again_when_its_cause_is_mended(tmp_path, site, stopped):
+    """`jobs --failed` lists it, `show` has its traceback, `replay` runs it with all its attempts."""
+    site.add("picky", PICKY)
+    config = "[pipelines.picky]\nattempts = 1\n"
+    with RunningHost(tmp_path / "host", config, environment=site.environment) as host:
+        send_to(host.port, "PICKY", ct_slices())
+        host.wait_for_jobs(1, "failed")
+        if stopped:
+            host.stop()
+        (job,) = told("jobs", "--failed", "--config", host.config, **site.environment)
+        assert job["state"] == "failed"
+        assert "the model is missing" in job["reason"]
+        assert "RuntimeError" in told("show", 1, "--config", host.config, **site.environment)["log"]
+        assert told("status", "--config", host.config, **site.environment)["ledger"]["dead_letters"] == 1
+        assert told("jobs", "--state", "delivered", "--config", host.config, **site.environment) == []
+        (site.folder / "picky.fixed").touch()
+        command("replay", 1, "--config", host.config, **site.environment)
+        if stopped:
+            host.start()
+        host.wait_for_jobs(1)
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+def test_a_job_is_given_up_with_its_reason(tmp_path, site, stopped):
+    """Its inputs leave the disk; the reason is kept, and asked for."""
+    site.add("picky", PICKY)
+    with RunningHost(
+        tmp_path / "host", "[pipelines.picky]\nattempts = 1\n", environment=site.environment
+    ) as host:
+        send_to(host.port, "PICKY", ct_slices())
+        host.wait_for_jobs(1, "failed")
+        if stopped:
+            host.stop()
+        on = ("--config", host.config)
+        assert "--reason" in command("discard", 1, *on, expect=2, **site.environment).stderr
+        done = told("discard", 1, "--reason", "wrong patient", *on, **site.environment)
+        assert (done["state"], done["running"]) == ("discarded", not stopped)
+        shown = told("show", 1, *on, **site.environment)
+        assert (shown["state"], shown["reason"]) == ("discarded", "wrong patient")
+        assert not list((host.data / "spool" / "kept").rglob("*.dcm"))
+        refusal = command("discard", 1, "--reason", "again", *on, expect=1, **site.environment).stderr
+        assert refusal == "dicomnode-host: job 1 was discarded already\n"
+        refusal = command("replay", 1, *on, expect=1, **site.environment).stderr
+        assert "job 1 was discarded, and its inputs were released: send the images again" in refusal
+
+
+def test_what_cannot_be_done_is_one_clear_message(tmp_path, site):
+    """An unknown number, a job that runs again by itself, no host and no data: what, and what to do."""
+    with RunningHost(tmp_path / "host", SMOOTH, environment=site.environment) as host:
+        on = ("--config", host.config)
+        for stopped in (False, True):
+            if stopped:
+                host.stop()
+            for order in (["show", 7], ["replay", 7], ["discard", 7, "--reason", "x"]):
+                done = command(*order, *on, expect=1, **site.environment)
+                assert done.stderr == (
+                    "dicomnode-host: there is no job 7; `dicomnode-host jobs` lists those that there are\n"
+                )
+                assert done.stdout == ""
+    nowhere = {"DICOMNODE_HOST__DATA": str(tmp_path / "nowhere")}
+    for order in (["status"], ["jobs"], ["show", 1], ["replay", 1], ["discard", 1, "--reason", "x"]):
+        done = command(*order, expect=3, **nowhere)
+        assert f"there is no host, and no data of one, in {tmp_path / 'nowhere'}" in done.stderr
+        assert "--config FILE" in done.stderr
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_a_delivered_job_whose_inputs_are_gone_says_how_to_keep_them(tmp_path):
+    """Nothing changes then."""
+    with RunningHost(tmp_path / "host", SMOOTH) as host:
+        send_to(host.port, "SMOOTH", ct_slices())
+        host.wait_for_jobs(1)
+        refusal = command("replay", 1, "--config", host.config, expect=1).stderr
+        assert "5 of its 5 inputs are not kept any more" in refusal
+        assert "retention.inputs" in refusal
+        assert host.jobs()[0]["state"] == "delivered"
+
+
+def test_a_job_that_is_being_delivered_is_shown_and_given_up(tmp_path):
+    """What a destination is owed, why it waits, and when it is tried again; then nothing is owed any more."""
+    config = (
+        '[peers.PACS]\nae_title = "X"\naddress = "127.0.0.1:9"\n[pipelines.smooth]\ndestinations = ["PACS"]\n'
+    )
+    with RunningHost(tmp_path / "host", config) as host:
+        send_to(host.port, "SMOOTH", ct_slices())
+        host.wait_for_log("PACS is left alone")
+        on = ("--config", host.config)
+        owed = told("status", *on)["ledger"]["deliveries"]["PACS"]
+        assert owed["pending"] == 5
+        assert "PACS" in owed["reason"]
+        assert "PACS" in command("status", *on).stdout
+        command("discard", 1, "--reason", "no PACS", *on)
+        assert told("status", *on)["ledger"]["deliveries"] == {}
+        assert {row["state"] for row in told("show", 1, *on)["deliveries"]} == {"discarded"}
+
+
+def test_patients_are_named_only_where_they_are_asked_for(tmp_path):
+    """`status --patients` and `show` name them; `status`, `jobs` and the log do not."""
+    with RunningHost(tmp_path / "host", '[pipelines.smooth]\ntrigger = "quiet"\nquiet = "1 h"\n') as host:
+        send_to(host.port, "SMOOTH", ct_slices())
+        on = ("--config", host.config)
+        patient = "98890234"
+        for stopped in (False, True):
+            if stopped:
+                host.stop()
+            for arguments in (["status"], ["status", "--json"], ["jobs"], ["jobs", "--json"]):
+                assert patient not in command(*arguments, *on).stdout
+            waiting = told("status", "--patients", *on)
+            pipelines = (waiting["ledger"] if stopped else waiting["host"])["pipelines"]
+            (named,) = pipelines["smooth"]["patients"]
+            assert (named["container"], named["inputs"]) == (patient, {"series": 5})
+            assert patient in command("status", "--patients", *on).stdout
+        assert patient not in host.log.read_text()
+        assert "Doe" not in host.log.read_text()
+
+
+def test_tables_are_for_people(tmp_path, site):
+    """Headings, states, times and reasons; control characters from the network are shown as what they are."""
+    evil = ct_slices()
+    for image in evil:
+        image.PatientID = "\x1b[31mevil"
+    with RunningHost(tmp_path / "host", SMOOTH, environment=site.environment) as host:
+        send_to(host.port, "SMOOTH", evil)
+        host.wait_for_jobs(1)
+        on = ("--config", host.config)
+        status = command("status", *on).stdout
+        assert f"listens on 127.0.0.1:{host.port}" in status
+        assert "delivered" in status
+        jobs = command("jobs", *on).stdout
+        assert [
+            word for word in ("job", "pipeline", "state", "smooth", "delivered") if word not in jobs
+        ] == []
+        shown = command("show", 1, *on).stdout
+        assert r"\x1b[31mevil" in shown
+        assert "\x1b" not in shown
+        assert "every destination confirmed" in shown
+
+
+def test_a_ledger_that_is_damaged_or_newer_is_told(tmp_path):
+    """What to do about it; nothing is changed."""
+    with RunningHost(tmp_path / "host", SMOOTH) as host:
+        host.stop()
+        ledger = host.data / "ledger.sqlite"
+        on = ("--config", host.config)
+        with sqlite3.connect(ledger) as connection:
+            connection.execute("PRAGMA user_version = 999")
+        connection.close()
+        assert "newer dicomnode-host" in command("jobs", *on, expect=3).stderr
+        for name in ("-wal", "-shm"):
+            ledger.with_name(ledger.name + name).unlink(missing_ok=True)
+        ledger.write_bytes(b"this is no database at all" * 100)
+        done = command("status", *on, expect=3)
+        assert f"the ledger {ledger}" in done.stderr
+        assert "rebuilt from the spool" in done.stderr
+
+
+def test_looking_after_a_node_imports_neither_plugins_nor_dicom_and_is_quick(tmp_path, site):
+    """No plugin, no pydicom, no numpy: well under a second of processor time."""
+    with RunningHost(tmp_path / "host", SMOOTH, environment=site.environment) as host:
+        host.stop()
+        command("status", "--config", host.config)  # compiled by now
+        for order in (["status"], ["jobs"], ["show", 1], ["replay", 1], ["discard", 1, "--reason", "x"]):
+            before = os.times()
+            done = subprocess.run(
+                [
+                    *(sys.executable, "-X", "importtime", "-m", "dicomnode.cli", *map(str, order)),
+                    *("--json", "--config", str(host.config)),
+                ],
+                env={**os.environ, **site.environment},
+                capture_output=True,
+                text=True,
+                timeout=60,
+                check=False,
+            )
+            after = os.times()
+            seconds = after.children_user + after.children_system
+            seconds -= before.children_user + before.children_system
+            lines = [line for line in done.stderr.splitlines() if line.startswith("import time")]
+            imported = {line.rpartition("|")[2].strip() for line in lines}
+            assert "dicomnode.host.operation.operations" in imported
+            assert not imported & {"broken", "numpy", "pydicom", "pynetdicom", "dicomnode_example_smooth"}
+            assert "imported the broken plugin" not in done.stderr
+            sys.stdout.write(f"{order[0]}: {seconds:.2f} s of processor time\n")
+            assert seconds < 1
