@@ -11,22 +11,29 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
-from pydicom.tag import Tag
+from pydicom.tag import BaseTag, Tag
 from pydicom.uid import ExplicitVRLittleEndian
 
 from dicomnode.dicom.encoding import (
     add_file_meta,
     encode_dataset,
+    encode_element,
     encode_elements,
     encode_file_meta,
     pixel_header,
 )
 from dicomnode.dicom.lazy import LazyDataset
+from dicomnode.dicom.virtual_element import PreparedElement
 from dicomnode.errors import PixelDataError
 
 _LONGEST = 0xFFFFFFFE
+_SOP_CLASS_UID = Tag("SOPClassUID")
+_SOP_INSTANCE_UID = Tag("SOPInstanceUID")
+_CHARSET = Tag("SpecificCharacterSet")
 
 Buffer = bytes | memoryview
+Own = dict[BaseTag, DataElement | PreparedElement]
+"""What one instance has of its own, by tag."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +73,7 @@ class BuiltSeries(Sequence[Dataset]):
     ----------
     common : Dataset
         What all instances share.
-    own : sequence of Dataset
+    own : sequence of dict of BaseTag to DataElement or PreparedElement
         What each instance has of its own; wins over ``common``.
     pixels : ndarray, shape (instances, ...)
         Little endian, C-contiguous: the stored values of each instance.
@@ -77,7 +84,7 @@ class BuiltSeries(Sequence[Dataset]):
     def __init__(
         self,
         common: Dataset,
-        own: Sequence[Dataset],
+        own: Sequence[Own],
         pixels: NDArray[Any],
         keyword: str = "PixelData",
         VR: str = "OW",  # noqa: N803 - DICOM's own spelling
@@ -127,10 +134,7 @@ class BuiltSeries(Sequence[Dataset]):
         if number in self._made:
             return _encoded(self._made[number])
         own = self._own[number]
-        sop_class, instance = (
-            str(own.get(keyword) or self._common.get(keyword))
-            for keyword in ("SOPClassUID", "SOPInstanceUID")
-        )
+        sop_class, instance = (str(self._value(own, tag)) for tag in (_SOP_CLASS_UID, _SOP_INSTANCE_UID))
         head, tail = self._around_pixels(own)
         pixels = np.ascontiguousarray(self._pixels[number]).reshape(-1).view(np.uint8).data
         prefix = encode_file_meta(sop_class, instance) + head + pixel_header(*self._element, pixels.nbytes)
@@ -139,10 +143,22 @@ class BuiltSeries(Sequence[Dataset]):
             sop_class, instance, str(ExplicitVRLittleEndian), (prefix, pixels, padding + tail)
         )
 
-    def _around_pixels(self, own: Dataset) -> tuple[bytes, bytes]:
+    def _value(self, own: Own, tag: BaseTag) -> Any:
+        """Return a value of an instance, ``None`` where it has none."""
+        held = own.get(tag)
+        if isinstance(held, DataElement):
+            return held.value
+        return self._common[tag].value if tag in self._common else None
+
+    def _around_pixels(self, own: Own) -> tuple[bytes, bytes]:
         """Return the encoded elements before and after the pixels."""
-        charset = own.get("SpecificCharacterSet", self._common.get("SpecificCharacterSet"))
-        encoded = dict(encode_elements(own, charset))
+        charset = self._value(own, _CHARSET)
+        encoded = {
+            int(tag): held.encoded
+            if isinstance(held, PreparedElement)
+            else encode_element(held, charset, self._common)
+            for tag, held in own.items()
+        }
         places = tuple(sorted({*encoded, int(self._element[0])}))
         encoded[int(self._element[0])] = b""
         key = (str(charset), places)
@@ -166,8 +182,10 @@ class BuiltSeries(Sequence[Dataset]):
 
     def _make(self, number: int) -> Dataset:
         dataset = copy.deepcopy(self._common)
-        for element in copy.deepcopy(self._own[number]):
-            dataset[element.tag] = element
+        for tag, held in self._own[number].items():
+            element = held.make() if isinstance(held, PreparedElement) else copy.deepcopy(held)
+            if element is not None:
+                dataset[tag] = element
         tag, VR = self._element  # noqa: N806 - DICOM's own spelling
         value = np.ascontiguousarray(self._pixels[number]).tobytes()
         dataset[tag] = DataElement(tag, VR, value + b"\0" * (len(value) % 2))

@@ -11,6 +11,7 @@ from pydicom.dataset import Dataset
 from pydicom.valuerep import CUSTOMIZABLE_CHARSET_VR
 
 UNICODE: Final = "ISO_IR 192"
+_TEXTUAL: Final = frozenset({*map(str, CUSTOMIZABLE_CHARSET_VR), "SQ"})
 
 
 def settle_charset(dataset: Dataset, texts: Iterable[DataElement] | None = None) -> None:
@@ -23,12 +24,24 @@ def settle_charset(dataset: Dataset, texts: Iterable[DataElement] | None = None)
     texts : iterable of DataElement, optional
         The elements to look at, all of the dataset if not given.
     """
-    declared = dataset.get("SpecificCharacterSet")
-    if declared == UNICODE:
-        return
-    encoding = _encoding_of(declared)
-    if not all(_fits(element, encoding) for element in (dataset if texts is None else texts)):
+    if not charset_holds(dataset.get("SpecificCharacterSet"), dataset if texts is None else texts):
         dataset.SpecificCharacterSet = UNICODE
+
+
+def charset_holds(declared: object, texts: Iterable[DataElement]) -> bool:
+    """Return whether a character set can hold the texts of elements.
+
+    Parameters
+    ----------
+    declared : str, list of str or None
+        SpecificCharacterSet.
+    texts : iterable of DataElement
+        Of any VR; what is nested counts.
+    """
+    if declared == UNICODE:
+        return True
+    textual = [element for element in texts if element.VR in _TEXTUAL]
+    return not textual or all(_fits(element, _encoding_of(declared)) for element in textual)
 
 
 def _encoding_of(declared: object) -> str:

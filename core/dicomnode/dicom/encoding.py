@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterable
 from functools import lru_cache
 from io import BytesIO
 from typing import Any, Final
 
 from pydicom import dcmwrite
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import correct_ambiguous_vr_element, write_data_element
@@ -20,6 +22,7 @@ IMPLEMENTATION_CLASS_UID: Final = UID("2.25.302451193377921164920734381957420638
 IMPLEMENTATION_VERSION_NAME: Final = "DICOMNODE_HOST"
 
 _SHORT: Final = struct.Struct("<HH2sH")
+_ITEM: Final = struct.Struct("<HHI")
 _LONG: Final = struct.Struct("<HH2sHI")
 _PREAMBLE: Final = bytes(128) + b"DICM"
 _SHORT_LIMIT: Final = 0xFFFF
@@ -116,6 +119,7 @@ def _group_length(tag: BaseTag) -> bool:
 
 
 _FAST_TEXT: Final = {"UI": b"UI", "IS": b"IS", "DS": b"DS", "CS": b"CS", "DA": b"DA", "TM": b"TM"}
+_CODED_TEXT: Final = {"LO": b"LO", "SH": b"SH", "LT": b"LT", "ST": b"ST"}  # ASCII is the same in all charsets
 
 
 def encode_element(element: Any, charset: Any, owner: Dataset) -> bytes:
@@ -130,15 +134,46 @@ def encode_element(element: Any, charset: Any, owner: Dataset) -> bytes:
     owner : Dataset
         What it belongs to, where its VR depends on other elements.
     """
-    text = _FAST_TEXT.get(element.VR)
+    text = _FAST_TEXT.get(element.VR) or _CODED_TEXT.get(element.VR)
     if text is not None and (value := _plain_text(element.value)) is not None:
         return encode_text(int(element.tag), text, value)
+    if element.VR == "SQ" and (whole := _encode_sequence(element, charset)) is not None:
+        return whole
     if " or " in element.VR:
         element = correct_ambiguous_vr_element(element, owner, True)
     file = DicomBytesIO()
     file.is_little_endian, file.is_implicit_VR = True, False
     write_data_element(file, element, charset)
     return file.getvalue()
+
+
+def _encode_sequence(element: Any, charset: Any) -> bytes | None:
+    """Return a sequence as it is written, ``None`` where pydicom had better do it."""
+    if element.is_undefined_length:
+        return None
+    bodies = []
+    for item in element.value or ():
+        if item.is_undefined_length_sequence_item or any(
+            isinstance(held, RawDataElement) for held in item.values()
+        ):
+            return None
+        encoded = encode_elements(item, item.get("SpecificCharacterSet", charset))
+        bodies.append(b"".join([part for _, part in encoded]))
+    return encode_sequence(element.tag, bodies)
+
+
+def encode_sequence(tag: int, bodies: Iterable[bytes]) -> bytes:
+    """Return a sequence with explicit lengths (PS3.5 section 7.5).
+
+    Parameters
+    ----------
+    tag : int
+        The sequence.
+    bodies : iterable of bytes
+        The encoded elements of each item.
+    """
+    value = b"".join([part for body in bodies for part in (_ITEM.pack(0xFFFE, 0xE000, len(body)), body)])
+    return _LONG.pack(tag >> 16, tag & 0xFFFF, b"SQ", 0, len(value)) + value
 
 
 def _plain_text(value: Any) -> bytes | None:
@@ -174,4 +209,6 @@ __all__ = [
     "encode_dataset",
     "encode_elements",
     "encode_file_meta",
+    "encode_sequence",
+    "encode_text",
 ]

@@ -58,13 +58,15 @@ class DicomFactory(ABC):
             When sources or factory lack attributes: all of them are named, by keyword.
         """
         held = list(sources)
+        stack = sort_by_geometry(held) if held else None
         return make_header(
             self,
             blueprint,
-            sort_by_geometry(held).images if held else (),
+            () if stack is None else stack.images,
             uids=uids or UIDSource.random(),
             filling_strategy=filling_strategy,
             equipment=equipment,
+            stack=stack,
         )
 
     def build(

@@ -20,7 +20,7 @@ _STACK: Final = "1"
 _NO_UNITS: Final = ("1", "UCUM", "no units")
 
 
-def add_functional_groups(building: Building, common: Dataset, own: Dataset) -> None:
+def add_functional_groups(building: Building, common: Dataset) -> None:
     """Write shared and per-frame functional groups and the dimensions.
 
     Parameters
@@ -29,21 +29,18 @@ def add_functional_groups(building: Building, common: Dataset, own: Dataset) -> 
         What is built.
     common : Dataset
         The instance; its SharedFunctionalGroupsSequence may hold what the blueprint knows. Is changed.
-    own : Dataset
-        What was produced for the instance. Is changed.
 
     Raises
     ------
     GeometryError
         When nothing says where the frames lie.
     """
-    holder = own if "SharedFunctionalGroupsSequence" in own else common
-    given = holder.get("SharedFunctionalGroupsSequence")
+    given = common.get("SharedFunctionalGroupsSequence")
     shared = Dataset(given[0]) if given else Dataset()
     for keyword, item in _shared_groups(building).items():
         if keyword not in shared:
             setattr(shared, keyword, [item])
-    holder.SharedFunctionalGroupsSequence = [shared]
+    common.SharedFunctionalGroupsSequence = [shared]
     frames = range(len(building.stored.pixels))
     common.PerFrameFunctionalGroupsSequence = [_frame_groups(building, frame) for frame in frames]
     _dimensions(building, common)

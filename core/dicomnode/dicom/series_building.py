@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
-from pydicom.tag import BaseTag
+from pydicom.tag import BaseTag, Tag
 from pydicom.uid import CTImageStorage
 
-from dicomnode.dicom.built_series import BuiltSeries
-from dicomnode.dicom.charset import UNICODE, settle_charset
-from dicomnode.dicom.gathering import MissingTags
+from dicomnode.dicom.built_series import BuiltSeries, Own
+from dicomnode.dicom.charset import UNICODE, charset_holds
+from dicomnode.dicom.elements import DiscardElement
+from dicomnode.dicom.gathering import MissingTags, copy_element
 from dicomnode.dicom.header import SeriesHeader
-from dicomnode.dicom.modules import iod_of
+from dicomnode.dicom.modules import IOD, iod_of
 from dicomnode.dicom.pixel_rules import PixelRules, Scaling
 from dicomnode.dicom.placement import OWN_PLACE, SHARED_PLACE, Placement, own_place, shared_place
 from dicomnode.dicom.storing import (
@@ -24,11 +27,15 @@ from dicomnode.dicom.storing import (
     describe_rescale,
     describe_window,
     pixel_element,
+    rescale_elements,
 )
 from dicomnode.dicom.uids import SeriesUIDs
-from dicomnode.dicom.virtual_element import InstanceEnvironment
+from dicomnode.dicom.values import trusted_element
+from dicomnode.dicom.virtual_element import InstanceEnvironment, prepared
 from dicomnode.dicom.volume import Volume
-from dicomnode.errors import BlueprintError
+from dicomnode.errors import BlueprintError, MissingTagsError
+
+_SOP_INSTANCE_UID = Tag("SOPInstanceUID")
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,8 +73,45 @@ class Building:
 
     def wants(self, keyword: str) -> bool:
         """Return whether the factory may write an attribute: the IOD knows it, the blueprint is silent."""
-        iod = iod_of(str(self.header.shared.SOPClassUID))
-        return keyword not in self.header.blueprint and (iod is None or keyword in iod.attributes)
+        return keyword not in self.header.blueprint and (self.iod is None or keyword in self.iod.attributes)
+
+    def places(self, keyword: str) -> bool:
+        """Return whether an attribute of the place is written: unless the blueprint discards it."""
+        element = self.header.blueprint.get(keyword)
+        return self.wants(keyword) if element is None else not isinstance(element, DiscardElement)
+
+    @cached_property
+    def iod(self) -> IOD | None:
+        """The IOD of the result, ``None`` if the tables do not know it."""
+        return iod_of(str(self.header.shared.SOPClassUID))
+
+    @cached_property
+    def makes_uids(self) -> bool:
+        """Whether instances get new UIDs, the blueprint being silent."""
+        return "SOPInstanceUID" not in self.header.blueprint
+
+    @cached_property
+    def counts(self) -> bool:
+        """Whether instances are numbered, the blueprint being silent."""
+        return "InstanceNumber" not in self.header.blueprint
+
+    @cached_property
+    def copied_place(self) -> tuple[BaseTag, ...]:
+        """What is copied from the source at the same place though the blueprint is silent."""
+        return tuple(Tag(keyword) for keyword in OWN_PLACE if self.wants(keyword))
+
+    @cached_property
+    def written_place(self) -> frozenset[str]:
+        """What is written from the result's own affine for each slice."""
+        return frozenset(keyword for keyword in OWN_PLACE if self.places(keyword))
+
+    @cached_property
+    def tells_times(self) -> bool:
+        """Whether time points have to be told apart, since the sources do not have them."""
+        planes = self.placement.sources
+        if self.volume.times == 1 or len({id(plane) for plane in planes if plane}) == len(planes):
+            return False
+        return self.iod is not None and "TemporalPositionIdentifier" in self.iod.attributes
 
 
 def build_slices(building: Building) -> BuiltSeries:
@@ -87,7 +131,8 @@ def build_slices(building: Building) -> BuiltSeries:
     """
     common = common_part(building)
     total = len(building.stored.pixels)
-    own = [_own_part(building, common, index, total) for index in range(total)]
+    slices = building.volume.slices
+    own = [_own_part(building, common, index, total, slices[index]) for index in range(total)]
     refuse_same_uids(own, common)
     keyword, VR = pixel_element(building.stored)  # noqa: N806 - DICOM's own spelling
     return BuiltSeries(common, own, building.stored.pixels, keyword, VR)
@@ -114,9 +159,9 @@ def common_part(building: Building, frames: int | None = None) -> Dataset:
     rescaled = _rescaled(building)
     if rescaled and len(stored.rescales) == 1:
         describe_rescale(common, stored.rescales[0])
-    if _rescaled(building) and "RescaleType" not in common and (kind := _rescale_type(building)):
+    if rescaled and "RescaleType" not in common and (kind := _rescale_type(building)):
         common.RescaleType = kind
-    if rescaled and building.wants("RescaleType") and _has_modality_lut(common):
+    if rescaled and building.wants("RescaleType") and _has_modality_lut(building):
         common.RescaleType = "US"  # unspecified; the module wants some type (PS3.3 C.11.1)
     if not building.keep_window and building.rules.scaling is not Scaling.FRAME:
         describe_window(common, stored)
@@ -136,14 +181,12 @@ def _rescaled(building: Building) -> bool:
     stored, scaling = building.stored, building.rules.scaling
     if stored.colour or stored.stored is None or scaling in (Scaling.DOSE, Scaling.FRAME, Scaling.REAL_WORLD):
         return False
-    iod = iod_of(str(building.header.shared.SOPClassUID))
-    known = iod is None or "RescaleSlope" in iod.attributes
+    known = building.iod is None or "RescaleSlope" in building.iod.attributes
     return known or not all(rescale.identity for rescale in stored.rescales)
 
 
-def _has_modality_lut(dataset: Dataset) -> bool:
-    iod = iod_of(str(dataset.SOPClassUID))
-    return iod is not None and "modality-lut" in iod.modules
+def _has_modality_lut(building: Building) -> bool:
+    return building.iod is not None and "modality-lut" in building.iod.modules
 
 
 def _rescale_type(building: Building) -> str | None:
@@ -161,7 +204,7 @@ def _shared_place(building: Building, common: Dataset) -> None:
     placement = building.placement
     if placement.affine is not None:
         for keyword, value in shared_place(placement.affine).items():
-            if _placed(building, keyword) and (keyword != "SpacingBetweenSlices" or keyword in common):
+            if building.places(keyword) and (keyword != "SpacingBetweenSlices" or keyword in common):
                 setattr(common, keyword, value)
         return
     first = placement.source(0) if placement.sources else None
@@ -172,60 +215,61 @@ def _shared_place(building: Building, common: Dataset) -> None:
             common[keyword] = copy.deepcopy(first[keyword])
 
 
-def _placed(building: Building, keyword: str) -> bool:
-    """Return whether an attribute of the place is written: unless the blueprint discards it."""
-    element = building.header.blueprint.get(keyword)
-    if element is not None:
-        return type(element).__name__ != "DiscardElement"
-    return building.wants(keyword)
-
-
-def _own_part(building: Building, common: Dataset, index: int, total: int) -> Dataset:
+def _own_part(building: Building, common: Dataset, index: int, total: int, image: Any) -> Own:
     """Return what one instance has of its own."""
+    source = building.placement.source(index)
     environment = InstanceEnvironment(
         index=index,
         instance_number=index + 1,
-        source=building.placement.source(index),
-        image=building.volume.slices[index],
+        source=source,
+        image=image,
         pixels=building.stored.pixels[index],
         header=building.header,
         factory=building.factory,
         total=total,
     )
     own = produced(building, environment, common)
-    blueprint = building.header.blueprint
-    if "SOPInstanceUID" not in blueprint:
-        own.SOPInstanceUID = building.uids.SOPInstanceUID(index)
-    if "InstanceNumber" not in blueprint:
-        own.InstanceNumber = index + 1
+    name_instance(building, own, index)
     if len(building.stored.rescales) > 1:
-        describe_rescale(own, building.stored.rescale(index))
-    slices = building.volume.grid[0]
+        own.update(rescale_elements(building.stored.rescale(index)))
+    time, number = divmod(index, building.volume.grid[0])
     if building.placement.affine is not None:
-        for keyword, value in own_place(building.placement.affine, index % slices).items():
-            if _placed(building, keyword):
-                setattr(own, keyword, value)
-    elif environment.source is not None:
-        for keyword in OWN_PLACE:
-            if building.wants(keyword) and keyword in environment.source:
-                own[keyword] = copy.deepcopy(environment.source[keyword])
-    _own_time(building, own, index // slices)
+        for keyword, value in own_place(building.placement.affine, number).items():
+            if keyword in building.written_place:
+                put(own, keyword, "DS", value)
+    elif source is not None:
+        own.update({tag: copy_element(source[tag]) for tag in building.copied_place if tag in source})
+    if building.tells_times:  # PS3.3 C.8.13.5.1
+        put(own, "TemporalPositionIdentifier", "IS", time + 1)
+        put(own, "NumberOfTemporalPositions", "IS", building.volume.times)
     return own
 
 
-def _own_time(building: Building, own: Dataset, time: int) -> None:
-    """Tell time points apart that the sources do not have (PS3.3 C.8.13.5.1)."""
-    times = building.volume.times
-    distinct = len({id(plane) for plane in building.placement.sources if plane is not None})
-    if times == 1 or distinct == len(building.placement.sources):
-        return
-    iod = iod_of(str(building.header.shared.SOPClassUID))
-    if iod is not None and "TemporalPositionIdentifier" in iod.attributes:
-        own.TemporalPositionIdentifier = time + 1
-        own.NumberOfTemporalPositions = times
+def name_instance(building: Building, own: Own, index: int) -> None:
+    """Give an instance its UID and number, unless the blueprint does.
+
+    Parameters
+    ----------
+    building : Building
+        What is built.
+    own : dict of BaseTag to DataElement
+        What the instance has of its own. Is changed.
+    index : int
+        Its place in the series.
+    """
+    if building.makes_uids:
+        put(own, "SOPInstanceUID", "UI", building.uids.SOPInstanceUID(index))
+    if building.counts:
+        put(own, "InstanceNumber", "IS", index + 1)
 
 
-def produced(building: Building, environment: InstanceEnvironment, common: Dataset) -> Dataset:
+def put(own: Own, keyword: str, vr: str, value: Any) -> None:
+    """Add an element that the factory itself has made, which needs no check."""
+    element = trusted_element(keyword, vr, value)
+    own[element.tag] = element
+
+
+def produced(building: Building, environment: InstanceEnvironment, common: Dataset) -> Own:
     """Ask the header's producers for one instance.
 
     Parameters
@@ -239,53 +283,50 @@ def produced(building: Building, environment: InstanceEnvironment, common: Datas
 
     Returns
     -------
-    Dataset
+    dict of BaseTag to DataElement
         The elements that were produced, with SpecificCharacterSet if their text needs another one.
     """
-    own = Dataset()
-    made: list[DataElement] = []
+    own: Own = {}
     gathered = MissingTags()
-    supplied: frozenset[BaseTag] = building.placement.supplied
+    supplied = building.placement.supplied
     for producer in building.header.producers:
         if producer.tag in supplied:
             continue
-        with gathered:
+        if (ready := prepared(producer, environment)) is not None:
+            own[ready.tag] = ready
+            continue
+        try:
             element = producer.produce(environment)
-            if element is not None:
-                _place(own, common, element, producer.creator)
-                made.append(element)
+        except MissingTagsError as error:
+            gathered.errors.append(error)
+            continue
+        if element is not None:
+            if producer.creator is not None:
+                _move_to_block(own, common, element, producer.creator)
+            own[element.tag] = element
     gathered.report(f"instance {environment.instance_number} of {environment.total}")
-    probe = Dataset()
-    probe.SpecificCharacterSet = common.get("SpecificCharacterSet")
-    settle_charset(probe, made)
-    if probe.get("SpecificCharacterSet") == UNICODE != common.get("SpecificCharacterSet"):
-        own.SpecificCharacterSet = UNICODE
+    texts = [element for element in own.values() if isinstance(element, DataElement)]
+    if not charset_holds(common.get("SpecificCharacterSet"), texts):
+        put(own, "SpecificCharacterSet", "CS", UNICODE)
     return own
 
 
-def _place(own: Dataset, common: Dataset, element: DataElement, creator: str | None) -> None:
-    """Put an element where it belongs; a private one into the block that its creator has in the whole."""
-    if creator is not None:
-        for holder in (common, own):
-            for block in range(0x10, 0x100):
-                if holder.get(BaseTag(element.tag.group << 16 | block), None) is not None and (
-                    holder[BaseTag(element.tag.group << 16 | block)].value == creator
-                ):
-                    element.tag = BaseTag(element.tag.group << 16 | block << 8 | element.tag.element & 0xFF)
-                    own[element.tag] = element
-                    return
-        used = {
-            tag.element
-            for holder in (common, own)
-            for tag in list(holder.group_dataset(element.tag.group).keys())
-        }
-        free = next(block for block in range(0x10, 0x100) if block not in used)
-        own.add_new(BaseTag(element.tag.group << 16 | free), "LO", creator)
-        element.tag = BaseTag(element.tag.group << 16 | free << 8 | element.tag.element & 0xFF)
-    own[element.tag] = element
+def _move_to_block(own: Own, common: Dataset, element: DataElement, creator: str) -> None:
+    """Give a private element the tag that its creator's block has in the whole; reserve one if needed."""
+    group = element.tag.group
+    tags = [tag for tag in {*own, *common.keys()} if tag.group == group]
+    creators = {tag: own.get(tag) or common[tag] for tag in tags if tag.is_private_creator}
+    held_by = {tag: held.value for tag, held in creators.items() if isinstance(held, DataElement)}
+    block = next((tag.element for tag, name in held_by.items() if name == creator), None)
+    if block is None:
+        used = {tag.element for tag in creators}
+        block = next(number for number in range(0x10, 0x100) if number not in used)
+        reserved = DataElement(BaseTag(group << 16 | block), "LO", creator)
+        own[reserved.tag] = reserved
+    element.tag = BaseTag(group << 16 | block << 8 | element.tag.element & 0xFF)
 
 
-def refuse_same_uids(own: list[Dataset], common: Dataset) -> None:
+def refuse_same_uids(own: Iterable[Own], common: Dataset) -> None:
     """Refuse instances that would have the same SOP Instance UID.
 
     Raises
@@ -293,7 +334,9 @@ def refuse_same_uids(own: list[Dataset], common: Dataset) -> None:
     BlueprintError
         When an element of the blueprint gives two instances the same one.
     """
-    uids = [str(part.get("SOPInstanceUID", common.get("SOPInstanceUID"))) for part in own]
+    shared = common.get("SOPInstanceUID")
+    given = (part.get(_SOP_INSTANCE_UID) for part in own)
+    uids = [str(held.value if isinstance(held, DataElement) else shared) for held in given]
     if len(set(uids)) < len(uids):
         raise BlueprintError(
             f"the blueprint gives {len(uids) - len(set(uids))} of {len(uids)} instances a SOPInstanceUID that"
@@ -301,4 +344,12 @@ def refuse_same_uids(own: list[Dataset], common: Dataset) -> None:
         )
 
 
-__all__ = ["Building", "build_slices", "common_part", "produced", "refuse_same_uids"]
+__all__ = [
+    "Building",
+    "build_slices",
+    "common_part",
+    "name_instance",
+    "produced",
+    "put",
+    "refuse_same_uids",
+]

@@ -7,11 +7,14 @@ from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
+from pydicom.tag import BaseTag
 
 from dicomnode.dicom.pixel_rules import PixelRules, Scaling
 from dicomnode.dicom.rescale import Rescale, StoredFormat, ValueRange, choose, decimal_string, quantise
-from dicomnode.dicom.value_range import replace_nonfinite, value_range
+from dicomnode.dicom.value_range import finite_range, replace_nonfinite, value_range
+from dicomnode.dicom.values import trusted_element
 from dicomnode.errors import PixelDataError
 
 Window = Literal["auto"] | tuple[float, float] | None
@@ -97,8 +100,8 @@ def store(
         )
     if colour:
         return _colour(slices)
-    slices = replace_nonfinite(slices, options.nonfinite)
     if rules.scaling is Scaling.REAL_WORLD and slices.dtype.kind == "f" and options.bits is None:
+        slices = replace_nonfinite(slices, options.nonfinite)
         return StoredPixels(np.ascontiguousarray(slices, slices.dtype.newbyteorder("<")), None)
     return _grayscale(slices, _complete(options, slices.dtype, rules), rules)
 
@@ -136,7 +139,7 @@ def _complete(options: StoringOptions, dtype: np.dtype[Any], rules: PixelRules) 
 
 
 def _grayscale(slices: NDArray[Any], options: StoringOptions, rules: PixelRules) -> StoredPixels:
-    whole = value_range(slices)
+    slices, whole = finite_range(slices, options.nonfinite)
     if not options.per_slice:
         stored, rescale = _choose(whole, options, rules)
         rescales: tuple[Rescale, ...] = (rescale,)
@@ -257,6 +260,15 @@ def describe_rescale(dataset: Dataset, rescale: Rescale) -> None:
     """Write RescaleSlope and RescaleIntercept."""
     dataset.RescaleIntercept = rescale.intercept_text
     dataset.RescaleSlope = rescale.slope_text
+
+
+def rescale_elements(rescale: Rescale) -> dict[BaseTag, DataElement]:
+    """Return RescaleSlope and RescaleIntercept as elements."""
+    elements = (
+        trusted_element("RescaleIntercept", "DS", rescale.intercept_text),
+        trusted_element("RescaleSlope", "DS", rescale.slope_text),
+    )
+    return {element.tag: element for element in elements}
 
 
 def describe_window(dataset: Dataset, stored: StoredPixels) -> None:

@@ -8,6 +8,7 @@ import threading
 from dataclasses import dataclass
 from typing import Any
 
+from pydicom.config import IGNORE
 from pydicom.uid import UID
 
 _ROOT = "2.25."
@@ -137,7 +138,7 @@ def _uid(key: bytes, *names: str | int) -> UID:
     number = int.from_bytes(_digest(key, *names, size=16), "big")
     number = number & ~_VERSION_MASK | _VERSION_8
     number = number & ~_VARIANT_MASK | _VARIANT_RFC
-    return UID(f"{_ROOT}{number}")
+    return UID(f"{_ROOT}{number}", validation_mode=IGNORE)  # it is one
 
 
 __all__ = ["SeriesUIDs", "UIDSource"]

@@ -81,20 +81,43 @@ def replace_nonfinite(array: NDArray[Any], value: float | None) -> NDArray[Any]:
     )
 
 
-def value_range(array: NDArray[Any], *, allow_whole: bool = True) -> ValueRange:
+def finite_range(array: NDArray[Any], nonfinite: float | None) -> tuple[NDArray[Any], ValueRange]:
+    """Do what :func:`replace_nonfinite` and :func:`value_range` do, with one look if all is well.
+
+    Parameters
+    ----------
+    array : ndarray
+        Not changed.
+    nonfinite : float or None
+        What to write instead of NaN and infinities; ``None`` to refuse.
+
+    Raises
+    ------
+    PixelDataError
+        When there are any and no value is given.
+    """
+    extremes = _extremes(array)
+    if array.dtype.kind != "f" or np.isfinite(extremes).all():
+        return array, _range_of(array, *extremes)
+    array = replace_nonfinite(array, nonfinite)
+    return array, value_range(array)
+
+
+def value_range(array: NDArray[Any]) -> ValueRange:
     """Return the extremes of an array and whether all its values are whole.
 
     Parameters
     ----------
     array : ndarray
         Finite numbers.
-    allow_whole : bool
-        ``False`` to spare the look whether floats are whole.
     """
-    lowest, highest = _extremes(array)
+    return _range_of(array, *_extremes(array))
+
+
+def _range_of(array: NDArray[Any], lowest: Any, highest: Any) -> ValueRange:
     if array.dtype.kind in "biu":
         return ValueRange(int(lowest), int(highest), True)
-    whole = allow_whole and max(abs(float(lowest)), abs(float(highest))) < _WHOLE_LIMIT and _all_whole(array)
+    whole = max(abs(float(lowest)), abs(float(highest))) < _WHOLE_LIMIT and _all_whole(array)
     return ValueRange(float(lowest), float(highest), whole)
 
 
@@ -114,4 +137,4 @@ def _all_whole(array: NDArray[Any]) -> bool:
     return bool((np.rint(array) == array).all())
 
 
-__all__ = ["as_numbers", "replace_nonfinite", "value_range"]
+__all__ = ["as_numbers", "finite_range", "replace_nonfinite", "value_range"]

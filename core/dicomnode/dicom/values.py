@@ -15,8 +15,10 @@ import re
 from collections.abc import Callable, Iterable
 from decimal import Decimal
 from enum import Enum
+from functools import cache
 from typing import Any
 
+from pydicom.config import IGNORE
 from pydicom.datadict import dictionary_VM
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
@@ -91,6 +93,26 @@ def make_element(tag: BaseTag, vr: str, value: Any, *, creator: str | None = Non
     if not values:
         return DataElement(tag, vr, None)
     return DataElement(tag, vr, values[0] if len(values) == 1 else values, already_converted=False)
+
+
+def trusted_element(keyword: str, vr: str, value: Any) -> DataElement:
+    """Return an element of a value that the library itself has made, without checking it again.
+
+    Parameters
+    ----------
+    keyword : str
+        A standard attribute.
+    vr : str
+        Its value representation.
+    value : Any
+        Fits it.
+    """
+    return DataElement(_tag_of(keyword), vr, value, validation_mode=IGNORE)
+
+
+@cache
+def _tag_of(keyword: str) -> BaseTag:
+    return Tag(keyword)
 
 
 def resolve_vr(name: str, vr: str, value: Any) -> str:

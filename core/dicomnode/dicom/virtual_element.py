@@ -79,6 +79,25 @@ class InstanceEnvironment:
     total: int = 1
 
 
+@dataclass(frozen=True, slots=True)
+class PreparedElement:
+    """An element whose bytes are known before it is made.
+
+    Parameters
+    ----------
+    tag : BaseTag
+        The tag.
+    encoded : bytes
+        The whole element in Explicit VR Little Endian; ASCII, so the same in every character set.
+    make : callable
+        Returns the element itself, a new one each time.
+    """
+
+    tag: BaseTag
+    encoded: bytes
+    make: Callable[[], DataElement | None]
+
+
 class InstanceProducer(ABC):
     """Makes one element for each instance of a series, when the instance is known."""
 
@@ -100,6 +119,20 @@ class InstanceProducer(ABC):
             With the nominal tag; :meth:`~dicomnode.dicom.header.SeriesHeader.instance` moves a private one
             into its block.
         """
+
+
+def prepared(producer: InstanceProducer, environment: InstanceEnvironment) -> PreparedElement | None:
+    """Return what a producer can give as bytes at once; ``None`` where it has to produce.
+
+    Parameters
+    ----------
+    producer : InstanceProducer
+        One with a method ``prepare``, or any other.
+    environment : InstanceEnvironment
+        The instance.
+    """
+    prepare = getattr(producer, "prepare", None)
+    return None if prepare is None else prepare(environment)
 
 
 Corporeal: TypeAlias = DataElement | InstanceProducer | None
@@ -242,6 +275,8 @@ class VirtualElement(metaclass=_FrozenAfterInit):
 
     def find(self, dataset: Dataset) -> DataElement | None:
         """Return a deep copy of this attribute of ``dataset`` under the nominal tag, ``None`` if absent."""
+        if self.creator is None:
+            return copy_element(dataset[self.tag]) if self.tag in dataset else None
         tag = find_tag(dataset, self.tag, self.creator)
         if tag is None:
             return None
