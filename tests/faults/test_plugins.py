@@ -413,23 +413,65 @@ def test_an_exit_handler_that_hangs(bench: Bench) -> None:
         suffer(bench, "raise ValueError")
 
 
+@contextmanager
+def small_disk(folder: Path, megabytes: int) -> Iterator[None]:
+    """Mount a small file system, as root can."""
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(folder)]
+    mounted = subprocess.run(mount, capture_output=True, check=False)
+    if mounted.returncode != 0 and os.environ.get("DICOMNODE_REQUIRE_PEERS") != "1":
+        pytest.skip("only root can mount a small disk")
+    assert mounted.returncode == 0, mounted.stderr
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+FULL = {
+    "in write": "result = FileOutput({'large': bytes(10 * 2**20)})",
+    "in the working folder": "(inputs.job.workdir / 'large').write_bytes(bytes(10 * 2**20))",
+    "nearly": "(inputs.job.workdir / 'half').write_bytes(bytes(5 * 2**20)); time.sleep(9)",
+}
+
+
+@pytest.mark.parametrize("where", FULL)
+def test_a_full_disk(bench: Bench, tmp_path: Path, where: str) -> None:
+    """A disk that is full, or nearly, fails the job as such and leaves nothing half-visible in the outbox."""
+    disk = tmp_path / "disk"
+    with small_disk(disk, 8), WorkerPool(limits=Limits(free=4 * MEGABYTE), scratch=tmp_path) as pool:
+        job = job_of("scripted", disk, settings={"code": FULL[where]}, timeout=30.0)
+        with pytest.raises(JobFailedError) as caught:
+            pool.submit(run_job, job.to_json()).result(30)
+        tell(f"a full disk, {where}: {caught.value}")
+        assert caught.value.kind == Failure.DISK
+        assert list((disk / "outbox").iterdir()) == list((disk / "work").iterdir()) == []
+
+
+SAY_LIMITS = """
+import json, resource, tempfile
+own = [name for name in os.environ if name.startswith("DICOMNODE_") and name != "DICOMNODE_WORKER"]
+result = FileOutput({"said": json.dumps({
+    "core": resource.getrlimit(resource.RLIMIT_CORE)[0],
+    "nice": os.nice(0),
+    "stdin": sys.stdin.read(),
+    "session": os.getsid(0) == os.getpid(),
+    "umask": os.umask(0o077),
+    "oom": int(open("/proc/self/oom_score_adj").read()),
+    "temporary files": tempfile.gettempdir() == os.getcwd(),
+    "secrets": own,
+})})
+"""
+
+
 def test_limits_of_the_worker_itself(bench: Bench) -> None:
     """A worker has no core dumps, no standard input, files for itself only, and gives way to the host."""
-    code = """
-    import json, resource
-    result = FileOutput({"said": json.dumps({
-        "core": resource.getrlimit(resource.RLIMIT_CORE)[0], "nice": os.nice(0), "stdin": sys.stdin.read(),
-        "session": os.getsid(0) == os.getpid(), "umask": os.umask(0o077), "oom":
-        int(open("/proc/self/oom_score_adj").read()), "secrets": [name for name in os.environ if
-        name.startswith("DICOMNODE_") and name != "DICOMNODE_WORKER"],
-    })})
-    """
     os.environ["DICOMNODE_PEERS__PACS__SECRET"] = "hush"
     try:
         bench.submit("scripted", settings={"code": "os._exit(0)"}).exception(
             30
         )  # a new worker sees the variable
-        folder = bench.submit("scripted", settings={"code": textwrap.dedent(code)}).result(30)["folder"]
+        folder = bench.submit("scripted", settings={"code": SAY_LIMITS}).result(30)["folder"]
     finally:
         del os.environ["DICOMNODE_PEERS__PACS__SECRET"]
     said = json.loads((Path(folder) / "00" / "000000").read_text())
@@ -440,6 +482,7 @@ def test_limits_of_the_worker_itself(bench: Bench) -> None:
         "stdin": "",
         "session": True,
         "umask": 0o077,
+        "temporary files": True,
         "oom": 500,
         "secrets": [],
     }

@@ -155,7 +155,7 @@ class WorkerProcess:
     def _environment(self) -> dict[str, str]:
         """Return the host's environment without its own settings, which may be secrets."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith(_OWN_VARIABLES)}
-        return {**kept, MARK: self._mark, "PYTHONUNBUFFERED": "1"}
+        return {**kept, MARK: self._mark, "PYTHONUNBUFFERED": "1", "TMPDIR": str(self.folder)}
 
     # -- work -----------------------------------------------------------------------------------------------
 
