@@ -14,6 +14,7 @@ from typing import Any, Self
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pynetdicom import AE, AllStoragePresentationContexts, evt
+from pynetdicom.association import Association
 
 from ..dicom.safe import safe_name
 from ..errors import DeliveryError
@@ -127,14 +128,8 @@ def send_files(
         When there is no association, or it is lost.
     """
     files = list(paths)
-    wanted = {_context_of(path) for path in files}
-    ae = AE(calling_ae_title)
-    for SOPClassUID, TransferSyntaxUID in sorted(wanted)[:_MOST_CONTEXTS]:  # noqa: N806 - DICOM's own spelling
-        ae.add_requested_context(SOPClassUID, TransferSyntaxUID)
-    ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = _TIMEOUT
-    association = ae.associate(*address, ae_title=called_ae_title)
-    if not association.is_established:
-        raise DeliveryError(f"no association with {called_ae_title} at {address[0]}:{address[1]}")
+    contexts = (_context_of(path) for path in files)
+    association = associate(contexts, address, called_ae_title, calling_ae_title)
     statuses = []
     try:
         for path in files:
@@ -148,9 +143,38 @@ def send_files(
     return statuses
 
 
+def associate(
+    contexts: Iterable[tuple[str, str]], address: tuple[str, int], called_ae_title: str, calling_ae_title: str
+) -> Association:
+    """Return an established association.
+
+    Parameters
+    ----------
+    contexts : iterable of (str, str)
+        SOP Class UID and Transfer Syntax UID of what will be sent.
+    address : (str, int)
+        Where to.
+    called_ae_title, calling_ae_title : str
+        The AE titles.
+
+    Raises
+    ------
+    DeliveryError
+        When the peer does not answer or does not accept.
+    """
+    ae = AE(calling_ae_title)
+    for SOPClassUID, TransferSyntaxUID in sorted(set(contexts))[:_MOST_CONTEXTS]:  # noqa: N806 - DICOM's own
+        ae.add_requested_context(SOPClassUID, TransferSyntaxUID)
+    ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = _TIMEOUT
+    association = ae.associate(*address, ae_title=called_ae_title)
+    if not association.is_established:
+        raise DeliveryError(f"no association with {called_ae_title} at {address[0]}:{address[1]}")
+    return association
+
+
 def _context_of(path: Path) -> tuple[str, str]:
     meta = dcmread(path, specific_tags=["SOPClassUID"]).file_meta
     return str(meta.MediaStorageSOPClassUID), str(meta.TransferSyntaxUID)
 
 
-__all__ = ["ReceivingPeer", "send_files"]
+__all__ = ["ReceivingPeer", "associate", "send_files"]

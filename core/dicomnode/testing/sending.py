@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from pydicom.dataset import Dataset
-from pynetdicom import AE
 
+from ..cli.loopback import associate
 from ..errors import DeliveryError
 from .faults import Faults
-
-_TIMEOUT = 30.0
-_MOST_CONTEXTS = 128
 
 
 def send(
@@ -48,7 +45,8 @@ def send(
     faults = faults or Faults()
     given: Sequence[Dataset] = [images] if isinstance(images, Dataset) else list(images)
     sent = faults.applied(given)
-    association = _associated(sent, address, called_ae_title, calling_ae_title)
+    contexts = ((str(image.SOPClassUID), str(image.file_meta.TransferSyntaxUID)) for image in sent)
+    association = associate(contexts, address, called_ae_title, calling_ae_title)
     statuses: list[int] = []
     for image in sent[: faults.abort_after]:
         answer = association.send_c_store(image)
@@ -61,19 +59,6 @@ def send(
     else:
         association.abort()
     return statuses
-
-
-def _associated(images: Sequence[Dataset], address: tuple[str, int], called: str, calling: str):  # type: ignore[no-untyped-def]  # pynetdicom's own
-    ae = AE(calling)
-    contexts = {(str(image.SOPClassUID), str(image.file_meta.TransferSyntaxUID)) for image in images}
-    for SOPClassUID, TransferSyntaxUID in sorted(contexts)[:_MOST_CONTEXTS]:  # noqa: N806  DICOM's own spelling
-        ae.add_requested_context(SOPClassUID, TransferSyntaxUID)
-    ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = _TIMEOUT
-    association = ae.associate(*address, ae_title=called)
-    if not association.is_established:
-        msg = f"no association with {called} at {address[0]}:{address[1]}"
-        raise DeliveryError(msg)
-    return association
 
 
 __all__ = ["send"]
