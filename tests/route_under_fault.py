@@ -155,7 +155,7 @@ class Route:
     peer : int, optional
         The port of a PACS to which results go besides the folder.
     data : pathlib.Path, optional
-        The data directory, when it is not below ``directory``.
+        The data directory, when it is not below ``directory``. The folder of the results is beside it.
     host : mapping
         Keys of ``[host]``.
     environment : mapping
@@ -177,7 +177,7 @@ class Route:
     ) -> None:
         self.plugins = PluginFactory(directory / "plugins")
         self.plugins.add("three", plugin)
-        self.results = directory / "results"
+        self.results = (directory if data is None else data.parent) / "results"
         destinations = [f"file:{self.results}"] + (["PACS"] if peer else [])
         lines = f"[pipelines.three]\ndestinations = {json.dumps(destinations)}\n{config}\n"
         lines += "[delivery]\nfirst_retry = 0.2\nlongest_retry = 1.0\n"
@@ -315,8 +315,8 @@ class Route:
             lost += [image.uid for image in images if image.sha256 not in kept]
         self.figures["torn files visible"] = self.figures.get("torn files visible", 0) + len(torn)
         self.figures["lost"] = self.figures.get("lost", 0) + len(lost)
-        assert not torn, torn
-        assert not lost, lost
+        assert not torn, torn[:3]
+        assert not lost, f"{len(lost)} are lost, {lost[0]} first"
 
     def wait_delivered(self, seconds: float = 60) -> None:
         """Wait until every complete patient's job is delivered and nothing is under way."""
