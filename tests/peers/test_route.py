@@ -254,7 +254,7 @@ class Pipeline(AbstractPipeline):
         host = RunningHost(tmp_path / "host", f'[pipelines.four]\ndestinations = ["file:{results}"]\n')
         with host:
             send("storescu", "-aec", "FOUR", "127.0.0.1", host.port, *files[:2])
-            (waiting,) = host.ask("status")["pipelines"]["four"]["waiting"]
+            (waiting,) = host.ask("status", patients=True)["pipelines"]["four"]["patients"]
             assert waiting["missing"] == "images: 2 of 4 images"
         with host:
             send("storescu", "-aec", "FOUR", "127.0.0.1", host.port, *files[2:])

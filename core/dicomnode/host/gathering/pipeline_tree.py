@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -44,6 +44,33 @@ class Placement:
 
 
 @dataclass(frozen=True, slots=True)
+class Verdicts:
+    """What the inputs of a pipeline say of an image.
+
+    Attributes
+    ----------
+    container : str
+        The key of the patient container.
+    reasons : mapping of str to str or None
+        Input -> why it does not want the image; ``None`` where it does.
+    asked_for : bool
+        Whether the host itself has asked for the image: only inputs that want earlier images are asked then.
+    """
+
+    container: str
+    reasons: Mapping[str, str | None]
+    asked_for: bool = False
+
+    @property
+    def wanting(self) -> tuple[str, ...]:
+        """The inputs that want it."""
+        return tuple(name for name, reason in self.reasons.items() if reason is None)
+
+    def __str__(self) -> str:
+        return "; ".join(f"{name}: {reason}" for name, reason in self.reasons.items() if reason is not None)
+
+
+@dataclass(frozen=True, slots=True)
 class Taken:
     """A patient taken out of the tree: container key, input -> images, and when the last image came."""
 
@@ -71,7 +98,7 @@ class _Waiting:
     """A patient container, and when its last image came (monotonic seconds)."""
 
     container: PatientContainer
-    last_image: float = field(default_factory=time.monotonic)
+    last_image: float
 
 
 class PipelineTree:
@@ -83,11 +110,13 @@ class PipelineTree:
         The configured pipeline.
     hooks : Hooks
         Who is asked whether an image belongs, and whether an input is complete.
+    now : callable
+        Seconds that only grow; :func:`time.monotonic` but in simulations.
     """
 
-    def __init__(self, node: Node, hooks: Hooks) -> None:
+    def __init__(self, node: Node, hooks: Hooks, now: Callable[[], float] = time.monotonic) -> None:
         self.node = node
-        self._hooks = hooks
+        self._hooks, self._now = hooks, now
         self._containers: dict[str, _Waiting] = {}
         self._held: dict[str, Path] = {}
         self._histories: dict[str, dict[str, HistoryStatus]] = {}
@@ -132,22 +161,35 @@ class PipelineTree:
             When no input wants it. The message says for each input why.
         """
         with self._lock:
+            verdicts = self.verdicts(image)
+            if (waiting := self._containers.get(verdicts.container)) is not None:
+                for name, reason in verdicts.reasons.items():
+                    if reason is not None:
+                        waiting.container[name].was_refused(image)
+        if not verdicts.wanting:
+            raise ImageRefusedError(str(verdicts))
+        return Placement(verdicts.container, verdicts.wanting, asked_for=verdicts.asked_for)
+
+    def verdicts(self, image: LazyDataset) -> Verdicts:
+        """Ask every input whether it wants an image, given what waits there already. Nothing changes.
+
+        Raises
+        ------
+        NoIdentifierError
+            When the image lacks what the pipeline gathers images by.
+        CheckFailedError
+            When a plugin's validation raised.
+        """
+        with self._lock:
             key = self._claimed_by(image) or self.container_key(image)
             waiting = self._containers.get(key)
             container = self._new_container(key) if waiting is None else waiting.container
             claiming = {name: held for name, held in container.items() if held.claims(image)}
-            wanting, reasons = [], []
+            reasons: dict[str, str | None] = {}
             for name, held in (claiming or container).items():
                 check = partial(self._hooks.validate_image, self.node.pipeline, name, held, image)
-                reason = _checked(name, check)
-                if reason is None:
-                    wanting.append(name)
-                else:
-                    held.was_refused(image)
-                    reasons.append(f"{name}: {reason}")
-        if not wanting:
-            raise ImageRefusedError("; ".join(reasons))
-        return Placement(key, tuple(wanting), asked_for=bool(claiming))
+                reasons[name] = _checked(name, check)
+        return Verdicts(key, reasons, asked_for=bool(claiming))
 
     def insert(
         self, image: LazyDataset, placement: Placement, record: Callable[[], None] = lambda: None
@@ -171,7 +213,7 @@ class PipelineTree:
         with self._lock:
             waiting = self._containers.get(placement.container)
             if waiting is None:
-                waiting = _Waiting(self._new_container(placement.container))
+                waiting = _Waiting(self._new_container(placement.container), self._now())
             for name in placement.inputs:
                 reason = waiting.container[name].conflict(image)
                 if reason is not None:
@@ -179,7 +221,7 @@ class PipelineTree:
                     raise ImageRefusedError(msg)
             record()
             waiting.container.insert(image, placement.inputs)
-            waiting.last_image = time.monotonic()
+            waiting.last_image = self._now()
             self._containers[placement.container] = waiting
             self._held[str(image.SOPInstanceUID)] = image.path
 
@@ -202,7 +244,7 @@ class PipelineTree:
             if self._held.get(SOPInstanceUID) != path:
                 return False
             if (waiting := self._containers.get(key)) is not None:
-                waiting.last_image = time.monotonic()
+                waiting.last_image = self._now()
             return True
 
     # -- earlier images are fetched -----------------------------------------------------------------------
@@ -325,7 +367,7 @@ class PipelineTree:
         with self._lock:
             waiting = self._containers.get(key)
             if waiting is None:
-                waiting = _Waiting(self._new_container(key))
+                waiting = _Waiting(self._new_container(key), self._now())
                 if last_image is not None:
                     waiting.last_image = last_image
                 self._containers[key] = waiting
@@ -395,7 +437,7 @@ class PipelineTree:
         """Take all images of a patient out, if the last one came ``age`` seconds ago or earlier."""
         with self._lock:
             waiting = self._containers.get(key)
-            if waiting is None or time.monotonic() - waiting.last_image < age:
+            if waiting is None or self._now() - waiting.last_image < age:
                 return None
             taken = _taken(key, self._containers.pop(key))
             self.forget((str(image.SOPInstanceUID), image.path) for image in taken.images)
@@ -414,7 +456,7 @@ class PipelineTree:
         """Return the seconds since a patient's last image, or ``None`` when nothing waits."""
         with self._lock:
             waiting = self._containers.get(key)
-            return None if waiting is None else time.monotonic() - waiting.last_image
+            return None if waiting is None else self._now() - waiting.last_image
 
     def waits(self, SOPInstanceUID: str) -> bool:  # noqa: N803 - DICOM's own spelling
         """Say whether an instance waits in a container."""
