@@ -36,6 +36,7 @@ from dicomnode.host.jobs.jobs import Jobs
 from dicomnode.host.jobs.scheduler import Scheduler
 from dicomnode.host.ledger.ledger import Ledger
 from dicomnode.host.ledger.ledger_records import InstanceRecord, JobRecord
+from dicomnode.host.operation.checksums import Checksums
 from dicomnode.host.operation.control import ControlServer
 from dicomnode.host.operation.data_directory import DataDirectory
 from dicomnode.host.operation.operations import job_orders
@@ -202,6 +203,9 @@ class Host:
         self.scheduler.start()
         clock.start()
         Retention(retention, self.ledger, self.spool, self.jobs, clock).start()
+        checksums = Checksums(self.ledger, self.spool)
+        checksums.start()
+        starting.callback(checksums.stop)
         control = ControlServer(self.data.control, self._orders())
         control.start()
         starting.callback(control.stop)
@@ -275,9 +279,13 @@ class Host:
     def describe_job(self, job: JobRecord, node: Node, rows: Iterable[InstanceRecord]) -> JobDescription:
         """Return a job as plain data, for whatever executes it."""
         inputs: dict[str, list[tuple[str, Mapping[int, Any]]]] = {name: [] for name in node.pipeline.inputs}
+        checksums = {}
         for row in rows:
+            path = str(self.spool.path_of(row.path))
+            if row.sha256:
+                checksums[path] = row.sha256
             for name in row.inputs:
-                inputs[name].append((str(self.spool.path_of(row.path)), row.index))
+                inputs.setdefault(name, []).append((path, row.index))
         plugins, rules = self.config.plugins, node.rules
         return JobDescription(
             id=str(job.id),
@@ -291,6 +299,7 @@ class Host:
             declared=node.table.declaration(),
             container=job.container,
             inputs=inputs,
+            checksums=checksums,
             folder=str(self.data.outbox / f"job-{job.id}-{job.attempts}"),
             workdir=str(self.data.work / f"job-{job.id}"),
             created=job.created,

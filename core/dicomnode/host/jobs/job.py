@@ -59,6 +59,9 @@ class JobDescription:
         The key of the patient container.
     inputs : mapping of str to sequence of (str, mapping of int to Any)
         Input name -> absolute path and index of each image.
+    checksums : mapping of str to str
+        Absolute path of an image -> the SHA-256 of its file when it was received, in hexadecimal, where that
+        was taken.
     folder : str
         Absolute path of the finished folder in the outbox. It must not exist; its parent must.
     workdir : str
@@ -96,6 +99,7 @@ class JobDescription:
     declared: Mapping[str, Any] | None = None
     container: str
     inputs: JobInputs
+    checksums: Mapping[str, str] = field(default_factory=dict)
     folder: str
     workdir: str
     created: float
@@ -119,6 +123,7 @@ class JobDescription:
             for name, images in self.inputs.items()
         }
         plain["settings"] = json.loads(json.dumps(dict(self.settings), default=_plain))
+        plain["checksums"] = dict(self.checksums)
         plain["resources"], plain["disabled"] = dict(self.resources), list(self.disabled)
         plain["only"] = None if self.only is None else list(self.only)
         plain["folder"], plain["workdir"] = str(self.folder), str(self.workdir)
@@ -163,7 +168,7 @@ def run_job(description: Mapping[str, Any], prepared: Prepared | None = None) ->
     with JobFolder(Path(job.folder), Path(job.workdir), durable=job.durable) as folder:
         prepared = prepared or prepare(job)
         with prepared.lock:  # a plugin's object does one job at a time, wherever it runs
-            inputs = InputFiles(job.inputs, folder.links)
+            inputs = InputFiles(job.inputs, folder.links, job.checksums)
             outputs = _processed(job, prepared, inputs)
             written = _written(outputs, folder)
         inputs.check_unchanged()

@@ -32,6 +32,8 @@ class Failure(StrEnum):
     """What it returned cannot be sent out, or must not be."""
     INPUT = "input"
     """An input file is gone, cannot be read, or was changed while the job ran."""
+    DAMAGED = "damaged"
+    """An input has gone for good, or is not what was received: to run again cannot help."""
     EXITED = "exited"
     """The plugin ended its process."""
     CRASHED = "crashed"

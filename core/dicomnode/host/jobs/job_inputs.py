@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from dicomnode.dicom.lazy import LazyDataset
@@ -55,6 +56,8 @@ class InputFiles:
         As in :class:`~dicomnode.host.jobs.job.JobDescription`.
     links : pathlib.Path
         An existing folder, on the same file system if possible, for the names that the plugin sees.
+    checksums : mapping of str to str
+        Path -> the SHA-256 that the file had when it was received.
 
     Attributes
     ----------
@@ -65,14 +68,20 @@ class InputFiles:
     Raises
     ------
     JobFailedError
-        When a file is gone or cannot be read.
+        When a file is gone or cannot be read, or is not what was received.
     """
 
-    def __init__(self, inputs: Mapping[str, Sequence[tuple[str, Mapping[int, Any]]]], links: Path) -> None:
+    def __init__(
+        self,
+        inputs: Mapping[str, Sequence[tuple[str, Mapping[int, Any]]]],
+        links: Path,
+        checksums: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         self._inputs = inputs
         self._indexes = {Path(path): index for images in inputs.values() for path, index in images}
         names = {path: _linked(path, links / f"{i:06d}.dcm") for i, path in enumerate(self._indexes)}
         self._seals = {path: self._sealed(path) for path in self._indexes}
+        self._check_received(checksums)
         self.images = {
             name: tuple(LazyDataset(names[Path(path)], index) for path, index in images)
             for name, images in inputs.items()
@@ -85,6 +94,18 @@ class InputFiles:
         except OSError as error:
             msg = f"the input file {path} cannot be read: {error.strerror}"
             raise JobFailedError(msg, Failure.INPUT) from error
+
+    def _check_received(self, checksums: Mapping[str, str]) -> None:
+        damaged = [
+            path for path, seal in self._seals.items() if checksums.get(str(path), seal.sha256) != seal.sha256
+        ]
+        if damaged:
+            msg = (
+                f"{len(damaged)} of its {len(self._seals)} input files are not what was received (the first is"
+                f" {damaged[0]}): the disk has changed them. Send these images again, which puts them in the"
+                " place of the damaged ones, and replay the job"
+            )
+            raise JobFailedError(msg, Failure.DAMAGED)
 
     @property
     def sources(self) -> tuple[LazyDataset, ...]:

@@ -8,7 +8,7 @@ import sqlite3
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import CancelledError, Executor, Future
 from contextlib import suppress
 from dataclasses import replace
@@ -189,7 +189,7 @@ class Scheduler:
 
     def _start(self, job: JobRecord, node: Node) -> None:
         attempt = job.attempts + 1
-        rows = [row for row in self._ledger.instances(job=job.id) if row.state is InstanceState.IN_JOB]
+        rows = tuple(self._ledger.instances(job=job.id))
         try:
             record = self._ledger.write(
                 move_job(job.id, JobState.RUNNING, f"attempt {attempt}", attempts=attempt)
@@ -200,6 +200,7 @@ class Scheduler:
         self._jobs.changed(record, f"runs (attempt {attempt})")
         self._running[job.id] = record
         try:
+            _check_whole(rows)
             future = self._executor.submit(run_job, self._describe(record, node, rows).to_json())
         except Exception as error:
             future = Future()
@@ -263,7 +264,7 @@ class Scheduler:
                     move_job(job.id, JobState.QUEUED, "cut off", attempts=job.attempts - 1)
                 )
                 self._jobs.changed(record, "cut off; it runs again")
-            elif job.attempts < node.table.attempts:
+            elif job.attempts < node.table.attempts and kind != Failure.DAMAGED:
                 wait = _back_off(node, job.attempts)
                 record = self._ledger.write(
                     move_job(job.id, JobState.QUEUED, reason, not_before=time.time() + wait, log=log)
@@ -272,7 +273,8 @@ class Scheduler:
                 self._jobs.changed(record, message, reason, level=logging.WARNING)
             else:
                 record = self._ledger.write(move_job(job.id, JobState.FAILED, reason, log=log))
-                message = f"failed ({kind}) after {job.attempts} attempts: a dead letter, its inputs are kept"
+                count = f"{job.attempts} attempt{'s' * (job.attempts != 1)}"
+                message = f"failed ({kind}) after {count}: a dead letter, its inputs are kept"
                 self._jobs.changed(record, message, reason, level=logging.ERROR)
         except ValueError:  # given up while it ran
             _LOG.info("job %d was given up while it ran", job.id)
@@ -283,11 +285,21 @@ class Scheduler:
         )
 
 
+def _check_whole(rows: Sequence[InstanceRecord]) -> None:
+    """Check that every input of a job is still one: not one of them may be missing without notice."""
+    gone = sum(row.state is not InstanceState.IN_JOB for row in rows)
+    if gone:
+        msg = (
+            f"{gone} of its {len(rows)} input files have gone from the spool: discard the job, and send the"
+            " images again"
+        )
+        raise JobFailedError(msg, Failure.DAMAGED)
+
+
 def _back_off(node: Node, attempts: int) -> float:
     """Return the seconds between a failed attempt and the next."""
     return node.table.retry_after * 2.0 ** max(0, attempts - 1)
 
 
 def _with_folder(job: JobRecord, folder: Path, outbox: Path) -> JobRecord:
-
     return replace(job, folder=str(folder.relative_to(outbox)))

@@ -94,15 +94,15 @@ class LedgerReader:
         row = self._reader().execute("SELECT sha256 FROM instance WHERE path = ?", (path,)).fetchone()
         return "" if row is None else str(row["sha256"])
 
-    def without_checksum(self, after: str, limit: int) -> list[str]:
-        """Return the files of what is needed that have no checksum yet, by name, from after one on."""
+    def without_checksum(self, after: str, limit: int) -> list[tuple[str, float]]:
+        """Return path and time of what is needed and has no checksum yet, by path, from after one on."""
         states = (InstanceState.RECEIVED, InstanceState.WAITING, InstanceState.IN_JOB)
         rows = self._reader().execute(
-            f"SELECT path FROM instance WHERE path > ? AND sha256 = '' AND state IN ({_marks(states)})"  # noqa: S608
-            " ORDER BY path LIMIT ?",
+            "SELECT path, received FROM instance WHERE path > ? AND sha256 = ''"  # noqa: S608 - question marks
+            f" AND state IN ({_marks(states)}) ORDER BY path LIMIT ?",
             (after, *states, limit),
         )
-        return [row["path"] for row in rows]
+        return [(row["path"], row["received"]) for row in rows]
 
     def instance_states(self) -> dict[str, InstanceState]:
         """Return path -> state of every instance."""
