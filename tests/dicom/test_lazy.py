@@ -578,3 +578,24 @@ def test_an_untouched_handle_stays_below_a_kilobyte() -> None:
     finally:
         tracemalloc.stop()
     assert size < 1000, f"{size:.0f} bytes"
+
+
+def test_a_handle_moves_with_its_file(ct: Path, tmp_path: Path) -> None:
+    """A handle at another place has the same index, and reads the file there, whatever the first has read."""
+    here = LazyDataset(ct, {0x00080060: "CT", 0x00080008: ["A", "B"]})
+    assert here.Rows
+    there = here.at(shutil.copy(ct, tmp_path / "moved.dcm"))
+    assert (there.path, there.file) == (tmp_path / "moved.dcm", str(tmp_path / "moved.dcm"))
+    assert there.index == here.index
+    assert not there.was_read
+    assert there.Rows == here.Rows
+
+
+def test_indexed_text_has_the_type_that_pydicom_gives_it(ct: Path) -> None:
+    """Values that are answered without an element are of the same types as those that are read."""
+    read = pydicom.dcmread(ct)
+    for keyword in ("Modality", "PatientID", "StudyInstanceUID", "SOPClassUID", "Manufacturer", "StudyDate"):
+        tag = pydicom.datadict.tag_for_keyword(keyword)
+        assert tag is not None
+        indexed = getattr(LazyDataset("/nowhere", {tag: str(read[tag].value)}), keyword)
+        assert (indexed, type(indexed)) == (read[tag].value, type(read[tag].value))

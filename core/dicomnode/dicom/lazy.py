@@ -13,10 +13,12 @@ from types import TracebackType
 from typing import Any, BinaryIO, TypeAlias
 
 from pydicom._dicom_dict import DicomDictionary
+from pydicom.config import IGNORE
 from pydicom.datadict import tag_for_keyword
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset, FileDataset
 from pydicom.tag import BaseTag, Tag
+from pydicom.uid import UID
 from pydicom.valuerep import AMBIGUOUS_VR
 
 from .lazy_elements import ElementOnDisk, IndexedElement
@@ -25,10 +27,12 @@ from .lazy_reading import PIXEL_TAGS, opened, read_without_pixels
 IndexedValue: TypeAlias = "str | int | float | list[IndexedValue] | None"
 """Plain JSON data: text decoded and split at the backslash, numbers as numbers, None for an empty value."""
 
+_set = object.__setattr__
 _SOP_INSTANCE_UID = 0x00080018
 _NEVER_INDEXED = frozenset({"SQ", "UN", "OB", "OD", "OF", "OL", "OV", "OW"}) | {
     str(VR) for VR in AMBIGUOUS_VR
 }
+_TEXT_AS_IT_IS = frozenset({"AE", "AS", "CS", "LO", "LT", "SH", "ST", "UC", "UR", "UT"})
 _COMES_WITH_READING = frozenset(vars(FileDataset("", {})))
 """The attributes that pydicom's own methods expect, none of which an untouched handle has."""
 
@@ -68,13 +72,17 @@ class LazyDataset(FileDataset):
     """
 
     __slots__ = ("_index_layout", "_index_values", "_path", "_was_read")
+    _path: str
+    _was_read: bool
 
     def __init__(self, path: str | os.PathLike[str], index: Mapping[int, IndexedValue] | None = None) -> None:
         # FileDataset.__init__ is left out on purpose: its dozen attributes come with reading.
-        self._path = os.fspath(path)
-        self._was_read = False
-        self._index_layout = _layout_of(tuple(index)) if index else _NO_LAYOUT
-        self._index_values = tuple([_shared(tag, index[tag]) for tag in self._index_layout]) if index else ()
+        # And so is pydicom's __setattr__, which looks each name up in the dictionary.
+        layout = _layout_of(tuple(index)) if index else _NO_LAYOUT
+        _set(self, "_path", os.fspath(path))
+        _set(self, "_was_read", False)
+        _set(self, "_index_layout", layout)
+        _set(self, "_index_values", tuple([_shared(tag, index[tag]) for tag in layout]) if index else ())
 
     # -- the handle ---------------------------------------------------------------------------------------
 
@@ -82,6 +90,11 @@ class LazyDataset(FileDataset):
     def path(self) -> Path:
         """The file."""
         return Path(self._path)
+
+    @property
+    def file(self) -> str:
+        """The file, as text: a path object takes longer to make than an image to be put into a tree."""
+        return self._path
 
     @property
     def index(self) -> dict[int, IndexedValue]:
@@ -106,6 +119,10 @@ class LazyDataset(FileDataset):
             return default
         value = self._index_values[entry[0]]
         return list(value) if isinstance(value, tuple) else value
+
+    def at(self, path: str | os.PathLike[str]) -> LazyDataset:
+        """Return an untouched handle with the same index: the file was moved there."""
+        return self._untouched(os.fspath(path))
 
     @property
     def was_read(self) -> bool:
@@ -187,9 +204,18 @@ class LazyDataset(FileDataset):
             tag = tag_for_keyword(name)
             if tag is None:
                 return object.__getattribute__(self, name)
-            element = self._indexed(tag)
-            if element is not None:
-                return element.value
+            entry = self._index_layout.get(tag)
+            if entry is not None:
+                value = self._index_values[entry[0]]
+                # What pydicom would keep as it is needs no element to be read from.
+                if type(value) is str and "\\" not in value:
+                    if entry[1] in _TEXT_AS_IT_IS:
+                        return value
+                    if entry[1] == "UI":
+                        return UID(value, IGNORE)
+                element = self._indexed(tag)
+                if element is not None:
+                    return element.value
         with _lock_of(self):
             return super().__getattr__(name)
 
@@ -266,10 +292,12 @@ class LazyDataset(FileDataset):
         self.__dict__.update(state)
         self._was_read = True
 
-    def _untouched(self) -> LazyDataset:
+    def _untouched(self, path: str | None = None) -> LazyDataset:
         made = type(self).__new__(type(self))
-        made._path, made._was_read = self._path, False
-        made._index_layout, made._index_values = self._index_layout, self._index_values
+        _set(made, "_path", self._path if path is None else path)
+        _set(made, "_was_read", False)
+        _set(made, "_index_layout", self._index_layout)
+        _set(made, "_index_values", self._index_values)
         return made
 
 
@@ -288,10 +316,13 @@ def _layout_of(tags: tuple[int, ...]) -> _Layout:
 
 def _shared(tag: int, value: Any) -> Any:
     """Return a value that handles share where it is often the same: patient, study, series, modality."""
-    if type(value) is str:
+    kind = type(value)
+    if kind is str:
         return value if tag == _SOP_INSTANCE_UID else _same_text(value)
-    if isinstance(value, list | tuple):
-        return tuple([_shared(tag, each) for each in value])
+    if kind is list or kind is tuple:
+        if value and type(value[0]) is not float:  # coordinates are hardly ever the same
+            return tuple([_same_text(each) if type(each) is str else each for each in value])
+        return tuple(value)
     return value
 
 

@@ -65,6 +65,10 @@ class Events:
         with self._lock:
             self._listeners.append(listener)
 
+    def wanted(self, level: int) -> bool:
+        """Say whether anybody would learn of an event: what happens for every image need not be told."""
+        return bool(self._listeners) or _log.isEnabledFor(level)
+
     def tell(self, event: Event) -> None:
         """Log an event, its pipeline and job as fields of the record, and hand it to every listener."""
         fields = {"station": event.station.value, "pipeline": event.pipeline, "job": event.job}

@@ -14,10 +14,16 @@ from pydicom.tag import BaseTag, Tag
 from ..dicom.geometry import sort_by_geometry
 from ..dicom.grinders import Grinder, ListGrinder
 from ..dicom.image_tree import ImageTreeInterface
+from ..dicom.lazy import LazyDataset
 from ..errors import DuplicateImageError, ImageRefusedError
 
 Rule = str | int | float | Collection[Any] | re.Pattern[str] | Callable[[Any], bool]
 """What the value of an attribute must be: a value, one of several, a pattern, or a predicate."""
+
+_STUDY, _SERIES = 0x0020000D, 0x0020000E
+
+_PLAIN_RULES = frozenset({str, set, frozenset, tuple, list, re.Pattern})
+"""Rules that ask nothing of text but what it is: they need no element made of it."""
 
 Verdict = bool | str | None
 """What a check answers: ``None`` or ``True`` for yes, ``False`` for no, a text for no and why."""
@@ -111,6 +117,9 @@ class AbstractInput(ImageTreeInterface):
         super().__init__()
         self.name = name or type(self).__name__
         self.copied_tags = copied_tags
+        # Rules are asked for every image: what does not change is worked out once.
+        self._needed = tuple(int(Tag(tag)) for tag in (*self.required_tags, *self.required_values))
+        self._rules = tuple((int(Tag(tag)), rule) for tag, rule in self.required_values.items())
 
     # -- what an author overrides -------------------------------------------------------------------------
 
@@ -211,15 +220,20 @@ class AbstractInput(ImageTreeInterface):
     # -- the rules ----------------------------------------------------------------------------------------
 
     def _missing_tag(self, image: Dataset) -> str | None:
-        for tag in (*self.required_tags, *self.required_values):
-            element = image.get(Tag(tag))
-            if element is None or element.value in (None, "", b"") or element.value == []:
-                return f"{_keyword(tag)} is missing or empty"
+        for tag in self._needed:
+            if _indexed(image, tag) is None:
+                element = image.get(tag)
+                if element is None or element.value in (None, "", b"") or element.value == []:
+                    return f"{_keyword(tag)} is missing or empty"
         return None
 
     def _other_value(self, image: Dataset) -> str | None:
-        for tag, rule in self.required_values.items():
-            value = image[Tag(tag)].value
+        for tag, rule in self._rules:
+            if type(rule) in _PLAIN_RULES:
+                plain = _indexed(image, tag)
+                if type(plain) is str and _fits(rule, plain):
+                    continue
+            value = image[tag].value
             values = tuple(value) if isinstance(value, MultiValue) else (value,)
             if not any(_fits(rule, each) for each in values):
                 return f"{_keyword(tag)} is {_shown(values)}, not {_described(rule)}"
@@ -232,11 +246,11 @@ class AbstractInput(ImageTreeInterface):
         first = next(iter(self), None)
         if first is None:
             return None
-        for several, keyword, what in (
-            (self.several_studies, "StudyInstanceUID", "study"),
-            (self.several_series, "SeriesInstanceUID", "series"),
+        for several, tag, what in (
+            (self.several_studies, _STUDY, "study"),
+            (self.several_series, _SERIES, "series"),
         ):
-            if not several and first.get(keyword) != image.get(keyword):
+            if not several and _uid(first, tag) != _uid(image, tag):
                 return f"another {what} of this patient is waiting here, and this input takes one {what}"
         return None
 
@@ -262,6 +276,16 @@ class AbstractInput(ImageTreeInterface):
         if not self.complete_volume:
             return None
         return "; ".join(problem.message for problem in sort_by_geometry(self).problems) or None
+
+
+def _indexed(image: Dataset, tag: int) -> Any:
+    """Return what an image's index says of a tag, None where the dataset must be asked."""
+    return image.indexed_value(tag) if isinstance(image, LazyDataset) else None
+
+
+def _uid(image: Dataset, tag: int) -> Any:
+    uid = _indexed(image, tag)
+    return image.get(keyword_for_tag(tag)) if uid is None else uid
 
 
 def _keyword(tag: str | int) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from pydantic import TypeAdapter, ValidationError
+from pydicom.datadict import keyword_for_tag
 from pydicom.dataset import Dataset
 from pydicom.tag import BaseTag, Tag
 
@@ -136,8 +137,14 @@ class AbstractPipeline(ABC):
         The default takes the value of :attr:`patient_identifier_tag`. Override it for a key made of several
         attributes; read only tags named in :attr:`index_also`, or the file is opened for every image.
         """
-        element = image.get(Tag(self.patient_identifier_tag))
-        return "" if element is None or element.value is None else str(element.value).strip()
+        tag = Tag(self.patient_identifier_tag)
+        keyword = keyword_for_tag(tag)
+        if keyword:  # its value is at hand without an element
+            value = image.get(keyword)
+        else:
+            element = image.get(tag)
+            value = None if element is None else element.value
+        return "" if value is None else str(value).strip()
 
     @abstractmethod
     def process(self, inputs: InputContainer) -> PipelineOutput | Iterable[PipelineOutput]:

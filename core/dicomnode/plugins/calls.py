@@ -67,6 +67,8 @@ def first_veto(hook: pluggy.HookCaller, given: Mapping[str, Any]) -> str | None:
     """
     failed: Exception | None = None
     for answer in answers(hook, given):
+        if answer.value is None and answer.error is None:
+            continue
         if answer.error is None and answer.value is not None and not isinstance(answer.value, str):
             told = f"{hook.name} of the plugin {answer.plugin} returned {answer.value!r}"
             failed = failed or PluginError(f"{told}: return None, or the reason as text")

@@ -82,7 +82,7 @@ class Arrival:
     @property
     def image(self) -> LazyDataset:
         """The image, under the name that its file has now."""
-        return self.handle.at(self.spooled.path)
+        return self.handle.at(self.spooled.file)
 
     def keep(self) -> Path:
         """Give its file the final name, durably."""
@@ -135,7 +135,7 @@ class Arrivals:
     def _sorted(self, arrival: Arrival) -> StoreResponse:
         tree = arrival.tree
         try:
-            placement = tree.place(arrival.image)
+            placement = tree.place(arrival.handle)
         except ImageRefusedError as refused:
             return self._refused(arrival, refused)
         path = arrival.keep()
@@ -280,7 +280,7 @@ class Arrivals:
         state: InstanceState = InstanceState.WAITING,
     ) -> InstanceRecord:
         return InstanceRecord(
-            path=self._spool.name_of(arrival.spooled.path),
+            path=self._spool.name_of(arrival.spooled.file),
             pipeline=arrival.tree.node.name,
             container=container,
             inputs=inputs,

@@ -118,7 +118,7 @@ class PipelineTree:
         self.node = node
         self._hooks, self._now = hooks, now
         self._containers: dict[str, _Waiting] = {}
-        self._held: dict[str, Path] = {}
+        self._held: dict[str, str] = {}
         self._histories: dict[str, dict[str, HistoryStatus]] = {}
         self._asked_for: dict[str, str] = {}
         self._storing: set[str] = set()
@@ -142,7 +142,7 @@ class PipelineTree:
             self._storing.add(SOPInstanceUID)
             held = self._held.get(SOPInstanceUID)
         try:
-            yield held
+            yield None if held is None else Path(held)
         finally:
             with self._stored:
                 self._storing.discard(SOPInstanceUID)
@@ -223,7 +223,7 @@ class PipelineTree:
             waiting.container.insert(image, placement.inputs)
             waiting.last_image = self._now()
             self._containers[placement.container] = waiting
-            self._held[str(image.SOPInstanceUID)] = image.path
+            self._held[str(image.SOPInstanceUID)] = image.file
 
     def hold(self, SOPInstanceUID: str, path: Path) -> None:  # noqa: N803 - DICOM's own spelling
         """Remember an instance that is not in a container, so that it is known when it is sent again.
@@ -231,17 +231,17 @@ class PipelineTree:
         One of the same UID that waits in a container stays the one that is known.
         """
         with self._lock:
-            self._held.setdefault(SOPInstanceUID, path)
+            self._held.setdefault(SOPInstanceUID, str(path))
 
     def holds(self, SOPInstanceUID: str, path: Path) -> bool:  # noqa: N803 - DICOM's own spelling
         """Say whether a file is still the one that is here of an instance: its job may be over by now."""
         with self._lock:
-            return self._held.get(SOPInstanceUID) == path
+            return self._held.get(SOPInstanceUID) == str(path)
 
     def came_again(self, SOPInstanceUID: str, path: Path, key: str) -> bool:  # noqa: N803 - DICOM's own spelling
         """Count an image that was sent again as its patient's last one, if it is still held here."""
         with self._lock:
-            if self._held.get(SOPInstanceUID) != path:
+            if self._held.get(SOPInstanceUID) != str(path):
                 return False
             if (waiting := self._containers.get(key)) is not None:
                 waiting.last_image = self._now()
@@ -375,7 +375,7 @@ class PipelineTree:
                 known = tuple(name for name in names if name in waiting.container)
                 missing = tuple(name for name in known if image.SOPInstanceUID not in waiting.container[name])
                 waiting.container.insert(image, missing)
-                self._held[str(image.SOPInstanceUID)] = image.path
+                self._held[str(image.SOPInstanceUID)] = image.file
 
     def replace(
         self,
@@ -414,11 +414,11 @@ class PipelineTree:
         uid = str(image.SOPInstanceUID)
         with self._lock:
             key = self._where(uid)
-            if self._held.get(uid) != old or (key is None and not of_job):
+            if self._held.get(uid) != str(old) or (key is None and not of_job):
                 return False
             if key is None:
                 record()
-                self._held[uid] = image.path
+                self._held[uid] = image.file
                 return True
             waiting = self._containers[key]
             before = [(name, held.get(uid)) for name, held in waiting.container.items() if uid in held]
@@ -447,7 +447,7 @@ class PipelineTree:
         """Forget instances (SOP Instance UID and file) that nobody needs now, so that they may come again."""
         with self._lock:
             for uid, path in instances:
-                if self._held.get(uid) == path:
+                if self._held.get(uid) == str(path):
                     del self._held[uid]
 
     # -- looking ------------------------------------------------------------------------------------------

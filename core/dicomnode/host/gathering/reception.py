@@ -172,7 +172,8 @@ class Reception:
     ) -> StoreResponse:
         """Put a whole, durable instance where it belongs, or refuse it with the reason."""
         tree = self._trees[request.association.called_ae_title]
-        return self._arrivals.take(Arrival(tree, request, index, spooled))
+        handle = LazyDataset(spooled.file, index)
+        return self._arrivals.take(Arrival(tree, request, index, spooled, handle))
 
     def association_ended(self, association: AssociationInfo, end: AssociationEnd) -> None:
         """Have the patients that it brought images for looked at, if it ended in a release."""

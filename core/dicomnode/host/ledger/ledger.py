@@ -8,6 +8,7 @@ their own (write-ahead log).
 
 from __future__ import annotations
 
+import itertools
 import logging
 import queue
 import sqlite3
@@ -206,8 +207,11 @@ def _commit(connection: sqlite3.Connection, batch: list[_Asked]) -> list[_Asked]
     outcomes = _Outcomes()
     try:
         connection.execute("BEGIN IMMEDIATE")
-        for asked in batch:
-            _write_one(connection, asked, outcomes)
+        for posted, group in itertools.groupby(batch, lambda asked: asked.future is None):
+            together = list(group)
+            if not (posted and _write_together(connection, together)):
+                for asked in together:
+                    _write_one(connection, asked, outcomes)
         connection.execute("COMMIT")
     except sqlite3.Error as error:
         _LOG.error("the ledger cannot be written: %s", error)
@@ -219,6 +223,27 @@ def _commit(connection: sqlite3.Connection, batch: list[_Asked]) -> list[_Asked]
         return [asked for asked in batch if asked.future is None]
     outcomes.tell()
     return []
+
+
+def _write_together(connection: sqlite3.Connection, posted: list[_Asked]) -> bool:
+    """Write what was only posted within one savepoint; if any of it fails, nothing was written.
+
+    The rows of a thousand images are the rule, a write that fails the exception.
+    """
+    connection.execute("SAVEPOINT together")
+    try:
+        for asked in posted:
+            asked.write(connection)
+    except Exception as error:
+        if isinstance(error, sqlite3.Error) and not isinstance(error, _WRITES_OWN_FAULT):
+            raise
+        connection.execute("ROLLBACK TO together")
+        return False
+    else:
+        return True
+    finally:
+        if connection.in_transaction:
+            connection.execute("RELEASE together")
 
 
 def _write_one(connection: sqlite3.Connection, asked: _Asked, outcomes: _Outcomes) -> None:

@@ -7,9 +7,17 @@ import sqlite3
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from dicomnode.host.ledger.states import DeliveryState, InstanceState, JobState
+
+_encoded = json.JSONEncoder(separators=(",", ":")).encode
+
+
+@lru_cache(maxsize=256)
+def _names(inputs: tuple[str, ...]) -> str:
+    return json.dumps(inputs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +67,12 @@ class InstanceRecord:
 
     def row(self) -> tuple[Any, ...]:
         """Return the values of a row, in the order of the table's columns."""
-        index = json.dumps(self.index, separators=(",", ":"))
+        index = _encoded(self.index)
         return (
             self.path,
             self.pipeline,
             self.container,
-            json.dumps(self.inputs),
+            _names(self.inputs),
             self.SOPInstanceUID,
             index,
             self.received,

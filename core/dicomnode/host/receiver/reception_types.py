@@ -125,6 +125,11 @@ class SpooledFile(Protocol):
         ...
 
     @property
+    def file(self) -> str:
+        """The same as text: path objects take as long to make as all else that is done with them."""
+        ...
+
+    @property
     def size(self) -> int:
         """The size of the whole file, in bytes."""
         ...

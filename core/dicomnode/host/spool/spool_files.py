@@ -45,7 +45,7 @@ class SpoolFiles:
         except OSError:
             return ""
 
-    def name_of(self, path: Path) -> str:
+    def name_of(self, path: Path | str) -> str:
         """Return how a file of this spool is called in the ledger: its path within the spool."""
         return str(path).removeprefix(f"{self.root}/")  # no Path objects on the way of every instance
 

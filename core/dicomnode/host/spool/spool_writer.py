@@ -143,24 +143,32 @@ class SpoolWriter:
 class FinishedFile:
     """A whole, synced file waiting for its fate; see :class:`~.reception_types.SpooledFile`."""
 
-    __slots__ = ("_decided", "_digest", "_path", "_spool", "dataset_offset", "size")
+    __slots__ = ("_decided", "_digest", "_named", "_path", "_spool", "dataset_offset", "size")
 
     def __init__(self, path: str, size: int, dataset_offset: int, spool: _Keeper) -> None:
         self._path, self.size, self.dataset_offset = path, size, dataset_offset
         self._spool, self._decided = spool, False
         self._digest: bytes | None = None
+        self._named: Path | None = None  # made when asked for: it takes as long as the renaming
+
+    @property
+    def file(self) -> str:
+        """Where the bytes lie now, as text."""
+        return self._path
 
     @property
     def path(self) -> Path:
         """Where the bytes lie now."""
-        return Path(self._path)
+        if self._named is None:
+            self._named = Path(self._path)
+        return self._named
 
     def keep(self, *name_parts: str) -> Path:
         """Give the file its final name, durably, and return the final path."""
         if not self._decided:
             self._decided = True
             try:
-                self._path = self._spool.keep(self._path, name_parts)
+                self._path, self._named = self._spool.keep(self._path, name_parts), None
             except BaseException:
                 with suppress(OSError):
                     os.unlink(self._path)  # noqa: PTH108 - as above
