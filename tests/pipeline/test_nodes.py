@@ -70,7 +70,7 @@ def test_wrong_settings(kind: type) -> None:
     some = pipeline(Settings=kind)
     with pytest.raises(ConfigurationError, match="sigma: "):
         some.validated_settings({"sigma": "wide"})
-    with pytest.raises(ConfigurationError, match="unknown setting 'width'; Some has: sigma"):
+    with pytest.raises(ConfigurationError, match="width: unknown setting; Some has: sigma"):
         some.validated_settings({"width": 1})
 
 
