@@ -326,6 +326,34 @@ def test_the_patients_name_in_a_place_where_none_belongs() -> None:
     assert [item.CodeMeaning for item in made.AnatomicRegionSequence] == [SECRET, "REMOVED"]
 
 
+@pytest.mark.parametrize("charset", ["ISO_IR 192", "ISO_IR 100"])
+def test_names_outside_of_ascii_are_found_too(charset: str) -> None:
+    """The name is sought as it is written in the file's character set."""
+    given_ = bare(
+        CT_IMAGE, SpecificCharacterSet=charset, PatientName="Größmüller^Jörg", ImageID="GRÖSSMÜLLER"
+    )
+    given_.DetectorDescription, given_.PositionReferenceIndicator = "von Größmüller", "Jörg"
+    made = anonymized(pydicom.dcmread(io.BytesIO(encoded(given_))))
+    assert "DetectorDescription" not in made
+    assert not made.get("PositionReferenceIndicator")
+    assert "Größmüller".encode(pydicom.charset.python_encoding[charset]) not in encoded(made)
+
+
+def test_addresses_of_the_original_go() -> None:
+    """A URL under which the original can be fetched holds its UIDs; that of a coding scheme stays."""
+    scheme = Dataset()
+    scheme.CodingSchemeURL = "https://example.org/scheme"
+    made = anonymized(
+        bare(
+            CT_IMAGE,
+            RetrieveURL="https://pacs/1.2.3",
+            CodingSchemeIdentificationSequence=[scheme],
+        )
+    )
+    assert "RetrieveURL" not in made
+    assert made.CodingSchemeIdentificationSequence[0].CodingSchemeURL == "https://example.org/scheme"
+
+
 def test_identifiers_that_must_be_there_stay_apart() -> None:
     """A mandatory identifier becomes a pseudonym, so that two devices or specimens are still two."""
     made = [

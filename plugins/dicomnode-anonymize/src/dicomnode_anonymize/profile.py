@@ -45,12 +45,14 @@ _BY_VR: Mapping[str, Row] = {
     "DT": _TEMPORAL,
     "TM": _TEMPORAL,
     "PN": {"basic": "X/Z/D"},
+    "UR": {"basic": "X/Z/D"},  # where to fetch the original, as a rule by its UIDs
     "UI": {"basic": "U", "options": {Option.RETAIN_UIDS.column: "K"}},
 }
 _NAMES_A_CLASS = ("SOPClass", "TransferSyntax")
 _NAMES_A_SCHEME = frozenset(
     {
         "CodingSchemeUID",
+        "CodingSchemeURL",
         "ContextGroupExtensionCreatorUID",
         "ContextUID",
         "CreatorVersionUID",
@@ -168,13 +170,13 @@ class Profile:
         if group & _REPEATING == _OVERLAYS:
             return self._rows.get(f"60xx{tag & 0xFFFF:04X}")
         row = self._rows.get(f"{tag:08X}")
-        if row is None and not (vr == "UI" and _is_well_known(keyword)):
+        if row is None and not _is_well_known(keyword):
             return _BY_VR.get(vr)
         return row
 
 
 def _is_well_known(keyword: str) -> bool:
-    """Say whether a UID names a class, a syntax or a coding scheme rather than an object."""
+    """Say whether an attribute names a class, a syntax or a coding scheme rather than an object."""
     return keyword in _NAMES_A_SCHEME or any(part in keyword for part in _NAMES_A_CLASS)
 
 

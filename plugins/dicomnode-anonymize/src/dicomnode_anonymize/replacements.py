@@ -112,8 +112,10 @@ class Replacements:
             return False
         element = dataset.get_item(tag)
         value = None if element is None else element.value
-        text = value.decode("latin-1") if isinstance(value, bytes) else str(value or "")
-        return sought.search(text) is not None
+        if isinstance(value, bytes):
+            # Decoding by the character set is slow, and only names outside of ASCII need it.
+            value = value.decode("latin-1") if sought.pattern.isascii() else dataset[tag].value
+        return sought.search(str(value or "")) is not None
 
 
 def _each(value: Any, change: Any) -> Any:
