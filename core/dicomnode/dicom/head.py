@@ -14,7 +14,7 @@ from typing import BinaryIO, Final, NamedTuple
 
 from pydicom.datadict import dictionary_VR
 
-FIRST_READ: Final = 1 << 14
+FIRST_READ: Final = 1 << 13
 _MOST_READ: Final = 1 << 20
 _MOST_ENTRIES: Final = 1 << 13
 _MOST_LAYOUTS: Final = 16
@@ -23,6 +23,8 @@ _ITEM: Final = 0xFFFEE000
 _ENDS: Final = frozenset({0xFFFEE00D, 0xFFFEE0DD})
 _DELIMITERS: Final = 0xFFFE
 _PIXELS: Final = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
+_META_LENGTH: Final = b"\x02\x00\x00\x00UL\x04\x00"
+_META_SYNTAX: Final = b"\x02\x00\x10\x00UI"
 _SHORT: Final = 8
 _LONG: Final = 12
 _LONG_VRS: Final = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
@@ -33,12 +35,8 @@ class NotPlainError(Exception):
     """The head is such that the dataset had better be read: nested oddly, too long, broken."""
 
 
-class Raw(NamedTuple):
-    """An encoded value of the top level."""
-
-    tag: int
-    vr: str
-    value: bytes
+Raw = tuple[int, str, bytes]
+"""An encoded value of the top level: tag, VR, bytes."""
 
 
 class Pixels(NamedTuple):
@@ -89,6 +87,13 @@ def past_meta(head: Head) -> tuple[int, str]:
     data = head.data
     if data[128:132] != b"DICM":
         raise NotPlainError
+    if data[132:140] == _META_LENGTH:
+        end = 144 + int.from_bytes(data[140:144], "little")
+        named = data.find(_META_SYNTAX, 144, end)
+        if named >= 0:
+            start = named + _SHORT
+            length = int.from_bytes(data[start - 2 : start], "little")
+            return end, data[start : start + length].rstrip(b"\0 ").decode("ascii")
     at, syntax = 132, b""
     while data[at : at + 2] == b"\x02\x00":
         wide = data[at + 4 : at + 6] in _LONG_VRS
@@ -148,14 +153,14 @@ class _Layout:
             data = head.data if end <= len(head.data) else head.reach(end)
             if int.from_bytes(data[at:end], "little") & run.mask != run.headers:
                 return None
-            found += [Raw(tag, vr, data[at + start : at + stop]) for tag, vr, start, stop in run.values]
+            found += [(tag, vr, data[at + start : at + stop]) for tag, vr, start, stop in run.values]
             length = int.from_bytes(data[end - run.length_size : end], "little")
             at = end
             if run.last is not None:
                 if length == _UNDEFINED:
                     return None
                 data = head.reach(end + length)
-                found.append(Raw(*run.last, data[end : end + length]))
+                found.append((*run.last, data[end : end + length]))
         return found, Pixels(self.pixels, at, None if length == _UNDEFINED else length)
 
 
@@ -200,7 +205,7 @@ class HeadReader:
         entries = self._walk(head, at, implicit)
         self._learn(head.data, entries, implicit)
         values = [
-            Raw(entry.tag, entry.vr, head.reach(start + entry.gap)[start : start + entry.gap])
+            (entry.tag, entry.vr, head.reach(start + entry.gap)[start : start + entry.gap])
             for entry in entries[:-1]
             if entry.top and entry.tag in self._wanted
             for start in (entry.at + entry.size,)

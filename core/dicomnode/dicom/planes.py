@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Final
 
 from pydicom.dataset import Dataset
@@ -224,6 +225,18 @@ def _numbers(dataset: Any, keyword: str, size: int) -> Vector | None:
     value = dataset.get(keyword)
     if value is None or value == "" or (isinstance(value, Sequence) and not len(value)):
         return None
+    if type(value) is tuple:
+        return _checked(value, size) or _numbers_of(dataset, keyword, value, size)
+    return _numbers_of(dataset, keyword, value, size)
+
+
+@lru_cache(maxsize=1024)
+def _checked(value: Vector, size: int) -> Vector | None:
+    """Return a vector if it is one; orientation and spacing are the same in all slices."""
+    return value if len(value) == size and all(type(v) is float and math.isfinite(v) for v in value) else None
+
+
+def _numbers_of(dataset: Any, keyword: str, value: Any, size: int) -> Vector:
     try:
         numbers = tuple(float(part) for part in value)
     except (TypeError, ValueError) as error:
