@@ -101,9 +101,9 @@ class InputFiles:
         ]
         if damaged:
             msg = (
-                f"{len(damaged)} of its {len(self._seals)} input files are not what was received (the first is"
-                f" {damaged[0]}): the disk has changed them. Send these images again, which puts them in the"
-                " place of the damaged ones, and replay the job"
+                f"{len(damaged)} of its {len(self._seals)} input files are not what was received:"
+                f" {damaged[0]} and its like were changed on the disk. Send these images again, which puts"
+                " them in the place of the damaged ones, and replay the job"
             )
             raise JobFailedError(msg, Failure.DAMAGED)
 

@@ -70,13 +70,15 @@ class Ledger(LedgerReader):
         self._writes: queue.SimpleQueue[_Asked | None] = queue.SimpleQueue()
         self._urgent = threading.Event()
         self._stuck = False
+        self._trouble = ""
         try:
             connection = self._open(durable)
         except sqlite3.DatabaseError as error:
+            reason = " ".join(str(error).split())
             msg = (
-                f"the ledger {path} cannot be used: {error}. Move it away (with its -wal and -shm files) to"
-                " have it rebuilt from the spool; what was already delivered may then be delivered once more,"
-                " under the same UIDs."
+                f"the ledger {path} cannot be used: {reason}. Move it away (with its -wal and -shm files) to have"
+                " it rebuilt from the spool; what was already delivered may then be delivered once more, under"
+                " the same UIDs."
             )
             raise DataDirectoryError(msg) from error
         self._writer = threading.Thread(target=self._run, args=(connection,), name="ledger", daemon=True)
@@ -148,10 +150,29 @@ class Ledger(LedgerReader):
         with closing(connection):
             while going:
                 batch, going = self._batch(left)
-                left = _commit(connection, batch)
+                left = self._commit(connection, batch)
                 self._stuck = bool(left)
-            if left and (left := _commit(connection, left)):
+            if left and (left := self._commit(connection, left)):
                 _LOG.error("%d writes could not be entered; the spool has what they say", len(left))
+
+    def _commit(self, connection: sqlite3.Connection, batch: list[_Asked]) -> list[_Asked]:
+        """Write a batch; return what was only posted, if it could not be committed. Tell of it once."""
+        try:
+            _write(connection, batch)
+        except sqlite3.Error as error:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            if str(error) != self._trouble:
+                _LOG.error("the ledger cannot be written: %s. What can wait is tried again", error)
+            self._trouble = str(error)
+            for asked in batch:
+                if asked.future is not None:
+                    asked.future.set_exception(error)
+            return [asked for asked in batch if asked.future is None]
+        if self._trouble:
+            _LOG.warning("the ledger can be written again")
+        self._trouble = ""
+        return []
 
     def _batch(self, left: list[_Asked]) -> tuple[list[_Asked], bool]:
         """Gather what is asked for; nobody waits for what was posted, so that gets a moment for company."""
@@ -166,7 +187,7 @@ class Ledger(LedgerReader):
             if first.future is None:
                 self._urgent.wait(_GATHER)
         self._urgent.clear()
-        while not self._writes.empty() and len(batch) < _MOST_AT_ONCE:
+        while not self._writes.empty() and len(batch) < len(left) + _MOST_AT_ONCE:
             following = self._writes.get()
             if following is None:
                 return batch, False
@@ -202,27 +223,17 @@ class _Outcomes:
             future.set_exception(error)
 
 
-def _commit(connection: sqlite3.Connection, batch: list[_Asked]) -> list[_Asked]:
-    """Write a batch in one transaction; return what was only posted, if it could not be committed."""
+def _write(connection: sqlite3.Connection, batch: list[_Asked]) -> None:
+    """Write a batch in one transaction, and wake those who wait for it."""
     outcomes = _Outcomes()
-    try:
-        connection.execute("BEGIN IMMEDIATE")
-        for posted, group in itertools.groupby(batch, lambda asked: asked.future is None):
-            together = list(group)
-            if not (posted and _write_together(connection, together)):
-                for asked in together:
-                    _write_one(connection, asked, outcomes)
-        connection.execute("COMMIT")
-    except sqlite3.Error as error:
-        _LOG.error("the ledger cannot be written: %s", error)
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        for asked in batch:
-            if asked.future is not None:
-                asked.future.set_exception(error)
-        return [asked for asked in batch if asked.future is None]
+    connection.execute("BEGIN IMMEDIATE")
+    for posted, group in itertools.groupby(batch, lambda asked: asked.future is None):
+        together = list(group)
+        if not (posted and _write_together(connection, together)):
+            for asked in together:
+                _write_one(connection, asked, outcomes)
+    connection.execute("COMMIT")
     outcomes.tell()
-    return []
 
 
 def _write_together(connection: sqlite3.Connection, posted: list[_Asked]) -> bool:
