@@ -76,9 +76,9 @@ class Ledger(LedgerReader):
         except sqlite3.DatabaseError as error:
             reason = " ".join(str(error).split())
             msg = (
-                f"the ledger {path} cannot be used: {reason}. Move it away (with its -wal and -shm files) to have"
-                " it rebuilt from the spool; what was already delivered may then be delivered once more, under"
-                " the same UIDs."
+                f"the ledger {path} cannot be used: {reason}. Move it away (with its -wal and -shm files) to"
+                " have it rebuilt from the spool; what was already delivered may then be delivered once more,"
+                " under the same UIDs."
             )
             raise DataDirectoryError(msg) from error
         self._writer = threading.Thread(target=self._run, args=(connection,), name="ledger", daemon=True)
