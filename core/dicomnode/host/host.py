@@ -41,6 +41,7 @@ from dicomnode.host.operation.control import ControlServer
 from dicomnode.host.operation.data_directory import DataDirectory
 from dicomnode.host.operation.operations import job_orders
 from dicomnode.host.operation.recovery import Recovered, Recovery
+from dicomnode.host.operation.explanation import explain
 from dicomnode.host.operation.retention import Retention
 from dicomnode.host.operation.status import live_status
 from dicomnode.host.receiver.receiver_building import receiver_settings
@@ -373,8 +374,12 @@ class Host:
         self.events.tell(Event(Station.HOST, f"{self.config.host.ae_title} {host_version()}: {message}"))
 
 
+            "explain": lambda order: self._explain(Path(order["file"])),
 class _OwnExecutor:
     """The host's own answer to ``dicomnode_executor``, which comes last."""
+
+    def _explain(self, file: Path) -> dict[str, Any]:
+        return explain(file, self.trees.values(), self.config, self.reception.wanted)
 
     def __init__(self, make: Callable[[], Executor]) -> None:
         self._make = make

@@ -89,6 +89,17 @@ class Arrival:
         return self.spooled.keep(self.tree.node.name, self.uid)
 
 
+def answer_to(refused: ImageRefusedError, tree: PipelineTree) -> StoreResponse:
+    """Return how a sender is told that an image was refused."""
+    if isinstance(refused, CheckFailedError):
+        return StoreResponse(PROCESSING_FAILURE, str(refused))
+    if isinstance(refused, NoIdentifierError):
+        return StoreResponse(NO_IDENTIFIER, str(refused))
+    if tree.node.table.on_unwanted == "discard":
+        return _STORED
+    return StoreResponse(NOT_AUTHORISED, str(refused))
+
+
 class Arrivals:
     """Decides what becomes of instances, several at once on the threads of their associations.
 
@@ -252,10 +263,10 @@ class Arrivals:
                 self._spool.remove(path)
                 raise
             self._tell(Station.REFUSED, f"{refused}; the image is kept aside", tree, level=WARNING)
-            return StoreResponse(PROCESSING_FAILURE, str(refused))
+            return answer_to(refused, tree)
         if isinstance(refused, NoIdentifierError):
             self._tell(Station.REFUSED, f"an image was refused: {refused}", tree, level=WARNING)
-            return StoreResponse(NO_IDENTIFIER, str(refused))
+            return answer_to(refused, tree)
         return self._unwanted(arrival, refused)
 
     def _unwanted(self, arrival: Arrival, refused: ImageRefusedError) -> StoreResponse:
@@ -267,7 +278,7 @@ class Arrivals:
             self._tell(Station.REFUSED, "an unwanted image was discarded", tree, str(refused), level=DEBUG)
             return _STORED
         self._tell(Station.REFUSED, "no input wants an image", tree, str(refused), level=WARNING)
-        return StoreResponse(NOT_AUTHORISED, str(refused))
+        return answer_to(refused, tree)
 
     # -- help ---------------------------------------------------------------------------------------------
 

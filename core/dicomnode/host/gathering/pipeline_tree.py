@@ -238,6 +238,13 @@ class PipelineTree:
         with self._lock:
             return self._held.get(SOPInstanceUID) == str(path)
 
+    def here(self, SOPInstanceUID: str) -> str | None:  # noqa: N803 - DICOM's own spelling
+        """Say where an instance is, in words; ``None`` where it is not here."""
+        with self._lock:
+            if SOPInstanceUID not in self._held:
+                return None
+            return "in a job" if self._where(SOPInstanceUID) is None else "waiting"
+
     def came_again(self, SOPInstanceUID: str, path: Path, key: str) -> bool:  # noqa: N803 - DICOM's own spelling
         """Count an image that was sent again as its patient's last one, if it is still held here."""
         with self._lock:
@@ -319,6 +326,26 @@ class PipelineTree:
                 return "no image"
             reasons = self._reasons(key, waiting.container)
             return "; ".join(f"{name}: {reason}" for name, reason in reasons.items()) or None
+
+    def missing_with(self, image: LazyDataset, verdicts: Verdicts) -> str | None:
+        """Say what a patient's inputs would still be missing if an image came. Nothing changes.
+
+        Raises
+        ------
+        CheckFailedError
+            When a plugin's validation raised.
+        """
+        key = verdicts.container
+        with self._lock:
+            imagined = self._new_container(key)
+            if (waiting := self._containers.get(key)) is not None:
+                for name, held in waiting.container.items():
+                    for each in held:
+                        imagined[name].insert(each)
+            absent = (name for name in verdicts.wanting if str(image.SOPInstanceUID) not in imagined[name])
+            imagined.insert(image, tuple(absent))
+            reasons = self._reasons(key, imagined)
+        return "; ".join(f"{name}: {reason}" for name, reason in reasons.items()) or None
 
     def take(self, key: str) -> Taken:
         """Take a patient whose inputs are complete out of the tree; its instances stay known.

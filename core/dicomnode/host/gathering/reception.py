@@ -59,6 +59,12 @@ INDEXED = frozenset(
 """What is read of every instance besides what pipelines ask for: what explains it, and where it lies."""
 
 
+def wanted_tags(trees: Iterable[PipelineTree]) -> frozenset[int]:
+    """Return the tags that are read of every instance, for some pipelines."""
+    asked = frozenset(int(tag) for tree in trees for tag in tree.node.kind.indexed_tags())
+    return asked | frozenset(map(int, INDEXED))
+
+
 class Reception:
     """Decides about associations and instances.
 
@@ -110,9 +116,7 @@ class Reception:
             sorters=self._sorters,
             touch=self._touch,
         )
-        self._wanted = frozenset(
-            int(tag) for tree in self._trees.values() for tag in tree.node.kind.indexed_tags()
-        ) | frozenset(map(int, INDEXED))
+        self._wanted = wanted_tags(self._trees.values())
 
     def close(self) -> None:
         """Finish sorting what is durable already. No association is open any more."""

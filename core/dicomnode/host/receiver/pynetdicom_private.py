@@ -154,6 +154,15 @@ class Negotiator:
             context = self._contexts[STORAGE_COMMITMENT] = build_context(STORAGE_COMMITMENT)
             context.scu_role, context.scp_role = False, True
 
+    def why_not(self, sop_class: str, transfer_syntax: str) -> str | None:
+        """Say why no context for a SOP class in a transfer syntax is accepted; ``None`` where one is."""
+        context = self._contexts.get(sop_class)
+        if context is None:
+            return f"the SOP class {UID(sop_class).name} ({sop_class}) is no storage class that is known"
+        if transfer_syntax not in (context.transfer_syntax or ()):
+            return f"the transfer syntax {UID(transfer_syntax).name} ({transfer_syntax}) is not accepted"
+        return None
+
     def supported(self, proposed: Iterable[PresentationContext]) -> list[PresentationContext]:
         """Return the contexts to negotiate with: of all that are supported, those that were proposed."""
         wanted = dict.fromkeys(str(context.abstract_syntax) for context in proposed)

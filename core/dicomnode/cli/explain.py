@@ -1,0 +1,115 @@
+"""``dicomnode-host explain FILE``: which pipeline and input take a file, and which rule refuses it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ..dicom.safe import safe_text
+from ..errors import ConfigurationError
+from .exit_codes import DONE, NOT_DONE
+from .options import config_option, json_option
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from dicomnode.host.configuration.config import Config
+
+_LONGEST = 2000
+
+
+@click.command()
+@config_option
+@click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option("--pipeline", help="Only what this pipeline makes of it.")
+@json_option
+@click.pass_obj
+def explain(
+    root_config: Path | None, config: Path | None, *, file: Path, pipeline: str | None, as_json: bool
+) -> int:
+    """Tell what becomes of a FILE that is sent: which pipeline and input take it, or which rule refuses it.
+
+    The running host is asked, so that the images that wait there count; otherwise the rules alone. Exit code
+    1 when nobody takes it.
+    """
+    from dicomnode.host.configuration.config_loading import load_config
+    from dicomnode.host.operation.control import NotRunningError
+    from dicomnode.host.operation.operations import Operations
+
+    settings = load_config(config or root_config)
+    live = True
+    try:
+        told = Operations(settings).ask("explain", file=str(file.absolute()))
+    except NotRunningError:
+        live = False
+    if not live or not told["opened"]:  # the host may not read where the operator may
+        live, told = False, _by_rules(settings, file.absolute())
+    if pipeline is not None:
+        _check_name(pipeline, told)
+        told["pipelines"] = [each for each in told["pipelines"] if each["pipeline"] == pipeline]
+        told["taken"] = any(each["taken"] for each in told["pipelines"])
+    told["live"] = live
+    if as_json:
+        click.echo(json.dumps(told, indent=2))
+    else:
+        _print(told)
+    return DONE if told["taken"] else NOT_DONE
+
+
+def _by_rules(config: Config, file: Path) -> dict[str, Any]:
+    """Explain without a host: with trees in which nothing waits."""
+    from dicomnode.host.configuration.node import configured_nodes
+    from dicomnode.host.gathering.pipeline_tree import PipelineTree
+    from dicomnode.host.gathering.reception import wanted_tags
+    from dicomnode.host.operation.explanation import explain as explained
+
+    from ..plugins.hooks import Hooks
+    from ..plugins.registry import Registry
+
+    registry = Registry(config.plugins.disabled, config.plugins.only)
+    hooks = Hooks(registry)
+    trees = [PipelineTree(node, hooks) for node in configured_nodes(config, registry)]
+    return explained(file, trees, config, wanted_tags(trees))
+
+
+def _check_name(pipeline: str, told: Mapping[str, Any]) -> None:
+    names = [each["pipeline"] for each in told["pipelines"]]
+    if names and pipeline not in names:
+        msg = f"no pipeline is called {pipeline!r}; there are: {', '.join(names)}"
+        raise ConfigurationError(msg)
+
+
+def _print(told: Mapping[str, Any]) -> None:
+    lines = [told["file"]]
+    if told["refused"] is not None:
+        status = told["refused"]["status"]
+        code = "" if status is None else f" with {status:#06x}"
+        lines.append(f"  is refused by the receiver{code}: {told['refused']['reason']}")
+    for each in told["pipelines"]:
+        lines += _lines(each)
+    if not told["live"] and told["pipelines"]:
+        lines.append("(No host was asked: images that wait there may keep others out.)")
+    click.echo("\n".join(safe_text(line, longest=_LONGEST) for line in lines))
+
+
+def _lines(told: Mapping[str, Any]) -> list[str]:
+    """Return what is to be said of one pipeline."""
+    whose = "" if told["container"] is None else f", for the patient container {told['container']}"
+    verdict = (
+        f"takes it{whose}" if told["taken"] else f"does not take it: answered with {told['status']:#06x}"
+    )
+    lines = [f"  {told['ae_title']} ({told['pipeline']}) {verdict}"]
+    for name, reason in told["inputs"].items():
+        lines.append(f"    {name}: wants it" if reason is None else f"    {name}: no, {reason}")
+    if not told["inputs"] and told["reason"]:
+        lines.append(f"    {told['reason']}")
+    if told["here"]:
+        lines.append(f"    the instance is here already: {told['here']}")
+    if told["taken"]:
+        lines.append(
+            "    then complete" if told["missing"] is None else f"    then missing: {told['missing']}"
+        )
+    return lines

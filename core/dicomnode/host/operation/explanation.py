@@ -1,0 +1,139 @@
+"""What the node would do with a file: which pipelines and inputs take it, and which rule refuses it.
+
+The same code decides as for an image from the network; only nothing is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dicomnode.dicom.lazy import LazyDataset
+from dicomnode.errors import ImageRefusedError, StructureError
+from dicomnode.host.configuration.config import Config
+from dicomnode.host.gathering.arrivals import answer_to
+from dicomnode.host.gathering.pipeline_tree import CheckFailedError, PipelineTree, Verdicts
+from dicomnode.host.receiver.inspection import RefusedDataSetError
+from dicomnode.host.receiver.pynetdicom_private import Negotiator
+from dicomnode.host.receiver.receiver_building import receiver_settings
+from dicomnode.host.receiver.reception_types import CANNOT_UNDERSTAND, SUCCESS
+from dicomnode.host.spool.spool import read_index
+
+if TYPE_CHECKING:
+    from dicomnode.host.receiver.receiver_settings import ReceiverSettings
+
+
+def explain(
+    file: Path, trees: Iterable[PipelineTree], config: Config, wanted: frozenset[int]
+) -> dict[str, Any]:
+    """Return what would become of a file if it were sent, as plain data.
+
+    Parameters
+    ----------
+    file : pathlib.Path
+        A PS3.10 file.
+    trees : iterable of PipelineTree
+        Of the pipelines, with what waits in them.
+    config : Config
+        The configuration.
+    wanted : frozenset of int
+        The tags that are read of every instance.
+
+    Returns
+    -------
+    dict
+        ``file``, ``taken`` (by any pipeline), ``opened``, ``refused`` (status and reason, where the receiver
+        refuses it whatever the pipeline) and ``pipelines``, each with ``taken``, ``status``, ``reason``,
+        ``container``, ``inputs`` (name -> the reason, or ``None`` where it is wanted), ``here`` (whether the
+        instance is here already) and ``missing`` (what would still be missing).
+    """
+    settings = receiver_settings(config)
+    told: dict[str, Any] = {
+        "file": str(file),
+        "opened": True,
+        "taken": False,
+        "refused": None,
+        "pipelines": [],
+    }
+    try:
+        meta, index = read_index(file, wanted, settings.limits)
+        size = file.stat().st_size
+    except RefusedDataSetError as refused:
+        told["refused"] = {"status": refused.response.status, "reason": str(refused)}
+        return told
+    except StructureError as error:
+        told["refused"] = {"status": CANNOT_UNDERSTAND, "reason": str(error)}
+        return told
+    except OSError as error:
+        reason = f"it cannot be opened: {error.strerror}"
+        return {**told, "opened": False, "refused": {"status": None, "reason": reason}}
+    told["SOPClassUID"], told["SOPInstanceUID"] = (
+        meta.MediaStorageSOPClassUID,
+        meta.MediaStorageSOPInstanceUID,
+    )
+    unread = _not_received(settings, meta.MediaStorageSOPClassUID, meta.TransferSyntaxUID, size)
+    if unread is not None:
+        return {**told, "refused": {"status": None, "reason": unread}}
+    told["pipelines"] = [_by_pipeline(tree, LazyDataset(file, index)) for tree in trees]
+    told["taken"] = any(each["taken"] for each in told["pipelines"])
+    return told
+
+
+def _not_received(settings: ReceiverSettings, sop_class: str, transfer_syntax: str, size: int) -> str | None:
+    """Say why the receiver would not even read it; ``None`` where it would."""
+    if size > settings.max_object_size:
+        return f"it has {size} bytes; the association is ended at receiver.max_object_size"
+    negotiator = Negotiator(
+        settings.ae_title,
+        settings.max_pdu_length,
+        sop_classes=settings.extra_sop_classes,
+        transfer_syntaxes=settings.extra_transfer_syntaxes,
+        deflated=settings.deflated,
+    )
+    reason = negotiator.why_not(sop_class, transfer_syntax)
+    if reason is None:
+        return None
+    return (
+        f"{reason}: no presentation context can be agreed upon. See receiver.extra_sop_classes,"
+        " receiver.extra_transfer_syntaxes and receiver.deflated"
+    )
+
+
+def _by_pipeline(tree: PipelineTree, image: LazyDataset) -> dict[str, Any]:
+    """Return what one pipeline makes of an image."""
+    node = tree.node
+    told: dict[str, Any] = {
+        "pipeline": node.name,
+        "ae_title": node.ae_title,
+        "taken": False,
+        "status": SUCCESS,
+        "reason": None,
+        "container": None,
+        "inputs": {},
+        "here": tree.here(str(image.SOPInstanceUID)),
+        "missing": None,
+    }
+    try:
+        verdicts = tree.verdicts(image)
+    except ImageRefusedError as refused:
+        return {**told, **_refusal(tree, refused)}
+    told["container"], told["inputs"] = verdicts.container, dict(verdicts.reasons)
+    if not verdicts.wanting:
+        return {**told, **_refusal(tree, ImageRefusedError(str(verdicts)))}
+    return {**told, "taken": True, "missing": _missing(tree, image, verdicts)}
+
+
+def _refusal(tree: PipelineTree, refused: ImageRefusedError) -> dict[str, Any]:
+    cause = refused.__cause__
+    told = f" ({type(cause).__name__}: {cause})" if cause is not None else ""
+    # A pipeline that sorts later has answered by then; the image is put aside.
+    status = answer_to(refused, tree).status if tree.node.pipeline.sorts_before_answer else SUCCESS
+    return {"status": status, "reason": f"{refused}{told}"}
+
+
+def _missing(tree: PipelineTree, image: LazyDataset, verdicts: Verdicts) -> str | None:
+    try:
+        return tree.missing_with(image, verdicts)
+    except CheckFailedError as error:
+        return f"{error} ({error.__cause__})"

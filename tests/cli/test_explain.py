@@ -1,0 +1,165 @@
+"""``dicomnode-host explain FILE``: who takes a file, and which rule refuses it with which value."""
+
+from __future__ import annotations
+
+import pytest
+from pydicom.data import get_testdata_file
+from pydicom.uid import generate_uid
+
+from command_line import command, send_to, told, write_images
+from plugin_factory import PRELUDE, PluginFactory
+from running_host import RunningHost
+from sources import ct_slices, pet_slices
+
+PETCT = (
+    PRELUDE
+    + """
+class CT(AbstractInput):
+    required_values = {"Modality": "CT"}
+
+class PET(AbstractInput):
+    required_values = {"Modality": "PT", "Units": {"BQML", "CNTS"}}
+
+    def validate_image(self, image):
+        if image.Rows > 100:
+            return f"{image.Rows} rows are too many"
+
+class Pipeline(AbstractPipeline):
+    inputs = {"ct": CT, "pet": PET}
+
+    def process(self, inputs):
+        return NoOutput()
+"""
+)
+FRAGILE = (
+    PRELUDE
+    + """
+class Images(AbstractInput):
+    def validate_image(self, image):
+        raise KeyError("no such table")
+
+class Pipeline(AbstractPipeline):
+    inputs = {"images": Images}
+
+    def process(self, inputs):
+        return NoOutput()
+"""
+)
+CONFIG = '[pipelines.petct]\nae_title = "PETCT"\n[pipelines.smooth]\n[pipelines.fragile]\n'
+
+
+@pytest.fixture(scope="module")
+def plugins(tmp_path_factory):
+    """Have the plugins of these tests installed, here and in hosts."""
+    factory = PluginFactory(tmp_path_factory.mktemp("plugins"))
+    factory.add("petct", PETCT)
+    factory.add("fragile", FRAGILE)
+    with factory.installed():
+        yield factory
+
+
+@pytest.fixture
+def config(tmp_path, plugins):
+    """Return a configuration file of a host that does not run."""
+    file = tmp_path / "dicomnode.toml"
+    file.write_text(f'[host]\ndata = "{tmp_path}/data"\n{CONFIG}')
+    return file
+
+
+def by_pipeline(answer):
+    """Return what is told of each pipeline, by its name."""
+    return {each["pipeline"]: each for each in answer["pipelines"]}
+
+
+def test_each_pipeline_and_input_says_what_it_makes_of_a_file(tmp_path, config):
+    """Who takes it, whose it is, what would still be missing; who does not, by which rule and value."""
+    (file,) = write_images(tmp_path / "ct", ct_slices()[:1])
+    answer = told("explain", file, "--config", config)
+    assert (answer["taken"], answer["live"], answer["refused"]) == (True, False, None)
+    petct = by_pipeline(answer)["petct"]
+    assert (petct["taken"], petct["container"], petct["ae_title"]) == (True, "98890234", "PETCT")
+    assert petct["inputs"] == {"ct": None, "pet": "Units is missing or empty"}
+    assert petct["missing"] == "pet: no image yet"
+    assert by_pipeline(answer)["smooth"]["missing"] is None
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        ({"Units": "GML"}, "Units is GML, not BQML or CNTS"),
+        ({"Modality": "NM"}, "Modality is NM, not PT"),
+        ({"Rows": 400}, "400 rows are too many"),
+    ],
+)
+def test_the_rule_and_the_value_are_named(tmp_path, config, values, reason):
+    """Exit code 1 where nobody takes it, with the status that its sender would see."""
+    image = pet_slices(1)[0]
+    for keyword, value in values.items():
+        setattr(image, keyword, value)
+    if "Rows" in values:
+        image.PixelData = bytes(2 * 400 * image.Columns)
+    (file,) = write_images(tmp_path / "pet", [image])
+    answer = told("explain", file, "--pipeline", "petct", "--config", config, expect=1)
+    (petct,) = answer["pipelines"]
+    assert petct["status"] == 0x0124
+    assert petct["inputs"]["pet"] == reason
+    shown = command("explain", file, "--pipeline", "petct", "--config", config, expect=1).stdout
+    assert f"pet: no, {reason}" in shown
+    assert "PETCT (petct) does not take it: answered with 0x0124" in shown
+
+
+def test_a_rule_that_raises_is_told_with_what_it_raised(tmp_path, config):
+    """As its author needs it: type and text."""
+    (file,) = write_images(tmp_path / "ct", ct_slices()[:1])
+    fragile = by_pipeline(told("explain", file, "--config", config))["fragile"]
+    assert (fragile["taken"], fragile["status"]) == (False, 0x0110)
+    assert fragile["reason"] == "the validation of input 'images' raised KeyError (KeyError: 'no such table')"
+
+
+def test_what_the_receiver_refuses_is_told_before_any_pipeline(tmp_path, config):
+    """No DICOM file, a transfer syntax or SOP class that is not accepted, an image without a patient."""
+    text = tmp_path / "text.dcm"
+    text.write_text("no DICOM")
+    answer = told("explain", text, "--config", config, expect=1)
+    assert answer["refused"]["status"] == 0xC000
+    assert "not a DICOM file" in answer["refused"]["reason"]
+    deflated = get_testdata_file("image_dfl.dcm")
+    answer = told("explain", deflated, "--config", config, expect=1)
+    assert "Deflated Explicit VR Little Endian" in answer["refused"]["reason"]
+    assert "receiver.deflated" in answer["refused"]["reason"]
+    image = ct_slices()[0]
+    image.SOPClassUID = image.file_meta.MediaStorageSOPClassUID = "1.2.3.4"
+    (file,) = write_images(tmp_path / "private", [image])
+    assert "1.2.3.4" in told("explain", file, "--config", config, expect=1)["refused"]["reason"]
+    image = ct_slices()[0]
+    image.PatientID = ""
+    (file,) = write_images(tmp_path / "nobody", [image])
+    for each in told("explain", file, "--config", config, expect=1)["pipelines"]:
+        assert each["reason"] == "PatientID (0010,0020) is missing or empty"
+    assert "Is a directory" not in command("explain", tmp_path, "--config", config, expect=2).stdout
+
+
+def test_a_pipeline_that_is_not_there_is_told(tmp_path, config):
+    """With those that are."""
+    (file,) = write_images(tmp_path / "ct", ct_slices()[:1])
+    refusal = command("explain", file, "--pipeline", "nothing", "--config", config, expect=2).stderr
+    assert "no pipeline is called 'nothing'; there are: petct, smooth, fragile" in refusal
+
+
+def test_the_running_host_counts_what_waits(tmp_path, plugins):
+    """What is still missing, whether the instance is here, and an image that others keep out."""
+    images = ct_slices()
+    with RunningHost(tmp_path / "host", CONFIG) as host:
+        send_to(host.port, "PETCT", images[:2])
+        stranger = images[2]
+        stranger.SeriesInstanceUID = generate_uid()
+        first, other = write_images(tmp_path / "files", [images[0], stranger])
+        on = ("--pipeline", "petct", "--config", host.config)
+        answer = told("explain", first, *on)
+        assert answer["live"] is True
+        (petct,) = answer["pipelines"]
+        assert (petct["here"], petct["missing"]) == ("waiting", "pet: no image yet")
+        assert "here already: waiting" in command("explain", first, *on).stdout
+        (petct,) = told("explain", other, *on, expect=1)["pipelines"]
+        assert "another series of this patient is waiting here" in petct["inputs"]["ct"]
+        assert host.ask("status")["pipelines"]["petct"]["waiting"]["images"] == 2
