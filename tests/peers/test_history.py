@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from pydicom.dataset import Dataset
-from pydicom.uid import generate_uid
+from pydicom.uid import JPEGLSLossless, generate_uid
 
 from dicomnode.host.configuration.config import Config
 from dicomnode.host.events import Event, Events
@@ -159,7 +159,9 @@ class Node:
 
 
 @contextmanager
-def node(directory: Path, pacs_port: int, port: int, plugin: str = "Compare", **table: Any) -> Iterator[Node]:
+def node(
+    directory: Path, pacs_port: int, port: int, plugin: str = "Compare", retrieve: str = "move"
+) -> Iterator[Node]:
     """Run a host whose pipeline COMPARE fetches from a PACS."""
     plugins = PluginFactory(directory / "plugins")
     plugins.add("compare", COMPARE, pipelines={each.lower(): each for each in CLASSES})
@@ -172,13 +174,19 @@ def node(directory: Path, pacs_port: int, port: int, plugin: str = "Compare", **
                 "reserve": 0,
                 "quiet_after_restart": 0.5,
             },
-            "peers": {"PACS": {"ae_title": "ORTHANC", "address": f"127.0.0.1:{pacs_port}", "timeout": 2}},
+            "peers": {
+                "PACS": {
+                    "ae_title": "ORTHANC",
+                    "address": f"127.0.0.1:{pacs_port}",
+                    "timeout": 2,
+                    "retrieve": retrieve,
+                }
+            },
             "pipelines": {
                 "compare": {
                     "plugin": plugin.lower(),
                     "ae_title": "COMPARE",
                     "destinations": [f"file:{results}"],
-                    **table,
                 }
             },
         }
@@ -215,6 +223,42 @@ def test_earlier_studies_are_fetched(tmp_path: Path, plugin: str) -> None:
         assert seen == {"now": uids(now), "earlier": uids(earlier + older)}
         assert host.recorded() == ["over"]
         host.wait_event("earlier: fetched: 3 images")
+
+
+@pytest.mark.parametrize("plugin", ["Compare", "CompareLater"])
+def test_by_c_get(tmp_path: Path, plugin: str) -> None:
+    """By C-GET the PACS need not know where to send; compressed images come as they are kept."""
+    port = free_port()
+    now, earlier = study(3, date="20240101"), study(2, date="20200101")
+    compressed = study(1, date="20190101")
+    compressed[0].compress(JPEGLSLossless, generate_instance_uid=False)
+    mixed = study(1, date="20180101", Modality="OT")
+    with orthanc(tmp_path / "orthanc", DicomAlwaysAllowFind=True, DicomAlwaysAllowGet=True) as archive:
+        archive.store(*earlier, *compressed, *mixed, *now)
+        with node(tmp_path, archive.port, port, plugin, retrieve="get") as host:
+            host.send(now)
+            (seen,) = host.wait_seen()
+            host.wait_event("fetched: 3 images; the input's rules refused 1")
+            assert seen == {"now": uids(now), "earlier": uids(earlier + compressed)}
+
+
+def test_a_pacs_that_dies_during_a_c_get(tmp_path: Path) -> None:
+    """A PACS that is killed while it sends: the patient waits, and has all after it came back."""
+    port, pacs_port = free_port(), free_port()
+    now, earlier = study(3, date="20240101"), study(200, date="20200101")
+    allowed = {"DicomAlwaysAllowFind": True, "DicomAlwaysAllowGet": True}
+    with orthanc(tmp_path / "orthanc", port=pacs_port, **allowed) as archive:
+        archive.store(*earlier)
+        with node(tmp_path, pacs_port, port, retrieve="get") as host:
+            host.send(now)
+            host.wait_event("an image is in the spool", count=20)
+            archive.process.kill()
+            archive.process.wait(10)
+            host.wait_event("earlier: failed")
+            assert not host.host.ledger.jobs()
+            with orthanc(tmp_path / "orthanc", port=pacs_port, **allowed):
+                (seen,) = host.wait_seen()
+    assert seen == {"now": uids(now), "earlier": uids(earlier)}
 
 
 def test_nothing_earlier(tmp_path: Path) -> None:

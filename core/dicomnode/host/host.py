@@ -30,6 +30,7 @@ from dicomnode.host.gathering.clock_work import ClockWork
 from dicomnode.host.gathering.pipeline_tree import PipelineTree
 from dicomnode.host.gathering.reception import Reception
 from dicomnode.host.gathering.triggers import Triggers
+from dicomnode.host.history.get_scu import Receiving
 from dicomnode.host.history.history import History, history_peers
 from dicomnode.host.jobs.job import JobDescription
 from dicomnode.host.jobs.jobs import Jobs
@@ -157,6 +158,7 @@ class Host:
             self.ledger,
             self.trees.values(),
             history_peers(config, self.nodes.values()),
+            receiving=Receiving(self.reception, self.spool, settings),
             events=self.events,
             settled=triggers.history_settled,
         )

@@ -178,6 +178,9 @@ class PeerTable(_Table):
         Send to it over TLS.
     storage_commitment : {"off", "ask"}
         Whether it is asked to commit to what it stored (PS3.4 annex J).
+    retrieve : {"move", "get"}
+        How earlier images are fetched from it: by C-MOVE, for which it must know the pipeline's AE title, or
+        by C-GET.
     """
 
     ae_title: AETitle
@@ -187,6 +190,7 @@ class PeerTable(_Table):
     timeout: Seconds = 60.0
     tls: PeerTLSTable | None = None
     storage_commitment: Literal["off", "ask"] = "off"
+    retrieve: Literal["move", "get"] = "move"
 
 
 class PipelineTable(DeclaredPipeline):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ssl
 import struct
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Any, Final
@@ -30,6 +30,7 @@ from dicomnode.host.receiver.encodings import EXPLICIT_LITTLE
 _PDV = struct.Struct(">IBB").unpack_from
 _PDV_OVERHEAD: Final = 6
 _LONGEST_DATA: Final = 4 * 2**20
+_LONGEST_ANSWER, _LONGEST_RECEIVED = 16_384, 131_072
 _RESPONSE: Final = 0x8000
 _PENDING: Final = frozenset({0xFF00, 0xFF01})
 _PROCESSING_FAILURE: Final = 0x0110
@@ -99,6 +100,8 @@ class DimseAssociation(OutgoingAssociation):
         Speak TLS, with this context.
     handler : callable, optional
         What answers requests of the peer's.
+    received : iterable of (str, str)
+        SOP class and transfer syntax of instances that the peer will send on it.
     """
 
     def __init__(
@@ -112,8 +115,11 @@ class DimseAssociation(OutgoingAssociation):
         timeout: float = 30.0,
         tls: ssl.SSLContext | None = None,
         handler: RequestHandler | None = None,
+        received: Iterable[tuple[str, str]] = (),
     ) -> None:
-        proposal = Proposal([(sop_class, EXPLICIT_LITTLE)])
+        received = list(received)
+        longest = _LONGEST_RECEIVED if received else _LONGEST_ANSWER
+        proposal = Proposal([(sop_class, EXPLICIT_LITTLE)], received, longest)
         super().__init__(host, port, called_ae_title, calling_ae_title, proposal, timeout=timeout, tls=tls)
         self._sop_class, self._handler = sop_class, handler
         self._message_id = 0

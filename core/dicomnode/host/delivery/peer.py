@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from dicomnode.errors import ConfigurationError, DeliveryError
 from dicomnode.host.configuration.config import PeerTable
@@ -17,6 +17,7 @@ from dicomnode.host.delivery.store_scu import StoreAssociation
 from dicomnode.host.receiver.association_request import AssociationRejectedError
 
 _A = TypeVar("_A", bound=OutgoingAssociation)
+_D = TypeVar("_D", bound=DimseAssociation)
 _CALLING_NOT_RECOGNISED = (1, 3)
 _CALLED_NOT_RECOGNISED = (1, 7)
 
@@ -100,8 +101,14 @@ class Peer:
         DeliveryError
             As :meth:`storing`.
         """
+        with self.asking_as(DimseAssociation, sop_class, handler=handler) as association:
+            yield association
+
+    @contextmanager
+    def asking_as(self, kind: type[_D], sop_class: str, **options: Any) -> Iterator[_D]:
+        """Open an association of a kind of its own; see :meth:`asking`."""
         table, address = self.table, _address(self.name, self.table)
-        association = DimseAssociation(
+        association = kind(
             address.host,
             address.port,
             table.ae_title,
@@ -109,7 +116,7 @@ class Peer:
             sop_class,
             timeout=table.timeout,
             tls=client_context(self.name, table),
-            handler=handler,
+            **options,
         )
         with self._opened(association):
             yield association

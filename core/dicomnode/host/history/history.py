@@ -21,7 +21,8 @@ from dicomnode.host.delivery.delivery_schedule import DeliverySchedule
 from dicomnode.host.delivery.peer import Peer
 from dicomnode.host.events import Event, Events, Station
 from dicomnode.host.gathering.pipeline_tree import PipelineTree
-from dicomnode.host.history.query_retrieve import Moved, Search, move
+from dicomnode.host.history.get_scu import Receiving
+from dicomnode.host.history.query_retrieve import Moved, Search, get, move
 from dicomnode.host.ledger.history_ledger import (
     HistoryRecord,
     begin_history,
@@ -71,6 +72,8 @@ class History:
         The pipelines' trees.
     peers : mapping of str to Peer
         Pipeline -> who is asked. A pipeline without one has nobody to ask.
+    receiving : Receiving
+        Where images go that come by C-GET.
     events : Events
         Who is told.
     settled : callable
@@ -83,10 +86,12 @@ class History:
         trees: Iterable[PipelineTree],
         peers: Mapping[str, Peer],
         *,
+        receiving: Receiving,
         events: Events,
         settled: Callable[[PipelineTree, str], None],
     ) -> None:
         self._ledger, self._events, self._settled = ledger, events, settled
+        self.receiving = receiving
         self._trees = {tree.node.name: tree for tree in trees if historic_inputs(tree)}
         self._peers = dict(peers)
         self._by_name = {peer.name: peer for peer in peers.values()}
@@ -337,7 +342,7 @@ class _Fetcher:
         entered = replace(status, state=record.status.state)
         record = self._history.enter(record, target, entered, attempts=record.attempts)
         title = target.tree.node.ae_title
-        moved = [move(self._peer, each, title, deadline) for each in chosen]
+        moved = [self._sent(each, title, deadline) for each in chosen]
         return record, self._judged(target, status, moved)
 
     def _chosen(self, target: _Target, image: LazyDataset, patient: str, deadline: float) -> list[Dataset]:
@@ -353,6 +358,12 @@ class _Fetcher:
         except Exception as error:
             raise DeliveryError(f"{target.kind.__name__}.choose raised {type(error).__name__}") from error
         return list({_uid(each): each for each in chosen}.values())
+
+    def _sent(self, asked: Dataset, title: str, deadline: float) -> Moved:
+        """Have one thing sent, in the way that is configured."""
+        if self._peer.table.retrieve == "get":
+            return get(self._peer, asked, title, deadline, self._history.receiving)
+        return move(self._peer, asked, title, deadline)
 
     def _judged(self, target: _Target, status: HistoryStatus, moved: Iterable[Moved]) -> HistoryStatus:
         """Say whether all is here that was sent: in the input, or refused by its rules."""

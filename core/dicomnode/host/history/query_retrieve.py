@@ -1,4 +1,4 @@
-"""C-FIND and C-MOVE in the Study Root model (PS3.4 annex C)."""
+"""C-FIND, C-MOVE and C-GET in the Study Root model (PS3.4 annex C)."""
 
 from __future__ import annotations
 
@@ -13,10 +13,17 @@ from dicomnode.dicom.safe import safe_text
 from dicomnode.errors import DeliveryError
 from dicomnode.host.delivery.dimse_scu import Message
 from dicomnode.host.delivery.peer import Peer
+from dicomnode.host.history.get_scu import (
+    STUDY_ROOT_GET,
+    GetAssociation,
+    Receiving,
+    association_info,
+    wanted_contexts,
+)
 
 STUDY_ROOT_FIND: Final = "1.2.840.10008.5.1.4.1.2.2.1"
 STUDY_ROOT_MOVE: Final = "1.2.840.10008.5.1.4.1.2.2.2"
-_C_FIND_RQ, _C_MOVE_RQ = 0x0020, 0x0021
+_C_GET_RQ, _C_FIND_RQ, _C_MOVE_RQ = 0x0010, 0x0020, 0x0021
 _MEDIUM: Final = 0
 _MOST_ANSWERS: Final = 10_000
 _SUB_OPERATIONS_FAILED: Final = 0xB000
@@ -59,6 +66,7 @@ _ASKED_OF_STUDIES: Final = (
     "StudyDescription",
     "AccessionNumber",
     "ModalitiesInStudy",
+    "SOPClassesInStudy",
     "NumberOfStudyRelatedInstances",
 )
 _ASKED_OF_SERIES: Final = (
@@ -180,10 +188,6 @@ def move(peer: Peer, asked: Dataset, destination: str, deadline: float) -> Moved
     DeliveryError
         When the peer cannot, or it takes too long.
     """
-    keys = {"StudyInstanceUID": _uid(asked)}
-    if "SeriesInstanceUID" in asked:
-        keys["SeriesInstanceUID"] = str(asked.SeriesInstanceUID)
-    identifier = _identifier("SERIES" if "SeriesInstanceUID" in keys else "STUDY", keys)
     command = {
         "CommandField": _C_MOVE_RQ,
         "AffectedSOPClassUID": STUDY_ROOT_MOVE,
@@ -192,7 +196,7 @@ def move(peer: Peer, asked: Dataset, destination: str, deadline: float) -> Moved
     }
     with peer.asking(STUDY_ROOT_MOVE) as association:
         wait = max(deadline - time.monotonic(), 0.0)
-        for answer in association.request(command, identifier, wait):
+        for answer in association.request(command, _asked(asked), wait):
             if answer.pending:
                 if time.monotonic() > deadline:
                     association.abort()
@@ -208,6 +212,40 @@ def move(peer: Peer, asked: Dataset, destination: str, deadline: float) -> Moved
             else:
                 return _moved(answer)
     raise DeliveryError("the peer did not say what it sent")
+
+
+def get(peer: Peer, asked: Dataset, title: str, deadline: float, receiving: Receiving) -> Moved:
+    """Have a study or series sent on the association of the request, as if to an AE title of this node.
+
+    Parameters
+    ----------
+    peer, asked, deadline
+        As in :func:`move`.
+    title : str
+        The AE title that chooses the pipeline.
+    receiving : Receiving
+        Where the images go.
+
+    Raises
+    ------
+    DeliveryError
+        As in :func:`move`.
+    """
+    command = {"CommandField": _C_GET_RQ, "AffectedSOPClassUID": STUDY_ROOT_GET, "Priority": _MEDIUM}
+    address = "" if peer.table.address is None else peer.table.address.host
+    info = association_info(peer.table.ae_title, address, title)
+    with peer.asking_as(GetAssociation, STUDY_ROOT_GET, received=wanted_contexts(asked)) as association:
+        answer = association.retrieve(command, _asked(asked), info, receiving, deadline)
+    if answer.status not in (0, _SUB_OPERATIONS_FAILED):
+        raise DeliveryError(f"the peer does not send: {_told(answer)}")
+    return _moved(answer)
+
+
+def _asked(asked: Dataset) -> Dataset:
+    keys = {"StudyInstanceUID": _uid(asked)}
+    if "SeriesInstanceUID" in asked:
+        keys["SeriesInstanceUID"] = str(asked.SeriesInstanceUID)
+    return _identifier("SERIES" if "SeriesInstanceUID" in keys else "STUDY", keys)
 
 
 def _moved(answer: Message) -> Moved:

@@ -1,0 +1,200 @@
+"""C-GET in the Study Root model (PS3.4 section C.4.3): the images come on the association of the request.
+
+They are received as on an association that a peer opens: by the receiver's lane, into the spool, to the sink.
+"""
+
+from __future__ import annotations
+
+import secrets
+import struct
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from io import BytesIO
+from typing import Any, Final
+
+from pydicom.dataset import Dataset
+from pydicom.filereader import read_dataset
+from pydicom.uid import UID, JPEG2000Lossless, JPEGLosslessSV1, JPEGLSLossless, RLELossless
+
+from dicomnode.host.delivery.dimse_scu import DimseAssociation, Message
+from dicomnode.host.receiver.bounded_reader import ABORT, P_DATA, ConnectionEndedError
+from dicomnode.host.receiver.encodings import EXPLICIT_LITTLE
+from dicomnode.host.receiver.fast_lane import FastLane, LaneContext
+from dicomnode.host.receiver.receiver_settings import ReceiverSettings
+from dicomnode.host.receiver.reception_types import AssociationEnd, AssociationInfo, StoreSink
+from dicomnode.host.spool.spool import Spool
+
+STUDY_ROOT_GET: Final = "1.2.840.10008.5.1.4.1.2.2.3"
+_COMPRESSED: Final = (JPEG2000Lossless, JPEGLosslessSV1, JPEGLSLossless, RLELossless)
+_MOST_PAIRS: Final = 126  # an association has 128 contexts, and two are for the service itself
+_PDU_HEADER: Final = struct.Struct(">BxI")
+_PDV_AT: Final = 12
+# PS3.6 annex A; what is asked for where the PACS does not say what a study holds.
+_USUAL: Final = (
+    "1.2.840.10008.5.1.4.1.1.2",  # CT
+    "1.2.840.10008.5.1.4.1.1.2.1",  # Enhanced CT
+    "1.2.840.10008.5.1.4.1.1.4",  # MR
+    "1.2.840.10008.5.1.4.1.1.4.1",  # Enhanced MR
+    "1.2.840.10008.5.1.4.1.1.128",  # PET
+    "1.2.840.10008.5.1.4.1.1.130",  # Enhanced PET
+    "1.2.840.10008.5.1.4.1.1.20",  # NM
+    "1.2.840.10008.5.1.4.1.1.1",  # CR
+    "1.2.840.10008.5.1.4.1.1.1.1",  # DX for presentation
+    "1.2.840.10008.5.1.4.1.1.1.1.1",  # DX for processing
+    "1.2.840.10008.5.1.4.1.1.1.2",  # MG for presentation
+    "1.2.840.10008.5.1.4.1.1.1.2.1",  # MG for processing
+    "1.2.840.10008.5.1.4.1.1.13.1.3",  # breast tomosynthesis
+    "1.2.840.10008.5.1.4.1.1.12.1",  # XA
+    "1.2.840.10008.5.1.4.1.1.12.2",  # RF
+    "1.2.840.10008.5.1.4.1.1.6.1",  # US
+    "1.2.840.10008.5.1.4.1.1.3.1",  # US multi-frame
+    "1.2.840.10008.5.1.4.1.1.7",  # secondary capture
+    "1.2.840.10008.5.1.4.1.1.7.2",  # multi-frame grayscale byte SC
+    "1.2.840.10008.5.1.4.1.1.7.3",  # multi-frame grayscale word SC
+    "1.2.840.10008.5.1.4.1.1.7.4",  # multi-frame true color SC
+)
+_WITHOUT_PIXELS: Final = (
+    "1.2.840.10008.5.1.4.1.1.481.2",  # RT dose
+    "1.2.840.10008.5.1.4.1.1.481.3",  # RT structure set
+    "1.2.840.10008.5.1.4.1.1.481.5",  # RT plan
+    "1.2.840.10008.5.1.4.1.1.66.4",  # segmentation
+    "1.2.840.10008.5.1.4.1.1.66.1",  # spatial registration
+    "1.2.840.10008.5.1.4.1.1.88.11",  # basic text SR
+    "1.2.840.10008.5.1.4.1.1.88.22",  # enhanced SR
+    "1.2.840.10008.5.1.4.1.1.88.33",  # comprehensive SR
+    "1.2.840.10008.5.1.4.1.1.88.34",  # comprehensive 3D SR
+    "1.2.840.10008.5.1.4.1.1.88.67",  # X-ray radiation dose SR
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Receiving:
+    """Where images go that come on an association of our own: what the receiver has."""
+
+    sink: StoreSink
+    spool: Spool
+    settings: ReceiverSettings
+
+
+def wanted_contexts(asked: Dataset) -> list[tuple[str, str]]:
+    """Return the SOP classes and transfer syntaxes to propose for what an answer to a C-FIND describes.
+
+    Uncompressed, and the lossless compressions in which archives keep images, as far as there is room.
+    """
+    told = asked.get("SOPClassesInStudy") or ()
+    classes = [str(each) for each in ((told,) if isinstance(told, str) else told) if UID(str(each)).is_valid]
+    images, others = (classes, ()) if classes else (_USUAL, _WITHOUT_PIXELS)
+    pairs = [(each, EXPLICIT_LITTLE) for each in (*images, *others)]
+    pairs += [(each, str(syntax)) for syntax in _COMPRESSED for each in images]
+    return list(dict.fromkeys(pairs))[:_MOST_PAIRS]
+
+
+class GetAssociation(DimseAssociation):
+    """An association on which images are asked for and received."""
+
+    def retrieve(
+        self,
+        command: dict[str, Any],
+        identifier: Dataset,
+        info: AssociationInfo,
+        receiving: Receiving,
+        deadline: float,
+    ) -> Message:
+        """Send a C-GET, receive what comes, and return the last response.
+
+        Parameters
+        ----------
+        command : dict of str to Any
+            Keywords and values of the command set.
+        identifier : pydicom.Dataset
+            What is asked for.
+        info : AssociationInfo
+            How the sink is told of the association.
+        receiving : Receiving
+            Where the images go.
+        deadline : float
+            When it must be done, in terms of :func:`time.monotonic`.
+
+        Raises
+        ------
+        DeliveryError
+            When the association ends before, or it takes too long.
+        """
+        answers: list[Message] = []
+
+        def answered(pdus: bytes) -> bool:
+            answers.append(_message(pdus))
+            return True
+
+        with self._receiving(info, receiving, answered) as lane:
+            self._message_id += 1
+            self._send(self.route, {**command, "MessageID": self._message_id}, identifier)
+            while not (answers and not answers[-1].pending):
+                self._take(lane, deadline)
+        return answers[-1]
+
+    @contextmanager
+    def _receiving(self, info: AssociationInfo, receiving: Receiving, answered: Any) -> Iterator[FastLane]:
+        reader, acceptance = self._reader, self._acceptance
+        if reader is None or acceptance is None:
+            raise self._ended("not open")
+        common = LaneContext(
+            info,
+            acceptance.contexts(),
+            receiving.sink,
+            receiving.spool,
+            receiving.settings,
+            acceptance.max_pdu_length,
+        )
+        lane = FastLane(reader, common, answered)
+        end = AssociationEnd.ABORTED
+        try:
+            yield lane
+            end = AssociationEnd.RELEASED
+        except ConnectionEndedError as error:
+            raise self._ended(str(error)) from None
+        finally:
+            lane.close()
+            receiving.sink.association_ended(info, end)
+
+    def _take(self, lane: FastLane, deadline: float) -> None:
+        reader = self._reader
+        if reader is None:
+            raise ConnectionEndedError("not open")
+        if lane.deadline is None:
+            reader.rewind()
+        kind, begin, end = reader.next_pdu(min(deadline, lane.deadline or deadline))
+        if kind != P_DATA:
+            raise ConnectionEndedError("aborted by the peer" if kind == ABORT else "an unexpected PDU")
+        lane.take(begin, end)
+        if time.monotonic() > deadline:
+            raise ConnectionEndedError("it took too long to send")
+
+
+def association_info(peer_title: str, peer_address: str, called: str) -> AssociationInfo:
+    """Return how the sink is told of an association of ours: as if the peer had called the pipeline."""
+    return AssociationInfo(
+        id=secrets.token_hex(8),
+        calling_ae_title=peer_title,
+        called_ae_title=called,
+        peer_address=peer_address,
+        negotiated=datetime.now(UTC),
+    )
+
+
+def _message(pdus: bytes) -> Message:
+    """Read a whole message that is given as PDUs, its command set in the first."""
+    _kind, length = _PDU_HEADER.unpack_from(pdus)
+    command = pdus[_PDV_AT : _PDU_HEADER.size + length]
+    try:
+        decoded = read_dataset(BytesIO(command), True, True)
+        decoded.get("Status")
+    except Exception as error:  # whatever pydicom stumbles over
+        raise ConnectionEndedError(f"a broken message ({type(error).__name__})") from None
+    return Message(decoded, b"", 0, EXPLICIT_LITTLE)
+
+
+__all__ = ["STUDY_ROOT_GET", "GetAssociation", "Receiving", "association_info", "wanted_contexts"]
