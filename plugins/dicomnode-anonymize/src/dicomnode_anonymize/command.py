@@ -48,7 +48,7 @@ def anonymize(
     vocabulary: TextIO | None,
     safe_private: tuple[str, ...],
 ) -> int:
-    r"""De-identify the DICOM files in IN by PS3.15 Annex E, Basic Application Level Confidentiality Profile.
+    """De-identify the DICOM files in IN by PS3.15 Annex E, Basic Application Level Confidentiality Profile.
 
     The results are OUT/<study>/<series>/<instance>.dcm, named by their new UIDs. Pixels stay as they are. The
     same key gives the same pseudonyms every time; without --key-file, --key-env and --table the key is
@@ -63,7 +63,7 @@ def anonymize(
       retain-patient-characteristics       clean-graphics
 
     Exit codes: 0 every DICOM file was de-identified; 1 some were not; 2 nothing was tried.
-    """
+    """  # noqa: D301 - the \b is click's mark of a paragraph that keeps its lines
     from .anonymizer import Anonymizer
     from .errors import AnonymizeError
     from .folder import anonymize_files, files_below
