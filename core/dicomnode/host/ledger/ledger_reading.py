@@ -89,6 +89,17 @@ class LedgerReader:
         for row in rows:
             yield InstanceRecord.from_row(row)
 
+    def inputs_of_jobs(self) -> dict[int, set[str]]:
+        """Return job -> the names of the inputs that hold its instances, of jobs that are not over."""
+        rows = self._reader().execute(
+            "SELECT DISTINCT job, inputs FROM instance WHERE state = ? AND job IS NOT NULL",
+            (InstanceState.IN_JOB,),
+        )
+        found: dict[int, set[str]] = {}
+        for row in rows:
+            found.setdefault(row["job"], set()).update(json.loads(row["inputs"]))
+        return found
+
     def checksum(self, path: str) -> str:
         """Return the checksum of an instance's file; empty where there is none."""
         row = self._reader().execute("SELECT sha256 FROM instance WHERE path = ?", (path,)).fetchone()

@@ -18,7 +18,13 @@ from dicomnode.errors import ImageRefusedError, StructureError
 from dicomnode.host.gathering.pipeline_tree import PipelineTree
 from dicomnode.host.ledger.ledger import Ledger
 from dicomnode.host.ledger.ledger_records import InstanceRecord
-from dicomnode.host.ledger.ledger_writes import add_instance, move_instances, move_job, move_waiting
+from dicomnode.host.ledger.ledger_writes import (
+    add_instance,
+    move_instances,
+    move_job,
+    move_waiting,
+    reopen_job,
+)
 from dicomnode.host.ledger.states import OVER, InstanceState, JobState
 from dicomnode.host.operation.data_directory import DataDirectory
 from dicomnode.host.receiver.reception_types import AssociationEnd
@@ -102,6 +108,7 @@ class Recovery:
         started = time.monotonic()
         found = Recovered()
         unknown = self._compare(found)
+        self._reopen_jobs()
         self._fill_trees(found)
         for path in unknown:
             self._enter(path, found)
@@ -127,14 +134,18 @@ class Recovery:
                 needless.append(path)
         for path in needless:  # the host was stopped between the ledger and the disk
             self._spool.remove(path)
-        gone = {Path(name).name: name for name, state in states.items() if state in _KEPT}
+        gone = {name for name, state in states.items() if state in _KEPT}
+        movable = {Path(name).name: name for name in gone if states[name] is not InstanceState.IN_JOB}
         for path in self._spool.iterate_aside():
             if self._spool.name_of(path) not in states:
-                self._enter_aside(path, gone.pop(path.name, None))
+                known_as = movable.get(path.name)
+                gone.discard(known_as or "")
+                self._enter_aside(path, known_as)
         if gone:
             found.lost = len(gone)
             _LOG.error("%d files are gone from the spool that the ledger knows", len(gone))
-            self._ledger.write(move_instances(gone.values(), InstanceState.LOST, "its file has gone"))
+            self._ledger.write(move_instances(gone, InstanceState.LOST, "its file has gone"))
+        self._ledger.flush()  # before the trees are filled by it
         return unknown
 
     def _enter_aside(self, path: Path, known_as: str | None) -> None:
@@ -210,6 +221,16 @@ class Recovery:
         self._enter_aside(self._spool.quarantine(path, reason), None)
 
     # -- trees --------------------------------------------------------------------------------------------
+
+    def _reopen_jobs(self) -> None:
+        """Let the images of jobs wait again whose pipeline has other inputs now: they are placed anew."""
+        jobs = {job.id: job for job in self._ledger.jobs(JobState.QUEUED, JobState.RUNNING)}
+        for number, names in self._ledger.inputs_of_jobs().items():
+            job = jobs.get(number)
+            tree = None if job is None else self._trees.get(job.pipeline)
+            if tree is not None and not names <= tree.node.pipeline.inputs.keys():
+                _LOG.warning("job %d is given up: its pipeline has other inputs now", number)
+                self._ledger.write(reopen_job(number, "its pipeline has other inputs now"))
 
     def _fill_trees(self, found: Recovered) -> None:
         strangers = 0
