@@ -2,6 +2,7 @@
 
 import base64
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,7 +25,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from dicomnode.dicom import grinders
+from dicomnode.dicom import decoding, grinders
 from dicomnode.dicom.grinders import (
     DicomTreeGrinder,
     Grinder,
@@ -71,6 +72,7 @@ def with_pixels(array, **attributes):
     return image
 
 
+COMPRESSED = [JPEGLSLossless, JPEG2000Lossless, RLELossless]
 RAMP = np.arange(256, dtype=np.uint16).reshape(16, 16)
 
 
@@ -82,7 +84,7 @@ RAMP = np.arange(256, dtype=np.uint16).reshape(16, 16)
 )
 @pytest.mark.parametrize("workers", [1, 2, None])
 def test_lossless_compression_changes_nothing(syntax, workers):
-    """The volume of compressed slices is that of the plain ones, however many threads decode."""
+    """The volume of compressed slices is that of the plain ones, however many processes may decode."""
     images = mr_slices()
     expected = NumpyGrinder()(mr_slices()).array
     for image in images:
@@ -95,7 +97,7 @@ def test_lossless_compression_changes_nothing(syntax, workers):
     "syntax", [JPEGLSLossless, JPEG2000Lossless, RLELossless], ids=lambda uid: uid.keyword
 )
 def test_frames_of_a_compressed_image_are_decoded_in_order(syntax):
-    """Frames go to several threads and come back in their places."""
+    """Each in its place, from whichever codec."""
     dose = dose_grid()
     frames = (np.arange(15 * 64 * 64) * 7 % 60000).astype(np.uint16)
     dose.Rows, dose.Columns, dose.PixelData = 64, 64, frames.tobytes()
@@ -155,9 +157,62 @@ def test_unused_bits_are_no_values():
 def test_a_syntax_that_nobody_decodes_is_named():
     """A video is no volume; the message says what it is."""
     image = with_pixels(RAMP)
+    image.PixelData = encapsulate([b"\0\0\1\xb3" * 8])
     image.file_meta.TransferSyntaxUID = MPEG2MPML
     with pytest.raises(PixelDataError, match="MPEG2"):
         NumpyGrinder()([image])
+
+
+@pytest.fixture
+def with_helpers(monkeypatch):
+    """Have even a few frames decoded in helper processes."""
+    monkeypatch.setattr(decoding, "_WORTH_HELPERS", -1.0)
+    yield
+    assert not [child for child in _children() if b"decoding" in child]
+
+
+def _children():
+    """Return the command lines of this process's children."""
+    own = Path("/proc/self/task")
+    numbers = {n for task in own.iterdir() for n in (task / "children").read_text().split()}
+    return [Path(f"/proc/{number}/cmdline").read_bytes() for number in numbers]
+
+
+@pytest.mark.parametrize("syntax", COMPRESSED, ids=lambda uid: uid.keyword)
+def test_helper_processes_decode_the_same(syntax, with_helpers):
+    """Frames of many images and of one, in their places, whoever decoded them."""
+    images = mr_slices(12)
+    for number, image in enumerate(images):
+        image.PixelData = (image.pixel_array + number).tobytes()
+    expected = NumpyGrinder()(images).array
+    for image in images:
+        image.compress(syntax, generate_instance_uid=False)
+    assert (NumpyGrinder(workers=3)(images).array == expected).all()
+    colour = dcmread(get_testdata_file("SC_rgb_rle_2frame.dcm"))
+    assert (NumpyGrinder(workers=2)([colour]).array == colour.pixel_array).all()
+
+
+def test_a_frame_that_no_helper_can_decode_is_named(with_helpers):
+    """The message is the one that this process would have given."""
+    images = mr_slices(6)
+    for image in images:
+        image.compress(JPEG2000Lossless, generate_instance_uid=False)
+    broken = images[4]
+    broken.PixelData = broken.PixelData[:60] + b"\0" * 20 + broken.PixelData[80:]
+    with pytest.raises(PixelDataError, match=f"image {broken.SOPInstanceUID}.*cannot be decoded"):
+        NumpyGrinder(workers=2)(images)
+
+
+def test_a_decoder_that_dies_is_an_error_and_not_the_end(with_helpers, monkeypatch):
+    """A crash in a codec is told with the image that it was at."""
+    images = mr_slices(4)
+    for image in images:
+        image.compress(JPEGLSLossless, generate_instance_uid=False)
+    popen = decoding.subprocess.Popen
+    dies = [decoding.sys.executable, "-c", "import os; os.read(0, 8); os._exit(9)"]
+    monkeypatch.setattr(decoding.subprocess, "Popen", lambda _, **options: popen(dies, **options))
+    with pytest.raises(PixelDataError, match=r"image [\d.]+: the process that decoded it ended without"):
+        NumpyGrinder(workers=2)(images)
 
 
 def test_a_broken_codestream_is_an_error_of_one_line():

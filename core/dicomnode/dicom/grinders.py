@@ -53,7 +53,8 @@ class NumpyGrinder(_Configured):
 
     Sorted along the slice normal (not by InstanceNumber), time points apart, in physical units: rescale,
     Modality LUT, dose scaling and the value transformation of enhanced images are applied slice by slice.
-    Compressed pixels are decoded in several threads. YBR becomes RGB, palettes are looked up.
+    Compressed pixels are decoded in several processes where that takes seconds. YBR becomes RGB, palettes
+    are looked up.
 
     Parameters
     ----------
@@ -71,7 +72,7 @@ class NumpyGrinder(_Configured):
     tolerance : float
         How far a slice may lie from its even place, as a part of the slice distance.
     workers : int, optional
-        Threads that decode; as many as there are cores by default.
+        Processes that decode; as many as there are cores by default, 1 for none but this one.
 
     Raises
     ------

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
@@ -157,19 +156,15 @@ def transfer_syntax_of(image: Dataset | Glance) -> UID:
     return ExplicitVRBigEndian if little is False else ExplicitVRLittleEndian
 
 
-def stored_frames(
-    image: Dataset, layout: PixelLayout | None = None, *, workers: int | None = None
-) -> NDArray[Any]:
-    """Return the stored values of all frames.
+def native_frames(image: Dataset, layout: PixelLayout) -> NDArray[Any]:
+    """Return the stored values of all frames of an image that is not compressed.
 
     Parameters
     ----------
     image : Dataset
-        An image with pixels, in any transfer syntax for which pydicom has a decoder.
-    layout : PixelLayout, optional
-        Its layout, if known.
-    workers : int, optional
-        Threads for the frames of a compressed multi-frame image; as many as there are cores by default.
+        An image with pixels.
+    layout : PixelLayout
+        Its layout.
 
     Returns
     -------
@@ -180,15 +175,22 @@ def stored_frames(
     Raises
     ------
     PixelDataError
-        When there are too few bytes, or the pixels cannot be decoded.
+        When there are too few bytes, or the pixels cannot be read.
     """
-    layout = layout or pixel_layout(image)
     if layout.plain:
         return plain_frames(image[layout.keyword].value, layout, describe(image))
-    frames = _decode(image, layout, workers)
-    if layout.photometric == "PALETTE COLOR":
-        return _palette(image, frames)
-    return frames
+    return coloured(image, layout, _native(image, layout))
+
+
+def coloured(image: Dataset, layout: PixelLayout, frames: NDArray[Any]) -> NDArray[Any]:
+    """Look up the palette of decoded values, if they are indices into one (PS3.3 C.7.6.3.1.5).
+
+    Raises
+    ------
+    PixelDataError
+        When the palette is not there or broken.
+    """
+    return _palette(image, frames) if layout.photometric == "PALETTE COLOR" else frames
 
 
 def plain_frames(buffer: Any, layout: PixelLayout, name: str) -> NDArray[Any]:
@@ -243,53 +245,27 @@ def used_bits(values: NDArray[Any], layout: PixelLayout) -> NDArray[Any]:
     return masked
 
 
-def _decode(image: Dataset, layout: PixelLayout, workers: int | None) -> NDArray[Any]:
-    """Decode with pydicom; the frames of a compressed image in several threads."""
-    try:
-        decoder = get_decoder(layout.transfer_syntax)
-    except NotImplementedError as error:
-        raise PixelDataError(
-            f"{describe(image)}: Pixel Data in {layout.transfer_syntax.name} cannot be decoded here"
-        ) from error
-    count = min(workers or cores(), layout.frames) if layout.transfer_syntax.is_compressed else 1
+def _native(image: Dataset, layout: PixelLayout) -> NDArray[Any]:
+    """Have pydicom unpack native pixels that are not plain: big endian, colour, single bits."""
     options: dict[str, Any] = {} if "PixelRepresentation" in image else {"pixel_representation": 0}
     try:
-        if count <= 1:
-            frames = decoder.as_array(image, **options)[0]
-            return frames[np.newaxis] if layout.frames == 1 else frames
-        return _decode_in_threads(decoder, image, layout, count)
+        frames = get_decoder(layout.transfer_syntax).as_array(image, **options)[0]
     except DicomnodeError:
         raise
     except Exception as error:
         raise PixelDataError(
             f"{describe(image)}: its {layout.photometric} pixels in {layout.transfer_syntax.name} cannot be"
-            f" decoded: {' '.join(str(error).split())}{_advice(decoder)}"
+            f" read: {' '.join(str(error).split())}"
         ) from error
-
-
-def _decode_in_threads(decoder: Any, image: Dataset, layout: PixelLayout, count: int) -> NDArray[Any]:
-    _ = image[layout.keyword].value  # converted once, before the threads look at it
-
-    def some(first: int) -> list[NDArray[Any]]:
-        return [frame for frame, _ in decoder.iter_array(image, indices=range(first, layout.frames, count))]
-
-    with ThreadPoolExecutor(count) as pool:
-        parts = list(pool.map(some, range(count)))
-    return np.stack([parts[frame % count][frame // count] for frame in range(layout.frames)])
-
-
-def _advice(decoder: Any) -> str:
-    if decoder.available_plugins:
-        return ""
-    return "; no decoder for it is installed: pip install 'dicomnode-host[codecs]'"
+    return frames[np.newaxis] if layout.frames == 1 else frames
 
 
 def _palette(image: Dataset, frames: NDArray[Any]) -> NDArray[Any]:
     try:
-        coloured: NDArray[Any] = apply_color_lut(frames, image)[..., :_COLOUR_SAMPLES]
+        looked_up: NDArray[Any] = apply_color_lut(frames, image)[..., :_COLOUR_SAMPLES]
     except Exception as error:
         raise PixelDataError(f"{describe(image)}: its palette cannot be used: {error}") from error
-    return coloured
+    return looked_up
 
 
 def cores() -> int:
@@ -322,4 +298,4 @@ def same_photometry(layouts: Sequence[PixelLayout]) -> None:
         )
 
 
-__all__ = ["PixelLayout", "pixel_layout", "plain_frames", "same_photometry", "stored_frames"]
+__all__ = ["PixelLayout", "native_frames", "pixel_layout", "plain_frames", "same_photometry"]

@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 from pydicom.dataset import Dataset
 
+from dicomnode.dicom.decoding import EncodedFrame, decode_all, encoded_frames
 from dicomnode.dicom.glance import Glance
 from dicomnode.dicom.lazy import LazyDataset
 from dicomnode.dicom.modality import Linear, Transform, transform_of
 from dicomnode.dicom.pixels import (
     PixelLayout,
+    coloured,
     cores,
     describe,
+    native_frames,
     pixel_layout,
     require_bytes,
     same_photometry,
-    stored_frames,
     used_bits,
 )
 from dicomnode.dicom.planes import Plane
@@ -66,7 +67,7 @@ def read_array(
     rescale : bool
         ``False`` for the stored values.
     workers : int, optional
-        Threads that decode; as many as there are cores by default.
+        Processes that decode compressed pixels; as many as there are cores by default.
 
     Returns
     -------
@@ -109,29 +110,49 @@ def _jobs(planes: Sequence[Plane]) -> list[_Job]:
 
 
 def _read(jobs: list[_Job], transforms: list[Transform], array: NDArray[Any], workers: int) -> None:
-    """Read image by image; several images at once where there is something to decode."""
-    scratch = threading.local()
-
-    def one(job: _Job, inner: int = 1) -> None:
+    """Read image by image; what is compressed at last, perhaps by several processes."""
+    compressed = [job for job in jobs if job.layout.transfer_syntax.is_encapsulated]
+    scratch: dict[np.dtype[Any], NDArray[Any]] = {}
+    for job in jobs:
+        layout = job.layout
+        if layout.transfer_syntax.is_encapsulated:
+            continue
         if (facts := job.in_file) is not None:
-            stored = getattr(scratch, "stored", None)
-            if stored is None or stored.dtype != job.layout.dtype:
-                stored = scratch.stored = np.empty((job.layout.rows, job.layout.columns), job.layout.dtype)
-            _read_from_file(job, facts, stored, transforms, array)
-            return
-        frames = stored_frames(job.image, job.layout, workers=inner)
+            if layout.dtype not in scratch:
+                scratch[layout.dtype] = np.empty((layout.rows, layout.columns), layout.dtype)
+            _read_from_file(job, facts, scratch[layout.dtype], transforms, array)
+            continue
+        frames = native_frames(job.image, layout)
         for place, plane in job.wanted:
             transforms[place].into(frames[plane.frame], array[place])
-        if isinstance(job.image, LazyDataset):
-            job.image.release_pixels()
+        _release(job.image)
+    count = sum(len(job.wanted) for job in compressed)
+    decode_all(_frames_to_decode(compressed, transforms, array), count, workers)
 
-    compressed = any(not job.layout.plain for job in jobs)
-    if len(jobs) == 1 or workers == 1 or not compressed:
-        for job in jobs:
-            one(job, workers)
-        return
-    with ThreadPoolExecutor(min(workers, len(jobs))) as pool:
-        list(pool.map(one, jobs))
+
+def _release(image: Dataset) -> None:
+    """Let go of pixels that are on disk."""
+    if isinstance(image, LazyDataset):
+        image.release_pixels()
+
+
+def _frames_to_decode(
+    jobs: list[_Job], transforms: list[Transform], array: NDArray[Any]
+) -> Iterator[tuple[EncodedFrame, Callable[[NDArray[Any]], None]]]:
+    """Yield the compressed frames, each with what puts its values into the array."""
+    for job in jobs:
+        places = {plane.frame: place for place, plane in job.wanted}
+        frames = encoded_frames(job.image, job.layout.transfer_syntax, describe(job.image))
+        for number, frame in enumerate(frames):
+            if (place := places.pop(number, None)) is not None:
+                yield frame, partial(_take, job, transforms[place], array[place])
+        if places:
+            raise PixelDataError(f"{describe(job.image)}: frame {min(places) + 1} is missing from Pixel Data")
+        _release(job.image)
+
+
+def _take(job: _Job, transform: Transform, out: NDArray[Any], stored: NDArray[Any]) -> None:
+    transform.into(coloured(job.image, job.layout, stored), out)
 
 
 def _read_from_file(
