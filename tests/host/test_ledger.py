@@ -65,7 +65,7 @@ def full_until(there_is_room: threading.Event) -> Callable[[sqlite3.Connection],
     return write
 
 
-# -- states ---------------------------------------------------------------------------------------------------
+# -- states --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", list(TRANSITIONS))
@@ -117,7 +117,7 @@ def test_a_failed_write_spares_its_neighbours(ledger: Ledger) -> None:
     assert set(ledger.instance_states()) == {"a", "b"}
 
 
-# -- instances and jobs ---------------------------------------------------------------------------------------
+# -- instances and jobs --------------------------------------------------------------------------------------
 
 
 def test_a_record_comes_back_as_it_went(ledger: Ledger) -> None:
@@ -184,7 +184,7 @@ def test_the_last_association_counts(ledger: Ledger) -> None:
     assert [row.association for row in ledger.instances(WAITING)] == ["second"]
 
 
-# -- a full disk ----------------------------------------------------------------------------------------------
+# -- a full disk ---------------------------------------------------------------------------------------------
 
 
 def test_posted_writes_are_tried_again_when_the_disk_is_full(
@@ -232,7 +232,7 @@ def test_damage_is_not_blamed_on_a_write(ledger: Ledger) -> None:
     assert len(ledger.instance_states()) == 1
 
 
-# -- the file -------------------------------------------------------------------------------------------------
+# -- the file ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -146,7 +146,7 @@ def stopped(tmp_path: Path) -> Iterator[Stopped]:
     made.close()
 
 
-# -- files and rows -------------------------------------------------------------------------------------------
+# -- files and rows ------------------------------------------------------------------------------------------
 
 
 def test_a_file_that_the_ledger_does_not_know(stopped: Stopped) -> None:
@@ -265,7 +265,7 @@ def test_strange_things_in_the_spool_are_left_alone(tmp_path: Path) -> None:
     assert (strange.parent / "note.txt").exists()
 
 
-# -- associations ---------------------------------------------------------------------------------------------
+# -- associations --------------------------------------------------------------------------------------------
 
 RELEASE, ABORT, CUT = AssociationEnd.RELEASED, AssociationEnd.ABORTED, AssociationEnd.CUT_OFF
 
@@ -313,7 +313,7 @@ def test_images_that_were_not_sorted(stopped: Stopped) -> None:
         assert held is not None
 
 
-# -- jobs -----------------------------------------------------------------------------------------------------
+# -- jobs ----------------------------------------------------------------------------------------------------
 
 
 def test_a_job_that_ran_runs_again(stopped: Stopped) -> None:
@@ -372,7 +372,7 @@ def test_an_input_of_a_job_has_gone(stopped: Stopped) -> None:
     assert sorted(row.state for row in stopped.ledger.instances(job=number)) == [IN_JOB, LOST]
 
 
-# -- a pipeline that was changed ------------------------------------------------------------------------------
+# -- a pipeline that was changed -----------------------------------------------------------------------------
 
 
 def test_waiting_images_go_to_the_inputs_that_there_are_now(stopped: Stopped) -> None:
@@ -418,7 +418,7 @@ def test_images_of_a_pipeline_that_is_not_configured(stopped: Stopped) -> None:
     assert stopped.states() == {image.uid: WAITING}
 
 
-# -- all of it ------------------------------------------------------------------------------------------------
+# -- all of it -----------------------------------------------------------------------------------------------
 
 
 def test_a_second_start_changes_nothing(stopped: Stopped) -> None:

@@ -206,7 +206,7 @@ class Host:
         self.scheduler.start()
         clock.start()
         Retention(retention, self.ledger, self.spool, self.jobs, clock).start()
-        checksums = Checksums(self.ledger, self.spool)
+        checksums = Checksums(self.ledger, self.spool, host.checksum_after)
         checksums.start()
         starting.callback(checksums.stop)
         control = ControlServer(self.data.control, self._orders())

@@ -61,6 +61,9 @@ class HostTable(_Table):
     quiet_after_restart : float
         Seconds without an image after which a patient whose association was cut off by a stop of the host
         may be processed.
+    checksum_after : float
+        Seconds after which a received file that still waits gets a checksum, so that it is noticed if the
+        disk changes it before its job reads it.
     resources : mapping of str to int
         What jobs share, such as ``{ gpu = 1 }``.
     receivers : int
@@ -76,6 +79,7 @@ class HostTable(_Table):
     allow: tuple[str, ...] = ()
     drain: Seconds = 30.0
     quiet_after_restart: Seconds = 30.0
+    checksum_after: Seconds = 30.0
     resources: dict[str, int] = {}
     receivers: int = Field(default=1, ge=1)
 

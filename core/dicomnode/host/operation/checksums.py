@@ -22,7 +22,6 @@ from dicomnode.host.ledger.ledger_writes import note_checksums
 from dicomnode.host.spool.spool_files import SpoolFiles
 
 _LOG = logging.getLogger(__name__)
-_WAITED = 5.0
 _AT_ONCE = 200
 _PIECE = 2**20
 _REST = 3.0
@@ -42,7 +41,7 @@ class Checksums:
         Seconds after which an instance counts as waiting; as often it is looked for them.
     """
 
-    def __init__(self, ledger: Ledger, spool: SpoolFiles, waited: float = _WAITED) -> None:
+    def __init__(self, ledger: Ledger, spool: SpoolFiles, waited: float = 30.0) -> None:
         self._ledger, self._spool, self._waited = ledger, spool, waited
         self._from = ""
         self._stopping = threading.Event()
