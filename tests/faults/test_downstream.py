@@ -18,12 +18,15 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import pydicom
 import pytest
 
 from delivering import SHORT, Deliveries, Double, deliver_until_killed, deliveries, peer
 from dicomnode.host.configuration.config import DeliveryTable, PeerTable
+from dicomnode.host.delivery.folder_destination import FolderDestination
 from dicomnode.host.ledger.states import DeliveryState, JobState
 from dicomnode.host.receiver.reception_types import StoreRequest, StoreResponse
+from file_systems import fill, small_tmpfs
 from orthanc_peer import orthanc
 from peer_programs import storescp
 from receiving import RecordingSink, free_port, receiving
@@ -342,3 +345,26 @@ def test_a_mistyped_ae_title(work: Deliveries) -> None:
         stored = [request.AffectedSOPInstanceUID for request, _index, _path in sink.kept]
     figures(work, uids, stored)
     assert stored == uids
+
+
+def test_a_full_results_folder(work: Deliveries) -> None:
+    """A results disk that is really full: nothing half-written, and everything once there is room."""
+    with small_tmpfs(work.directory / "results", "2m") as folder:
+        root = folder / "here"
+        root.mkdir()
+        filling = fill(folder, leave=40_000)
+        job, uids = work.images(10, "results")
+        with outbox(work, FolderDestination("results", root)):
+            work.wait_event("results is left alone")
+            reasons = {record.reason for record in work.ledger.deliveries(DeliveryState.PENDING)}
+            there = [path for path in root.rglob("*") if path.is_file()]
+            filling.unlink()
+            work.wait_settled(job)
+        stored = sorted(pydicom.dcmread(path).SOPInstanceUID for path in root.rglob("*.dcm"))
+        left = list(root.rglob(".*"))
+    figures(work, uids, stored, **{"there while it was full": len(there)})
+    assert any("the disk is full" in reason for reason in reasons)
+    assert len(there) < 10
+    assert not [path for path in there if path.name.startswith(".")]
+    assert stored == sorted(uids)
+    assert left == []

@@ -420,3 +420,23 @@ def test_the_next_visit(tmp_path: Path) -> None:
         {"now": uids(first), "earlier": uids(earlier)},
         {"now": uids(second), "earlier": uids(earlier + first)},
     ]
+
+
+def test_images_that_another_job_holds(tmp_path: Path) -> None:
+    """Earlier images that are inputs of a job not yet over are waited for, and fetched once it is."""
+    port = free_port()
+    first, second, earlier = study(3, date="20230101"), study(3, date="20240101"), study(2)
+    with pacs(tmp_path, port) as archive, node(tmp_path, archive.port, port) as host:
+        archive.store(*earlier)
+        host.results.write_text("a file where the results folder should be")
+        host.send(first)
+        host.wait_event("cannot be used")
+        host.send(second)
+        host.wait_event("they are inputs of a job that is not over")
+        assert len(host.host.ledger.jobs()) == 1
+        host.results.unlink()
+        seen = host.wait_seen(2, seconds=60)
+    assert seen == [
+        {"now": uids(first), "earlier": uids(earlier)},
+        {"now": uids(second), "earlier": uids(earlier)},
+    ]
