@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -68,6 +69,24 @@ def test_no_text_leaves_the_folder(
     assert outcome.delivery is Delivery.CONFIRMED
     assert list(files(root).values()) == [b"x"]
     assert {path.name for path in tmp_path.iterdir()} == {"out", "results"}
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        (f"{'1.' * 31}22.dcm", f"{'1.' * 31}22.dcm"),  # a UID has 64 characters at most
+        ("mask.nii.gz", "mask.nii.gz"),
+        ("a b.json", r"a_b~[0-9a-f]{16}\.json"),
+        ("../../x.dcm", r"x~[0-9a-f]{16}\.dcm"),
+        (".dcm", r"dcm~[0-9a-f]{16}"),
+        ("x.d c", r"x.d_c~[0-9a-f]{16}"),
+    ],
+)
+def test_suffixes_stay(tmp_path: Path, name: str, expected: str) -> None:
+    """A name that must be changed, or has the length of a UID, keeps its suffix."""
+    send(tmp_path / "results", item(tmp_path / "out", b"x", name))
+    (found,) = files(tmp_path / "results")
+    assert found == expected or re.fullmatch(expected, found)
 
 
 def test_the_same_file_again_is_a_confirmation(tmp_path: Path) -> None:

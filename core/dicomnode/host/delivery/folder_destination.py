@@ -6,6 +6,7 @@ import errno
 import filecmp
 import hashlib
 import os
+import re
 import shutil
 import socket
 from collections.abc import Iterator, Sequence
@@ -17,6 +18,7 @@ from dicomnode.dicom.safe import safe_name
 from dicomnode.errors import DeliveryError
 from dicomnode.pipeline.destination import Delivery, OutboxItem, Outcome
 
+_SUFFIX: Final = re.compile(r"[A-Za-z0-9]{1,8}")
 _OWNER_ONLY: Final = 0o700
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _NO_LINKS: Final = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EINVAL})
@@ -78,7 +80,7 @@ class FolderDestination:
             return Outcome(Delivery.REFUSED, f"the file has gone from the outbox: {item.path}")
         try:
             folder = self._folder(item.folders, mode)
-            kept = _put(item.path, folder, safe_name(item.file_name), mode & 0o666)
+            kept = _put(item.path, folder, _safe_file_name(item.file_name), mode & 0o666)
         except OSError as error:
             what = "the disk is full" if error.errno in _FULL else str(error.strerror)
             return Outcome(Delivery.LATER, f"cannot be written below {self.root}: {what}")
@@ -95,6 +97,14 @@ class FolderDestination:
                 folder.chmod(mode)
                 _sync_folder(parent)
         return folder
+
+
+def _safe_file_name(name: str) -> str:
+    """Make a file name safe and keep its suffix, by which people and programs know what it is."""
+    stem, dot, suffix = name.rpartition(".")
+    if stem and _SUFFIX.fullmatch(suffix):
+        return f"{safe_name(stem)}{dot}{suffix}"
+    return safe_name(name)
 
 
 def _put(source: Path, folder: Path, name: str, mode: int) -> str:
