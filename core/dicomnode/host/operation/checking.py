@@ -1,0 +1,129 @@
+"""Whether everything is as the configuration says, for ``dicomnode-host check``."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+from dicomnode.errors import ConfigurationError
+from dicomnode.host.configuration.config import Config
+from dicomnode.host.configuration.node import Node, configured_nodes
+from dicomnode.host.operation.checking_disk import check_data, check_folders
+from dicomnode.host.operation.checking_peers import check_peers
+from dicomnode.host.operation.finding import Finding, Verdict
+from dicomnode.host.operation.operations import Operations
+from dicomnode.host.receiver.pynetdicom_private import quiet_loggers
+from dicomnode.host.receiver.receiver_building import receiver_settings
+from dicomnode.host.receiver.tls import ServerTLS
+from dicomnode.plugins.probe import every_trouble
+from dicomnode.plugins.registry import HOST_DISTRIBUTION, Registry
+
+
+def check_node(config: Config) -> Iterator[Finding]:
+    """Check everything that a node needs; yield each finding as soon as it is known.
+
+    Nothing is changed, but for a file that is made in the data directory and removed again.
+
+    Parameters
+    ----------
+    config : Config
+        The configuration.
+    """
+    quiet_loggers()
+    operations = Operations(config)
+    live = operations.live_status()
+    registry = Registry(config.plugins.disabled, config.plugins.only)
+    yield from _plugins(registry, config)
+    nodes: list[Node] = []
+    yield from _pipelines(registry, config, nodes)
+    yield from _receiver(config, live)
+    yield from check_data(operations)
+    yield from check_folders(config, nodes)
+    yield from check_peers(config)
+
+
+# -- plugins and pipelines ----------------------------------------------------------------------------------
+
+
+def _plugins(registry: Registry, config: Config) -> Iterator[Finding]:
+    """Load each plugin in a process of its own, so that one that ends its process is told like any other."""
+    every_trouble(registry)
+    for name in registry.unknown([*config.plugins.disabled, *(config.plugins.only or ())]):
+        yield Finding("plugins", name, Verdict.WARNING, "named in [plugins], but it registers nothing here")
+    for plugin in registry.plugins:
+        if plugin.distribution == HOST_DISTRIBUTION:
+            continue
+        verdict = Verdict.WARNING if plugin.broken else Verdict.OK
+        yield Finding("plugins", str(plugin), verdict, plugin.reason or plugin.status.value)
+
+
+def _pipelines(registry: Registry, config: Config, nodes: list[Node]) -> Iterator[Finding]:
+    tables = config.pipelines
+    names = registry.names("pipelines") if tables is None else list(tables)
+    for name in names:
+        trouble = _broken(registry, config, name)
+        if trouble is not None:
+            verdict = Verdict.WARNING if tables is None else Verdict.FAILED
+            yield Finding("pipelines", name, verdict, trouble)
+            continue
+        alone = config if tables is None else config.model_copy(update={"pipelines": {name: tables[name]}})
+        try:
+            found = configured_nodes(alone, registry)
+        except ConfigurationError as error:
+            yield Finding("pipelines", name, Verdict.FAILED, str(error))
+            continue
+        node = next(each for each in found if each.name == name)
+        nodes.append(node)
+        whose = f"{node.registration.distribution} {node.registration.version}"
+        message = f"{whose}, called {node.ae_title}, to {', '.join(node.destinations)}"
+        yield Finding("pipelines", name, Verdict.OK, message)
+    yield from _together(nodes)
+
+
+def _broken(registry: Registry, config: Config, name: str) -> str | None:
+    """Say what is wrong with the plugin of a pipeline, so that it is not imported here."""
+    table = (config.pipelines or {}).get(name)
+    entry = name if table is None else table.plugin or table.process or name
+    for each in registry.registrations("pipelines"):
+        if each.name == entry and (plugin := registry.plugin_of(each)).broken:
+            return f"{plugin} is {plugin.status.value}: {plugin.reason}"
+    return None
+
+
+def _together(nodes: list[Node]) -> Iterator[Finding]:
+    titles: dict[str, list[str]] = {}
+    for node in nodes:
+        titles.setdefault(node.ae_title, []).append(node.name)
+    for title, names in titles.items():
+        if len(names) > 1:
+            message = f"they are all called {title}: set pipelines.{names[-1]}.ae_title to another AE title"
+            yield Finding("pipelines", ", ".join(names), Verdict.FAILED, message)
+    if not nodes:
+        yield Finding("pipelines", "", Verdict.FAILED, "no pipeline can run")
+
+
+# -- the receiver -------------------------------------------------------------------------------------------
+
+
+def _receiver(config: Config, live: dict[str, Any] | None) -> Iterator[Finding]:
+    bind = str(config.host.bind)
+    try:
+        settings = receiver_settings(config)
+        if settings.tls is not None:
+            ServerTLS(settings.tls)
+    except ConfigurationError as error:
+        yield Finding("receiver", bind, Verdict.FAILED, str(error))
+        return
+    if live is not None:
+        message = f"the host of process {live['process']} listens on {live['address']}"
+        yield Finding("receiver", bind, Verdict.OK, message)
+        return
+    try:
+        family = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0][0]
+        socket.create_server((settings.host, settings.port), family=family).close()
+    except OSError as error:
+        message = f"cannot listen there: {error.strerror}. Stop what uses the port, or set host.bind"
+        yield Finding("receiver", bind, Verdict.FAILED, message)
+    else:
+        yield Finding("receiver", bind, Verdict.OK, "the address is free")
