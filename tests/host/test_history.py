@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from dicomnode.host.ledger.history_ledger import (
     open_histories,
 )
 from dicomnode.host.ledger.ledger import Ledger
+from dicomnode.host.operation.retention import forget_before
 from dicomnode.pipeline.historic import HistoricAbstractInput
 from dicomnode.pipeline.history_state import HistoryState, HistoryStatus
 from dicomnode.pipeline.inputs import AbstractInput
@@ -111,3 +113,17 @@ def test_beginning_anew_ends_what_was(tmp_path: Path) -> None:
         with ledger.snapshot() as connection:
             found = [(record.id, record.container, record.input) for record in open_histories(connection)]
     assert found == [(2, "P1", "oldest"), (3, "P2", "earlier"), (4, "P1", "earlier")]
+
+
+def test_old_records_are_removed(tmp_path: Path) -> None:
+    """What was over before a moment goes with its changes of state; what is not over stays."""
+    with Ledger(tmp_path / "ledger", durable=False) as ledger:
+        for container in ("P1", "P2"):
+            ledger.write(begin_history("compare", container, "earlier", FETCHING))
+        ledger.write(end_histories("compare", "P1"))
+        ledger.write(forget_before(time.time() + 1))
+        with ledger.snapshot() as connection:
+            assert [record.container for record in open_histories(connection)] == ["P2"]
+            assert connection.execute("SELECT count(*) FROM history").fetchone()[0] == 1
+        assert ledger.transitions("history", 1) == []
+        assert len(ledger.transitions("history", 2)) == 1

@@ -83,6 +83,9 @@ _FORGET = (
     f"DELETE FROM instance WHERE job IN ({_OLD_JOBS})",
     f"DELETE FROM job WHERE id IN ({_OLD_JOBS})",
     "DELETE FROM instance WHERE state IN ('expired', 'lost', 'quarantined') AND received < :moment",
+    "DELETE FROM transition WHERE entity = 'history' AND CAST(entity_id AS INTEGER) IN"
+    " (SELECT id FROM history WHERE state = 'over' AND changed < :moment)",
+    "DELETE FROM history WHERE state = 'over' AND changed < :moment",
     "DELETE FROM association WHERE outcome != 'open' AND ended < :moment"
     " AND id NOT IN (SELECT association FROM instance)",
 )
