@@ -69,6 +69,7 @@ from .pipeline.outputs import DicomOutput as DicomOutput
 from .pipeline.outputs import FileOutput as FileOutput
 from .pipeline.outputs import NoOutput as NoOutput
 from .pipeline.outputs import PipelineOutput as PipelineOutput
+from .pipeline.secret import Secret as Secret
 from .plugins.hookspecs import hookimpl as hookimpl
 
 __all__ = [
@@ -121,6 +122,7 @@ __all__ = [
     "PatientTree",
     "PipelineOutput",
     "PrivateTag",
+    "Secret",
     "Segment",
     "SequenceElement",
     "SeriesElement",

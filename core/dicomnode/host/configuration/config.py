@@ -20,8 +20,8 @@ from dicomnode.host.configuration.config_values import (
     Network,
     Seconds,
     SecondsOrNone,
-    Secret,
 )
+from dicomnode.pipeline.secret import Secret
 from dicomnode.plugins.declared_tables import DeclaredPipeline
 
 FILE_SCHEME = "file:"

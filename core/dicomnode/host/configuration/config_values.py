@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import os
 import re
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,7 +14,6 @@ from pydantic import (
     ConfigDict,
     Field,
     PlainSerializer,
-    SecretStr,
     ValidationInfo,
 )
 
@@ -140,5 +138,4 @@ AddressText = Annotated[Address, BeforeValidator(_address), PlainSerializer(str,
 Names = Annotated[tuple[str, ...], BeforeValidator(_names)]
 Network = Annotated[str, AfterValidator(_network)]
 FilePath = Annotated[Path, AfterValidator(_file_path)]
-Secret = Annotated[SecretStr, BeforeValidator(_secret)]
 Settings = dict[str, Any]

@@ -1,0 +1,111 @@
+"""``dicomnode-host config``: what is in force, and where it comes from."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ..dicom.safe import safe_text
+from ..errors import ConfigurationError
+from .options import config_option, json_option
+
+if TYPE_CHECKING:
+    from dicomnode.host.configuration.config import Config
+    from dicomnode.host.configuration.in_force import Value
+    from dicomnode.host.configuration.node import Node
+
+    from ..plugins.registry import Registry
+
+_COMMENTS_FROM = 44
+
+
+@click.command()
+@config_option
+@json_option
+@click.pass_obj
+def config(root_config: Path | None, config: Path | None, *, as_json: bool) -> int:
+    """Print what is in force, as a configuration file would say it, and where each value comes from.
+
+    Secrets are shown as asterisks. What is not set is a comment.
+    """
+    from dicomnode.host.configuration.config_loading import load_config
+    from dicomnode.host.configuration.in_force import values_in_force
+
+    from ..plugins.registry import Registry
+
+    settings = load_config(config or root_config)
+    registry = Registry(settings.plugins.disabled, settings.plugins.only)
+    names = registry.names("pipelines") if settings.pipelines is None else list(settings.pipelines)
+    values = list(values_in_force(settings, names, _nodes(settings, registry)))
+    if as_json:
+        click.echo(json.dumps([value.to_json() for value in values], indent=2))
+    else:
+        click.echo("\n".join(_toml(values)))
+    return 0
+
+
+def _nodes(settings: Config, registry: Registry) -> Callable[[str], Node]:
+    """Return what makes a pipeline by its name, each on its own: one that is wrong hides no other."""
+    from dicomnode.host.configuration.config import PipelineTable
+    from dicomnode.host.configuration.node import configured_nodes
+
+    def node_of(name: str) -> Node:
+        table = (settings.pipelines or {}).get(name, PipelineTable())
+        alone = settings.model_copy(update={"pipelines": {name: table}})
+        try:
+            return configured_nodes(alone, registry)[0]
+        except ConfigurationError:
+            raise
+        except Exception as error:
+            msg = f"pipelines.{name}: {type(error).__name__}: {error}"
+            raise ConfigurationError(msg) from error
+
+    return node_of
+
+
+# -- as TOML ----------------------------------------------------------------------------------------------
+
+
+def _toml(values: Iterable[Value]) -> Iterable[str]:
+    """Yield the lines of a configuration file that says the same."""
+    table: tuple[str, ...] = ()
+    for value in values:
+        if value.path[:-1] != table:
+            table = value.path[:-1]
+            yield f"\n[{'.'.join(map(_key, table))}]" if table else ""
+        if value.value is None or value.value == {}:
+            line = f"# {_key(value.path[-1])} ="
+        else:
+            line = f"{_key(value.path[-1])} = {toml_value(value.value)}"
+        yield f"{line:{_COMMENTS_FROM}}  # {safe_text(value.origin)}"
+
+
+def _key(name: str) -> str:
+    plain = name.isascii() and name.replace("-", "_").replace("_", "a").isalnum()
+    return name if plain else json.dumps(name)
+
+
+def toml_value(value: Any) -> str:
+    """Return plain data as TOML writes it."""
+    match value:
+        case bool():
+            return str(value).lower()
+        case float() if not math.isfinite(value):
+            return str(value)
+        case int() | float():
+            return repr(value)
+        case Mapping():
+            inside = ", ".join(f"{_key(str(key))} = {toml_value(each)}" for key, each in value.items())
+            return f"{{ {inside} }}" if inside else "{}"
+        case list() | tuple():
+            return f"[{', '.join(map(toml_value, value))}]"
+    # JSON's strings are TOML's, but for DEL, which TOML wants escaped
+    return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+__all__ = ["config", "toml_value"]

@@ -1,0 +1,126 @@
+"""What is in force, and where each value comes from: file, environment, a pipeline's class, or a default."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel, TypeAdapter
+
+from dicomnode.errors import ConfigurationError
+from dicomnode.host.configuration.config import Config
+from dicomnode.host.configuration.config_sources import ConfigSources, KeyPath
+from dicomnode.host.configuration.config_values import Address
+from dicomnode.host.configuration.node import Node
+from dicomnode.plugins.declared_tables import DeclaredPipeline
+
+DEFAULT = "default"
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """One key of the configuration.
+
+    Attributes
+    ----------
+    path : KeyPath
+        Its tables, and itself.
+    value : Any
+        What holds, as plain data; ``None`` where nothing is set. Secrets are asterisks.
+    origin : str
+        Where it comes from: a line of the file, a variable, ``default``, or the class of a pipeline.
+    """
+
+    path: KeyPath
+    value: Any
+    origin: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data."""
+        return {"key": ".".join(self.path), "value": self.value, "origin": self.origin}
+
+
+def values_in_force(config: Config, names: list[str], node_of: Callable[[str], Node]) -> Iterator[Value]:
+    """Yield every key with what holds for it, table by table.
+
+    Parameters
+    ----------
+    config : Config
+        The configuration.
+    names : list of str
+        The pipelines that run.
+    node_of : callable
+        Name -> the pipeline as it is configured. What a pipeline's class says can be told, and which of its
+        settings are secrets is known, only if the class can be had: it may raise ConfigurationError.
+    """
+    for name in type(config).model_fields:
+        if name != "pipelines":
+            yield from _values((name,), getattr(config, name), config.sources)
+    for name in names:
+        yield from _pipeline(name, config, node_of)
+
+
+def _values(path: KeyPath, value: Any, sources: ConfigSources) -> Iterator[Value]:
+    """Yield the keys of a table, then those of the tables within it, as a file must have them."""
+    inside = _inside(value)
+    if not inside:
+        yield Value(path, _plain(value), _origin(path, sources))
+        return
+    for tables in (False, True):
+        for name, each in inside.items():
+            if bool(_inside(each)) is tables:
+                yield from _values((*path, name), each, sources)
+
+
+def _inside(value: Any) -> dict[str, Any]:
+    """Return what is in a table; nothing where the value is none, or has no key."""
+    if isinstance(value, BaseModel) and not isinstance(value, Address):
+        return {name: getattr(value, name) for name in type(value).model_fields}
+    return {str(name): each for name, each in value.items()} if isinstance(value, Mapping) else {}
+
+
+def _origin(path: KeyPath, sources: ConfigSources) -> str:
+    return sources.origin(path) or DEFAULT
+
+
+def _pipeline(name: str, config: Config, node_of: Callable[[str], Node]) -> Iterator[Value]:
+    path, sources = ("pipelines", name), config.sources
+    table = (config.pipelines or {}).get(name)
+    try:
+        node = node_of(name)
+    except ConfigurationError as error:
+        hidden = "(hidden: which of them are secret is known to the plugin alone)"
+        for each in _values(path, table, sources):
+            if each.path[2:3] != ("settings",):
+                yield each
+        yield Value((*path, "settings"), hidden, str(error).replace("\n", "; "))
+        return
+    whose = f"{type(node.pipeline).__name__} of {node.registration.distribution} {node.registration.version}"
+    holds = {each: getattr(node.rules, each) for each in node.rules.__dataclass_fields__}
+    holds |= {"ae_title": node.ae_title, "destinations": list(node.destinations)}
+    named_by_host = {"destinations"} | ({"ae_title"} if node.pipeline.ae_title is None else set())
+    for each in _values(path, node.table, sources):
+        key = each.path[2]
+        if key == "settings":
+            continue
+        if each.value is None and key in holds:
+            yield Value(each.path, _plain(holds[key]), DEFAULT if key in named_by_host else whose)
+        elif each.value is not None or key not in DeclaredPipeline.model_fields:
+            yield each
+    for key, value in _settings(node).items():
+        origin = _origin((*path, "settings", key), sources)
+        yield Value((*path, "settings", key), value, whose if origin == DEFAULT else origin)
+
+
+def _settings(node: Node) -> Mapping[str, Any]:
+    """Return a pipeline's settings, its defaults included, its secrets hidden."""
+    settings = node.pipeline.settings
+    plain = TypeAdapter(type(settings)).dump_python(settings, mode="json", fallback=str)
+    return plain if isinstance(plain, Mapping) else {}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Address):
+        return str(value)
+    return TypeAdapter(type(value)).dump_python(value, mode="json", fallback=str)
