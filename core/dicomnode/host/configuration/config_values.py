@@ -93,26 +93,6 @@ def _network(value: str) -> str:
     return value
 
 
-def _secret(value: object) -> object:
-    """Take a secret from where it is kept, so that it does not stand in the file."""
-    if not isinstance(value, dict):
-        return value
-    if set(value) == {"env"}:
-        text = os.environ.get(str(value["env"]))
-        if text is None:
-            msg = f"the environment has no variable {value['env']}"
-            raise ValueError(msg)
-        return text
-    if set(value) == {"file"}:
-        try:
-            return Path(str(value["file"])).read_text(encoding="utf-8").strip()
-        except OSError as error:
-            msg = f"{value['file']} cannot be read: {error.strerror}"
-            raise ValueError(msg) from error
-    msg = 'a secret is text, { env = "VARIABLE" } or { file = "/path" }'
-    raise ValueError(msg)
-
-
 def _file_path(value: Path, info: ValidationInfo) -> Path:
     """Take a relative path as relative to the configuration file's folder, and ``~`` as the user's home."""
     folder: Path = (info.context or {}).get("folder", Path())
