@@ -21,6 +21,7 @@ COMMANDS = {
     "replay": "operate:replay",
     "discard": "operate:discard",
     "explain": "explain:explain",
+    "trace": "trace:trace",
     "new": "new:new",
 }
 """Command -> ``module:object`` in this package. Nothing of it is imported before it is used."""

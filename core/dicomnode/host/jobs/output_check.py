@@ -49,6 +49,8 @@ class OutputCheck:
         Why the result must not be sent out, without values of patients.
     warnings : list of str
         What may be wrong with it.
+    series : dict of str to str
+        SOP Instance UID -> Series Instance UID of what was checked.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class OutputCheck:
     ) -> None:
         self.faults: list[str] = []
         self.warnings: list[str] = []
+        self.series: dict[str, str] = {}
         self._iod_check = iod_check
         self._known = {
             keyword: {_text(source, keyword) for source in sources}
@@ -81,6 +84,7 @@ class OutputCheck:
             self.faults.append(f"{item.path.name} cannot be read back: {type(error).__name__}: {error}")
             return
         self.faults.extend(f"{item.path.name} {fault}" for fault in self._faults(item, meta, dataset))
+        self.series[item.SOPInstanceUID] = _text(dataset, "SeriesInstanceUID")
         self._note_iod(dataset)
 
     def _faults(self, item: OutboxItem, meta: FileMeta, dataset: Dataset) -> Iterator[str]:
@@ -135,8 +139,8 @@ def check_outputs(
     iod_check: IODCheck,
     same_patient: bool,
     same_study: bool,
-) -> list[str]:
-    """Check everything that a job wrote and return the warnings.
+) -> OutputCheck:
+    """Check everything that a job wrote; return the check, with its warnings and what it saw.
 
     Parameters
     ----------
@@ -156,7 +160,7 @@ def check_outputs(
         more = f"; and {len(check.faults) - _SHOWN} more" if len(check.faults) > _SHOWN else ""
         msg = "the result must not be sent out: " + "; ".join(check.faults[:_SHOWN]) + more
         raise JobFailedError(msg, Failure.OUTPUT, "\n".join(check.faults))
-    return check.warnings
+    return check
 
 
 def _readable(path: Path) -> FileMeta:

@@ -25,7 +25,8 @@ from dicomnode.host.jobs.jobs import Jobs
 from dicomnode.host.kill_points import passing
 from dicomnode.host.ledger.ledger import Ledger
 from dicomnode.host.ledger.ledger_records import InstanceRecord, JobRecord
-from dicomnode.host.ledger.ledger_writes import DeliveryPlan, job_built, move_job
+from dicomnode.host.ledger.ledger_writes import DeliveryPlan, job_built, move_job, together
+from dicomnode.host.ledger.provenance_ledger import record_provenance
 from dicomnode.host.ledger.states import InstanceState, JobState
 from dicomnode.host.operation.data_directory import DataDirectory
 from dicomnode.host.spool.spool import Spool
@@ -224,7 +225,9 @@ class Scheduler:
         manifest = read_manifest(folder)
         plan = self._plan(node, manifest.items)
         try:
-            record = self._ledger.write(job_built(job.id, str(folder.relative_to(self._data.outbox)), plan))
+            built = job_built(job.id, str(folder.relative_to(self._data.outbox)), plan)
+            origin = record_provenance(job.id, manifest.plain, self._spool.name_of)
+            record = self._ledger.write(together(built, origin))
         except ValueError:  # given up while it ran
             self._jobs.remove_result(_with_folder(job, folder, self._data.outbox))
             return

@@ -55,7 +55,30 @@ CREATE INDEX history_by_state ON history (state);
 CREATE INDEX history_by_container ON history (pipeline, container);
 """
 
-MIGRATIONS: Sequence[str] = (_FIRST, _SECOND, _THIRD)
+_FOURTH = """
+CREATE TABLE environment (sha256 TEXT PRIMARY KEY, content TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE provenance (
+    job INTEGER PRIMARY KEY, record TEXT NOT NULL, environment TEXT NOT NULL
+);
+CREATE INDEX provenance_by_environment ON provenance (environment);
+CREATE TABLE result (job INTEGER NOT NULL, SOPInstanceUID TEXT NOT NULL, SeriesInstanceUID TEXT NOT NULL);
+CREATE INDEX result_by_job ON result (job);
+CREATE INDEX result_by_instance ON result (SOPInstanceUID);
+CREATE INDEX result_by_series ON result (SeriesInstanceUID);
+CREATE TABLE source (job INTEGER NOT NULL, SeriesInstanceUID TEXT NOT NULL, StudyInstanceUID TEXT NOT NULL);
+CREATE INDEX source_by_job ON source (job);
+CREATE INDEX source_by_series ON source (SeriesInstanceUID);
+CREATE INDEX source_by_study ON source (StudyInstanceUID);
+CREATE INDEX instance_of_job_by_uid ON instance (SOPInstanceUID) WHERE job IS NOT NULL;
+INSERT INTO source SELECT DISTINCT job, coalesce(json_extract("index", '$."2097166"'), ''),
+    coalesce(json_extract("index", '$."2097165"'), '') FROM instance WHERE job IS NOT NULL;
+INSERT INTO result SELECT DISTINCT job, json_extract(item, '$.SOPInstanceUID'), '' FROM delivery
+    WHERE coalesce(json_extract(item, '$.SOPInstanceUID'), '') <> '';
+"""
+# In the column "index", 2097165 is StudyInstanceUID (0020,000D) and 2097166 SeriesInstanceUID (0020,000E).
+# The index of instances is of those in jobs alone, so that reception does not pay for it.
+
+MIGRATIONS: Sequence[str] = (_FIRST, _SECOND, _THIRD, _FOURTH)
 """The n-th script takes a ledger from schema n to n + 1."""
 
 SCHEMA_VERSION = len(MIGRATIONS)

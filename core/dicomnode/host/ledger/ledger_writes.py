@@ -19,6 +19,13 @@ DeliveryPlan = tuple[str, Mapping[str, Any]]
 """A destination's name and an :class:`~dicomnode.OutboxItem` as plain data."""
 
 
+_ENTER_SOURCES = (
+    "INSERT INTO source SELECT DISTINCT job, coalesce(json_extract(\"index\", '$.\"2097166\"'), ''),"
+    " coalesce(json_extract(\"index\", '$.\"2097165\"'), '') FROM instance WHERE job = ?"
+)
+"""Series (0020,000E) and studies (0020,000D) of a job's inputs, by which it can be found."""
+
+
 def together(first: Write[T], *others: Write[Any]) -> Write[T]:
     """Write several things in one transaction; what the first gives is given."""
 
@@ -180,6 +187,7 @@ def create_job(identity: str, pipeline: str, container: str, paths: Iterable[str
         if number is None:  # an INSERT has one; mypy cannot know
             raise sqlite3.DatabaseError("no number for the new job")
         move_instances(paths, InstanceState.IN_JOB, reason, job=number)(connection)
+        connection.execute(_ENTER_SOURCES, (number,))
         note(connection, "job", number, "", JobState.QUEUED, reason)
         return read_job(connection, number)
 

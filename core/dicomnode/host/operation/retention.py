@@ -81,6 +81,11 @@ _FORGET = (
     f"DELETE FROM transition WHERE entity = 'job' AND CAST(entity_id AS INTEGER) IN ({_OLD_JOBS})",
     f"DELETE FROM delivery WHERE job IN ({_OLD_JOBS})",
     f"DELETE FROM instance WHERE job IN ({_OLD_JOBS})",
+    f"DELETE FROM source WHERE job IN ({_OLD_JOBS})",
+    f"DELETE FROM result WHERE job IN ({_OLD_JOBS})",
+    f"DELETE FROM provenance WHERE job IN ({_OLD_JOBS})",
+    "DELETE FROM environment WHERE NOT EXISTS"
+    " (SELECT 1 FROM provenance WHERE provenance.environment = environment.sha256)",
     f"DELETE FROM job WHERE id IN ({_OLD_JOBS})",
     "DELETE FROM instance WHERE state IN ('expired', 'lost', 'quarantined') AND received < :moment",
     "DELETE FROM transition WHERE entity = 'history' AND CAST(entity_id AS INTEGER) IN"
