@@ -15,6 +15,7 @@ from dicomnode.host.configuration.config_loading import load_config
 from ..dicom.safe import safe_text
 from ..errors import ConfigurationError
 from .options import config_option
+from .service import tell_service_manager
 
 if TYPE_CHECKING:
     from ..host.host import Host
@@ -53,10 +54,12 @@ def run(root_config: Path | None, config: Path | None, *, strict: bool) -> int:
                 _LOG.info("%s", line.strip())
             else:
                 click.echo(safe_text(line), err=True)
+        tell_service_manager("READY=1")
         while not stopping.wait(0.5):
             if reloading.is_set():
                 reloading.clear()
                 _reload(host, file)
+        tell_service_manager("STOPPING=1")
     return 0
 
 

@@ -41,8 +41,8 @@ from dicomnode.host.operation.checksums import Checksums
 from dicomnode.host.operation.control import ControlServer
 from dicomnode.host.operation.data_directory import DataDirectory
 from dicomnode.host.operation.operations import job_orders
-from dicomnode.host.operation.recovery import Recovered, Recovery
 from dicomnode.host.operation.explanation import explain
+from dicomnode.host.operation.recovery import Recovered, Recovery
 from dicomnode.host.operation.retention import Retention
 from dicomnode.host.operation.status import live_status
 from dicomnode.host.receiver.receiver_building import receiver_settings
@@ -234,21 +234,25 @@ class Host:
             When the new configuration would let everybody in, or a peer that results are sent to has gone;
             nothing has changed then.
         """
-        peers = receiver_settings(config).peers
-        for name, destination in self.destinations.items():
-            if isinstance(destination, PeerDestination):
-                if name not in config.peers:
-                    msg = f"peers.{name} has gone from the configuration, and results are sent to it"
-                    raise ConfigurationError(msg)
-                destination.reconfigure(config.peers[name])
+        allowed = receiver_settings(config).peers
+        peers = {name: each for name, each in self.destinations.items() if isinstance(each, PeerDestination)}
+        for name in peers:
+            if name not in config.peers:
+                msg = f"peers.{name} has gone from the configuration, and results are sent to it"
+                raise ConfigurationError(msg)
+            PeerDestination(name, config.peers[name], config.host.ae_title)  # all can be used, or none is
         self.history.reconfigure(config.peers)
-        self._receiver.allow(peers)
+        for name, destination in peers.items():
+            destination.reconfigure(config.peers[name])
+        self._receiver.allow(allowed)
         self._tell("peers were read again")
 
     def __enter__(self) -> Host:
         self.start()
         return self
 
+        if others := self.config.changed_besides_peers(config):
+            self._tell(f"{', '.join(others)} changed, too: that needs a restart", logging.WARNING)
     def __exit__(self, *_: object) -> None:
         self.stop()
 
@@ -372,16 +376,17 @@ class Host:
             **job_orders(self.jobs),
         }
 
-    def _tell(self, message: str) -> None:
-        self.events.tell(Event(Station.HOST, f"{self.config.host.ae_title} {host_version()}: {message}"))
-
-
-            "explain": lambda order: self._explain(Path(order["file"])),
-class _OwnExecutor:
-    """The host's own answer to ``dicomnode_executor``, which comes last."""
-
     def _explain(self, file: Path) -> dict[str, Any]:
         return explain(file, self.trees.values(), self.config, self.reception.wanted)
+
+    def _tell(self, message: str, level: int = logging.INFO) -> None:
+        whole = f"{self.config.host.ae_title} {host_version()}: {message}"
+        self.events.tell(Event(Station.HOST, whole, level=level))
+            "explain": lambda order: self._explain(Path(order["file"])),
+
+
+class _OwnExecutor:
+    """The host's own answer to ``dicomnode_executor``, which comes last."""
 
     def __init__(self, make: Callable[[], Executor]) -> None:
         self._make = make

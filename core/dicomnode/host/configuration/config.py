@@ -309,6 +309,14 @@ class Config(_Table):
 
     @model_validator(mode="after")
     def _destinations_exist(self) -> Config:
+    def changed_besides_peers(self, other: Config) -> list[str]:
+        """Return the tables in which another configuration differs, but for who the peers are."""
+        ours, theirs = (
+            each.model_copy(update={"peers": {}, "host": each.host.model_copy(update={"allow": ()})})
+            for each in (self, other)
+        )
+        return [name for name in type(self).model_fields if getattr(ours, name) != getattr(theirs, name)]
+
         for name, table in (self.pipelines or {}).items():
             for destination in table.destinations or ():
                 self._check_destination(destination, f"pipelines.{name}.destinations")
