@@ -40,8 +40,8 @@ from dicomnode.host.ledger.ledger_records import InstanceRecord, JobRecord
 from dicomnode.host.operation.checksums import Checksums
 from dicomnode.host.operation.control import ControlServer
 from dicomnode.host.operation.data_directory import DataDirectory
-from dicomnode.host.operation.operations import job_orders
 from dicomnode.host.operation.explanation import explain
+from dicomnode.host.operation.operations import job_orders
 from dicomnode.host.operation.recovery import Recovered, Recovery
 from dicomnode.host.operation.retention import Retention
 from dicomnode.host.operation.status import live_status
@@ -246,13 +246,13 @@ class Host:
             destination.reconfigure(config.peers[name])
         self._receiver.allow(allowed)
         self._tell("peers were read again")
+        if others := self.config.changed_besides_peers(config):
+            self._tell(f"{', '.join(others)} changed, too: that needs a restart", logging.WARNING)
 
     def __enter__(self) -> Host:
         self.start()
         return self
 
-        if others := self.config.changed_besides_peers(config):
-            self._tell(f"{', '.join(others)} changed, too: that needs a restart", logging.WARNING)
     def __exit__(self, *_: object) -> None:
         self.stop()
 
@@ -373,6 +373,7 @@ class Host:
         """Return what the command line may ask of a running host."""
         return {
             "status": lambda order: live_status(self, patients=bool(order.get("patients"))),
+            "explain": lambda order: self._explain(Path(order["file"])),
             **job_orders(self.jobs),
         }
 
@@ -382,7 +383,6 @@ class Host:
     def _tell(self, message: str, level: int = logging.INFO) -> None:
         whole = f"{self.config.host.ae_title} {host_version()}: {message}"
         self.events.tell(Event(Station.HOST, whole, level=level))
-            "explain": lambda order: self._explain(Path(order["file"])),
 
 
 class _OwnExecutor:

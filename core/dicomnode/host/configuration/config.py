@@ -307,8 +307,6 @@ class Config(_Table):
         source = self._sources.where(path)
         return f"{source}: {'.'.join(path)}" if source else ".".join(path)
 
-    @model_validator(mode="after")
-    def _destinations_exist(self) -> Config:
     def changed_besides_peers(self, other: Config) -> list[str]:
         """Return the tables in which another configuration differs, but for who the peers are."""
         ours, theirs = (
@@ -317,6 +315,8 @@ class Config(_Table):
         )
         return [name for name in type(self).model_fields if getattr(ours, name) != getattr(theirs, name)]
 
+    @model_validator(mode="after")
+    def _destinations_exist(self) -> Config:
         for name, table in (self.pipelines or {}).items():
             for destination in table.destinations or ():
                 self._check_destination(destination, f"pipelines.{name}.destinations")
