@@ -32,6 +32,7 @@ from dicomnode.host.gathering.reception import Reception
 from dicomnode.host.gathering.triggers import Triggers
 from dicomnode.host.history.get_scu import Receiving
 from dicomnode.host.history.history import History, history_peers
+from dicomnode.host.isolation.isolation import Isolation
 from dicomnode.host.jobs.job import JobDescription
 from dicomnode.host.jobs.jobs import Jobs
 from dicomnode.host.jobs.scheduler import Scheduler
@@ -91,8 +92,11 @@ class Host:
         self.registry = registry or Registry(config.plugins.disabled, config.plugins.only)
         self.hooks = Hooks(self.registry)
         self.hooks.register(_OwnExecutor(self._worker_pool), "dicomnode-host")
-        self.nodes = {node.name: node for node in configured_nodes(config, self.registry)}
         self.data = DataDirectory(Path(config.host.data).expanduser().absolute())
+        plugins = config.plugins
+        self.isolation = Isolation(self.data.root / "environments", plugins.disabled, plugins.only)
+        nodes = configured_nodes(config, self.registry, self.isolation)
+        self.nodes = {node.name: node for node in nodes}
         self.destinations = _destinations(config, self.nodes.values())
         self.trees: Mapping[str, PipelineTree] = {
             name: PipelineTree(node, self.hooks) for name, node in self.nodes.items()
@@ -126,6 +130,7 @@ class Host:
     def _start(self, starting: ExitStack) -> None:
         """Start the parts from the end of the route to its beginning; they stop in the other order."""
         config, host, retention = self.config, self.config.host, self.config.retention
+        starting.callback(self.isolation.close)
         starting.enter_context(self.data)
         durable = host.durability == "power"
         settings = receiver_settings(config)
@@ -314,7 +319,7 @@ class Host:
             memory=rules.memory,
             disk=rules.disk,
             iod_check=rules.iod_check,
-            environment=None if node.table.environment is None else str(node.table.environment),
+            environment=None if node.environment is None else str(node.environment),
             resources=dict(node.pipeline.resources),
             disabled=plugins.disabled,
             only=plugins.only,

@@ -197,6 +197,12 @@ def host_version() -> str:
     return _version_of(HOST_DISTRIBUTION) or "0+unknown"
 
 
+def host_metadata() -> tuple[str, str, str]:
+    """Return version, METADATA and entry_points.txt of the host, so that it can be installed elsewhere."""
+    dist = importlib_metadata.distribution(HOST_DISTRIBUTION)
+    return dist.version, dist.read_text("METADATA") or "", dist.read_text("entry_points.txt") or ""
+
+
 def installed_packages() -> dict[str, str]:
     """Return name -> version of every distribution that can be imported here, for the record of a result."""
     return {dist.name: dist.version for dist in importlib_metadata.distributions()}

@@ -240,8 +240,9 @@ class PipelineTable(DeclaredPipeline):
         What becomes of an instance that is here already with other content.
     iod_check : {"off", "warn", "block"}, optional
         Whether a result is checked against the tables of its IOD, and what for.
-    environment : pathlib.Path, optional
-        A virtual environment in which the pipeline runs, instead of the host's own.
+    environment : pathlib.Path or tuple of str, optional
+        Where the pipeline lives, instead of in the host's own environment: a virtual environment, a file of
+        requirements, or requirements.
     """
 
     plugin: str | None = None
@@ -262,7 +263,7 @@ class PipelineTable(DeclaredPipeline):
     on_unwanted: Literal["refuse", "discard"] = "refuse"
     on_conflict: Literal["refuse", "replace"] = "refuse"
     iod_check: Literal["off", "warn", "block"] | None = None
-    environment: FilePath | None = None
+    environment: FilePath | tuple[str, ...] | None = None
 
 
 class PluginsTable(_Table):

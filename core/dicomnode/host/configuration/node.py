@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
+from typing import Any, Protocol
 
 from pydicom.tag import BaseTag
 
@@ -51,6 +52,8 @@ class Node:
         What the configuration says of it.
     registration : Registration
         Which distribution it comes from.
+    environment : pathlib.Path or None
+        The virtual environment that it lives in, where that is not the host's own.
     """
 
     name: str
@@ -59,6 +62,7 @@ class Node:
     destinations: tuple[str, ...]
     table: PipelineTable
     registration: Registration = field(repr=False)
+    environment: Path | None = None
 
     @property
     def kind(self) -> type[AbstractPipeline]:
@@ -83,7 +87,32 @@ class Node:
         )
 
 
-def configured_nodes(config: Config, registry: Registry) -> list[Node]:
+@dataclass(frozen=True, slots=True)
+class Installed:
+    """A pipeline's object, where it comes from, and in which environment (``None``: the host's own)."""
+
+    pipeline: AbstractPipeline
+    registration: Registration
+    environment: Path | None = None
+
+
+class Elsewhere(Protocol):
+    """Who knows pipelines of other environments: :class:`~dicomnode.host.isolation.isolation.Isolation`."""
+
+    def pipeline(
+        self,
+        name: str,
+        environment: Path | Sequence[str],
+        *,
+        plugin: str | None,
+        settings: Mapping[str, Any],
+        declared: Mapping[str, Any] | None,
+    ) -> Installed:
+        """Return a pipeline of another environment."""
+        ...
+
+
+def configured_nodes(config: Config, registry: Registry, elsewhere: Elsewhere | None = None) -> list[Node]:
     """Return the pipelines that the configuration asks for, or every installed one where it names none.
 
     Parameters
@@ -92,6 +121,8 @@ def configured_nodes(config: Config, registry: Registry) -> list[Node]:
         The configuration.
     registry : Registry
         The installed plugins.
+    elsewhere : Elsewhere, optional
+        Who makes pipelines of other environments; without it a pipeline with an ``environment`` is an error.
 
     Raises
     ------
@@ -106,7 +137,7 @@ def configured_nodes(config: Config, registry: Registry) -> list[Node]:
             node for name, table in tables if (node := _working(name, table, config, registry)) is not None
         ]
     else:
-        nodes = [_node(name, table, config, registry) for name, table in config.pipelines.items()]
+        nodes = [_node(name, table, config, registry, elsewhere) for name, table in config.pipelines.items()]
     if not nodes:
         raise ConfigurationError(no_pipeline_message(registry))
     by_title: dict[str, Node] = {}
@@ -146,31 +177,25 @@ def _working(name: str, table: PipelineTable, config: Config, registry: Registry
         return None
 
 
-def _node(name: str, table: PipelineTable, config: Config, registry: Registry) -> Node:
+def _node(
+    name: str, table: PipelineTable, config: Config, registry: Registry, elsewhere: Elsewhere | None = None
+) -> Node:
+    where = config.named(("pipelines", name))
     try:
-        resolved = resolve_pipeline(registry, name, table.plugin, table.declaration())
-    except (ConfigurationError, PluginError) as error:
-        msg = f"{config.named(('pipelines', name))}: {error}"
-        raise ConfigurationError(msg) from error
-    registration, kind = resolved.registration, resolved.kind
-    whose = f"{kind.__name__} of {registration.distribution} {registration.version}"
-    try:
-        kind.check_definition()
-        settings = kind.validated_settings(table.settings)
+        installed = (
+            _here(name, table, registry)
+            if table.environment is None
+            else _there(name, table, table.environment, elsewhere)
+        )
     except SettingsError as error:
         keys = (("pipelines", name, "settings", *key) for key, _ in error.problems)
         told = (f"{config.named(key)}: {what}" for key, (_, what) in zip(keys, error.problems, strict=True))
-        raise ConfigurationError("\n".join(f"{each} (pipeline {whose})" for each in told)) from error
-    except ConfigurationError as error:
-        msg = f"{config.named(('pipelines', name))}: {error} (pipeline {whose})"
+        whose = "".join(getattr(error, "__notes__", ()))
+        raise ConfigurationError("\n".join(f"{each}{whose}" for each in told)) from error
+    except (ConfigurationError, PluginError) as error:
+        msg = f"{where}: {error}" + "".join(getattr(error, "__notes__", ()))
         raise ConfigurationError(msg) from error
-    try:
-        pipeline = kind(settings)
-    except Exception as error:
-        msg = (
-            f"{config.named(('pipelines', name))}: {whose} could not be made: {type(error).__name__}: {error}"
-        )
-        raise ConfigurationError(msg) from error
+    pipeline, kind = installed.pipeline, type(installed.pipeline)
     lacking = {
         each: count
         for each, count in pipeline.resources.items()
@@ -178,8 +203,7 @@ def _node(name: str, table: PipelineTable, config: Config, registry: Registry) -
     }
     if lacking:
         needs = ", ".join(f"{each} = {count}" for each, count in lacking.items())
-        key = config.named(("pipelines", name))
-        msg = f"{key}: it needs {needs}, which host.resources does not have: set host.resources"
+        msg = f"{where}: it needs {needs}, which host.resources does not have: set host.resources"
         raise ConfigurationError(msg)
     return Node(
         name=name,
@@ -187,7 +211,38 @@ def _node(name: str, table: PipelineTable, config: Config, registry: Registry) -
         ae_title=table.ae_title or kind.ae_title or name.upper()[:_LONGEST_AE_TITLE],
         destinations=table.destinations if table.destinations is not None else (default_destination(config),),
         table=table,
-        registration=registration,
+        registration=installed.registration,
+        environment=installed.environment,
+    )
+
+
+def _here(name: str, table: PipelineTable, registry: Registry) -> Installed:
+    """Return a pipeline of the host's own environment."""
+    resolved = resolve_pipeline(registry, name, table.plugin, table.declaration())
+    registration, kind = resolved.registration, resolved.kind
+    whose = f"{kind.__name__} of {registration.distribution} {registration.version}"
+    try:
+        kind.check_definition()
+        settings = kind.validated_settings(table.settings)
+    except ConfigurationError as error:
+        error.add_note(f" (pipeline {whose})")
+        raise
+    try:
+        return Installed(kind(settings), registration)
+    except Exception as error:
+        msg = f"{whose} could not be made: {type(error).__name__}: {error}"
+        raise ConfigurationError(msg) from error
+
+
+def _there(
+    name: str, table: PipelineTable, environment: Path | Sequence[str], elsewhere: Elsewhere | None
+) -> Installed:
+    """Return a pipeline of another environment."""
+    if elsewhere is None:
+        msg = "a pipeline with an environment of its own needs a running host"
+        raise ConfigurationError(msg)
+    return elsewhere.pipeline(
+        name, environment, plugin=table.plugin, settings=table.settings, declared=table.declaration()
     )
 
 

@@ -19,7 +19,11 @@ from dicomnode.host.linux import die_with_parent, obey_file_modes
 from dicomnode.host.workers.worker_channel import Channel
 from dicomnode.host.workers.worker_settings import WorkerSettings
 
-TASKS = {"run_job": "dicomnode.host.jobs.job"}
+TASKS = {
+    "run_job": "dicomnode.host.jobs.job",
+    "describe_pipeline": "dicomnode.host.isolation.rules_worker",
+    "ask_rules": "dicomnode.host.isolation.rules_worker",
+}
 """What a worker can be asked to do: the name of a function, and the module that it is in."""
 
 

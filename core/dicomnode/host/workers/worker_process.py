@@ -28,6 +28,7 @@ from dicomnode.host.workers.worker_watch import Limits
 
 MARK = "DICOMNODE_WORKER"
 _OWN_VARIABLES = "DICOMNODE_"
+_OF_THE_HOSTS_PYTHON = ("PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP", "__PYVENV_LAUNCHER__")
 
 Key = tuple[str, str | None]
 """Which worker does a task: pipeline and environment."""
@@ -142,7 +143,7 @@ class WorkerProcess:
                 pass_fds=(theirs.fileno(),),
                 start_new_session=True,
                 cwd=self.folder,
-                env=self._environment(),
+                env={**environment_variables(key[1]), MARK: self._mark, "TMPDIR": str(self.folder)},
             )  # fmt: skip
         except OSError:
             ours.close()
@@ -151,11 +152,6 @@ class WorkerProcess:
         finally:
             theirs.close()
         self.channel = Channel(ours, blocking=False)
-
-    def _environment(self) -> dict[str, str]:
-        """Return the host's environment without its own settings, which may be secrets."""
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(_OWN_VARIABLES)}
-        return {**kept, MARK: self._mark, "PYTHONUNBUFFERED": "1", "TMPDIR": str(self.folder)}
 
     # -- work -----------------------------------------------------------------------------------------------
 
@@ -245,3 +241,20 @@ class WorkerProcess:
 def python_of(environment: str | None) -> str:
     """Return the interpreter of a virtual environment, or of the host."""
     return sys.executable if environment is None else str(Path(environment) / "bin" / "python")
+
+
+def environment_variables(environment: str | None) -> dict[str, str]:
+    """Return the variables of a process of a virtual environment, or of the host's own.
+
+    They are the host's, without its own settings, which may be secrets; for another environment without what
+    would let it import the host's packages, and with its programs first.
+    """
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(_OWN_VARIABLES)}
+    kept["PYTHONUNBUFFERED"] = "1"
+    if environment is not None:
+        for name in _OF_THE_HOSTS_PYTHON:
+            kept.pop(name, None)
+        programs = Path(python_of(environment)).parent
+        kept["PATH"] = os.pathsep.join((str(programs), kept.get("PATH", os.defpath)))
+        kept["VIRTUAL_ENV"] = environment
+    return kept

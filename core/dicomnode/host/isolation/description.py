@@ -1,0 +1,136 @@
+"""What the host is told of a pipeline that it does not import: rules that are data, and which are code."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+PIPELINE_DATA = (
+    "ae_title",
+    "alternatives",
+    "changes_identity",
+    "concurrency",
+    "disk",
+    "expires",
+    "header_input",
+    "in_order",
+    "index_also",
+    "iod_check",
+    "late_images",
+    "memory",
+    "patient_identifier_tag",
+    "priority",
+    "quiet",
+    "resources",
+    "sorts_before_answer",
+    "timeout",
+    "trigger",
+)
+"""The attributes of a pipeline's class that travel."""
+
+INPUT_DATA = (
+    "complete_volume", "expected_images", "optional", "required_tags", "several_series", "several_studies",
+)  # fmt: skip
+"""The attributes of an input's class that travel; ``required_values`` do as far as they are data."""
+
+HISTORIC_DATA = ("fetch_attempts", "fetch_retry", "fetch_timeout", "level", "when_failed", "when_nothing")
+"""And those of an input that fetches earlier images."""
+
+
+@dataclass(frozen=True, slots=True)
+class InputDescription:
+    """An input's class, as data.
+
+    Attributes
+    ----------
+    kind : str
+        The name of the class.
+    historic : bool
+        Whether it fetches earlier images.
+    data : mapping
+        Its attributes.
+    values : mapping of str to Any
+        Attribute (keyword or ``0xggggeeee``) -> plain form of its rule (:func:`plain_rule`).
+    indexed : tuple of int
+        The tags that its rules look at.
+    code : tuple of str
+        Its methods that are code of the plugin's, or of a hook of its environment: the host asks a worker.
+    """
+
+    kind: str
+    historic: bool
+    data: Mapping[str, Any]
+    values: Mapping[str, Any]
+    indexed: tuple[int, ...]
+    code: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineDescription:
+    """A pipeline's class, as data.
+
+    Attributes
+    ----------
+    kind : str
+        The name of the class.
+    distribution, version, value : str
+        Where it comes from.
+    data : mapping
+        Its attributes.
+    inputs : mapping of str to InputDescription
+        Its inputs.
+    indexed : tuple of int
+        The tags that sorting looks at.
+    copied : mapping of str to tuple of int
+        Input name -> the tags that its blueprint copies from that input's images.
+    code : tuple of str
+        Its methods that are code of the plugin's.
+    """
+
+    kind: str
+    distribution: str
+    version: str
+    value: str
+    data: Mapping[str, Any]
+    inputs: Mapping[str, InputDescription]
+    indexed: tuple[int, ...]
+    copied: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    code: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, plain: Mapping[str, Any]) -> PipelineDescription:
+        """Return the description that :meth:`to_json` made plain."""
+        inputs = {
+            name: InputDescription(**{**each, "indexed": tuple(each["indexed"]), "code": tuple(each["code"])})
+            for name, each in plain["inputs"].items()
+        }
+        copied = {name: tuple(tags) for name, tags in plain["copied"].items()}
+        listed = {name: tuple(plain[name]) for name in ("indexed", "code")}
+        return cls(**{**plain, **listed, "inputs": inputs, "copied": copied})
+
+
+_SCALARS = (str, int, float)
+
+
+def plain_rule(rule: object) -> dict[str, Any] | None:
+    """Return a rule of ``required_values`` as data, or ``None`` where it is code."""
+    if isinstance(rule, re.Pattern) and isinstance(rule.pattern, str):
+        return {"matches": rule.pattern, "flags": rule.flags}
+    if isinstance(rule, _SCALARS):
+        return {"is": rule}
+    if isinstance(rule, set | frozenset | list | tuple) and all(isinstance(each, _SCALARS) for each in rule):
+        return {"one_of": sorted(rule, key=str)}
+    return None
+
+
+def rule_of(plain: Mapping[str, Any]) -> Any:
+    """Return the rule that :func:`plain_rule` made plain."""
+    if "matches" in plain:
+        return re.compile(plain["matches"], plain["flags"])
+    return plain["is"] if "is" in plain else tuple(plain["one_of"])

@@ -1,0 +1,118 @@
+"""Pipelines of other environments, made ready for the host: described once, asked when an image comes."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from dicomnode.errors import ConfigurationError, JobFailedError, SettingsError
+from dicomnode.host.configuration.node import Installed
+from dicomnode.host.isolation.description import PipelineDescription
+from dicomnode.host.isolation.environment import ready_environment
+from dicomnode.host.isolation.proxies import isolated_pipeline
+from dicomnode.host.isolation.rules import Rules
+from dicomnode.host.isolation.rules_worker import describe_pipeline
+from dicomnode.host.workers.worker_pool import WorkerPool
+from dicomnode.host.workers.worker_settings import WorkerSettings
+from dicomnode.host.workers.worker_watch import Limits
+from dicomnode.plugins.registry import Registration
+
+_MOST_WORKERS = 64
+_DESCRIBE_TIMEOUT = 300.0
+
+
+class Isolation:
+    """Describes pipelines of other environments, and keeps a worker of each for its rules.
+
+    Parameters
+    ----------
+    home : pathlib.Path
+        Where environments are made from requirements.
+    disabled, only : collections of str
+        Which distributions are used, as in the host's own registry.
+    """
+
+    def __init__(self, home: Path, disabled: Sequence[str] = (), only: Sequence[str] | None = None) -> None:
+        self._home = home
+        self._plugins = {"disabled": list(disabled), "only": None if only is None else list(only)}
+        self._pool: WorkerPool | None = None
+
+    def pipeline(
+        self,
+        name: str,
+        environment: Path | Sequence[str],
+        *,
+        plugin: str | None = None,
+        settings: Mapping[str, Any],
+        declared: Mapping[str, Any] | None = None,
+    ) -> Installed:
+        """Return a pipeline of another environment.
+
+        Parameters
+        ----------
+        name : str
+            Its table in the configuration.
+        environment : pathlib.Path or sequence of str
+            As :func:`~dicomnode.host.isolation.environment.ready_environment` takes it.
+        plugin, settings, declared
+            As in its table.
+
+        Raises
+        ------
+        ConfigurationError
+            When the environment, the plugin or its configuration cannot be used.
+        SettingsError
+            When its settings are wrong.
+        """
+        path = ready_environment(environment, self._home)
+        asked = {
+            "pipeline": name,
+            "plugin": plugin,
+            "environment": str(path),
+            "settings": dict(settings),
+            "declared": None if declared is None else dict(declared),
+            **self._plugins,
+        }
+        described = self._described({**asked, "timeout": _DESCRIBE_TIMEOUT})
+        origin = {"distribution": described.distribution, "version": described.version}
+        kind = isolated_pipeline(described, Rules(self._workers(), {**asked, **origin}))
+        registration = Registration("pipelines", plugin or name, described.value, **origin, entry_point=None)
+        return Installed(kind(dict(settings)), registration, path)
+
+    def _described(self, asked: Mapping[str, Any]) -> PipelineDescription:
+        try:
+            told = self._workers().submit(describe_pipeline, asked).result()
+        except JobFailedError as error:
+            msg = f"in the environment {asked['environment']}: {error}"
+            raise ConfigurationError(msg) from error
+        if "settings" in told:
+            raise SettingsError([(tuple(key), problem) for key, problem in told["settings"]])
+        if "wrong" in told:
+            raise ConfigurationError(told["wrong"])
+        return PipelineDescription.from_json(told["described"])
+
+    def _workers(self) -> WorkerPool:
+        if self._pool is None:
+            self._pool = WorkerPool(
+                _MOST_WORKERS,
+                limits=Limits(timeout=_DESCRIBE_TIMEOUT),
+                settings=WorkerSettings(patience=10.0),
+            )
+            weakref.finalize(self, self._pool.terminate)
+        return self._pool
+
+    def close(self) -> None:
+        """End the workers."""
+        if self._pool is not None:
+            self._pool.terminate()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
