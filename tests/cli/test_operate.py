@@ -69,6 +69,7 @@ def test_a_delivered_job_is_seen_and_run_again(tmp_path, site, stopped):
 
         status = told_by("status")
         assert status["running"] is not stopped
+        command("status", "--running", "--config", host.config, expect=int(stopped))
         assert status["ledger"]["pipelines"]["smooth"]["jobs"] == {"delivered": 1}
         assert status["ledger"]["dead_letters"] == 0
         if not stopped:

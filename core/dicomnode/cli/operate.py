@@ -18,6 +18,7 @@ from dicomnode.host.operation.operations import Operations
 from dicomnode.host.operation.status import disk_status, job_report, jobs_report, recorded_status
 
 from ..dicom.safe import safe_text
+from .exit_codes import DONE, NOT_DONE
 from .options import config_option, json_option
 from .tables import print_table, shown_bytes, shown_seconds, shown_time
 
@@ -31,9 +32,12 @@ def _operations(root_config: Path | None, config: Path | None) -> Operations:
 @click.command()
 @config_option
 @click.option("--patients", is_flag=True, help="Name the patients that wait, and what each is missing.")
+@click.option("--running", is_flag=True, help="Exit code 1 when no host runs: for health checks.")
 @json_option
 @click.pass_obj
-def status(root_config: Path | None, config: Path | None, *, patients: bool, as_json: bool) -> int:
+def status(
+    root_config: Path | None, config: Path | None, *, patients: bool, running: bool, as_json: bool
+) -> int:
     """Show whether the node runs, what waits, runs and is to be delivered, and what needs attention."""
     operations = _operations(root_config, config)
     live = operations.live_status(patients=patients)
@@ -44,7 +48,7 @@ def status(root_config: Path | None, config: Path | None, *, patients: bool, as_
         _print_json({"running": live is not None, "host": live, "ledger": recorded, "disk": disk})
     else:
         _print_status(live, recorded, disk, patients=patients)
-    return 0
+    return NOT_DONE if running and live is None else DONE
 
 
 @click.command()
