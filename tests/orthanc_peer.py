@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import urllib.request
 from collections.abc import Iterator, Mapping
@@ -108,6 +109,7 @@ def orthanc(
     }
     file = directory / "orthanc.json"
     file.write_text(json.dumps(configuration))
-    with running([binary, file], http_port, directory / "orthanc.log") as process:
+    # Asked to stop it takes three seconds; its archive survives a kill.
+    with running([binary, file], http_port, directory / "orthanc.log", signal.SIGKILL) as process:
         wait_until_listening(port, process)
         yield Orthanc(port, http_port, process, directory / "orthanc.log")

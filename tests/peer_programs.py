@@ -42,8 +42,10 @@ def wait_until_listening(port: int, process: subprocess.Popen[bytes], seconds: f
 
 
 @contextmanager
-def running(command: list[str | Path], port: int, log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a program until it listens, and stop it afterwards."""
+def running(
+    command: list[str | Path], port: int, log: Path, stop: signal.Signals = signal.SIGTERM
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a program until it listens, and stop it by a signal afterwards."""
     with log.open("ab") as output:
         process = subprocess.Popen(list(map(str, command)), stdout=output, stderr=output, cwd=log.parent)
     try:
@@ -51,7 +53,7 @@ def running(command: list[str | Path], port: int, log: Path) -> Iterator[subproc
         yield process
     finally:
         process.send_signal(signal.SIGCONT)
-        process.terminate()
+        process.send_signal(stop)
         try:
             process.wait(10)
         except subprocess.TimeoutExpired:

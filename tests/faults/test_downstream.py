@@ -172,7 +172,7 @@ def test_sigkill_of_the_sender(work: Deliveries) -> None:
     job, uids = work.images(300, "PACS")
     with orthanc(work.directory / "orthanc", port=free_port()) as pacs:
         at_kills = []
-        for _ in range(5):
+        for _ in range(3):
             ready = context.Event()
             process = context.Process(
                 target=deliver_until_killed, args=(str(work.directory), pacs.port, ready), daemon=True

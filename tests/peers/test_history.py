@@ -182,6 +182,7 @@ def node(
                     "retrieve": retrieve,
                 }
             },
+            "delivery": {"first_retry": 0.2, "longest_retry": 1},
             "pipelines": {
                 "compare": {
                     "plugin": plugin.lower(),
