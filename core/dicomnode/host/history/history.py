@@ -39,6 +39,7 @@ from dicomnode.pipeline.inputs import AbstractInput
 _LOG = logging.getLogger(__name__)
 _LONGEST_RETRY: Final = 600.0
 _SORTING: Final = 10.0
+"""Seconds for a pipeline that sorts its images after they were answered."""
 _LAST_WAIT: Final = 2.0
 _FETCHING: Final = "earlier images are asked for"
 
@@ -369,9 +370,10 @@ class _Fetcher:
         """Say whether all is here that was sent: in the input, or refused by its rules."""
         moved = list(moved)
         sent, failed = sum(each.sent for each in moved), sum(each.failed for each in moved)
-        deadline = time.monotonic() + _SORTING
+        sorted_already = target.tree.node.pipeline.sorts_before_answer
+        deadline = time.monotonic() + (0.0 if sorted_already else _SORTING)
         while (here := _here(target)) < sent + failed and not failed and time.monotonic() < deadline:
-            self._stop.wait(0.05)  # the pipeline sorts its images after they were answered
+            self._stop.wait(0.05)
         held, refused = here, 0
         if here >= sent + failed:
             held = _held(target)
