@@ -85,7 +85,7 @@ class HostTable(_Table):
 
 
 class ReceiverTable(_Table):
-    """``[receiver]``: what one association may take; see :class:`~.receiver_settings.ReceiverSettings`."""
+    """``[receiver]``: what a peer may take; see :class:`~.receiver_settings.ReceiverSettings`.
 
     max_associations: int = Field(default=100, ge=1)
     max_associations_per_address: int = Field(default=25, ge=1)
@@ -103,7 +103,14 @@ class ReceiverTable(_Table):
 class TLSTable(_Table):
     """``[tls]``: secure transport for what is received (PS3.15 annex B).
 
-    With ``authorities`` peers must show a certificate that these sign.
+    The files are looked at for every connection, so that renewed certificates are used at once.
+
+    Attributes
+    ----------
+    certificate, key : pathlib.Path
+        This node's certificate chain and private key (PEM).
+    authorities : pathlib.Path, optional
+        The certificates (PEM) that sign the peers': each must show one that they sign (mutual TLS).
     """
 
     certificate: FilePath
@@ -112,7 +119,17 @@ class TLSTable(_Table):
 
 
 class LogTable(_Table):
-    """``[log]``: where the log goes. Without ``file`` it is stderr."""
+    """``[log]``: where the log goes, and what a line looks like.
+
+    Attributes
+    ----------
+    level : {"DEBUG", "INFO", "WARNING", "ERROR"}
+        The least that is logged. Only at DEBUG does the log hold values of images, and texts of exceptions.
+    format : {"text", "json"}
+        A line of text, or a JSON object with ``pipeline``, ``job`` and ``association``.
+    file : pathlib.Path, optional
+        The log file. Without one the log is on stderr; where that is the journal, in the journal.
+    """
 
     level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     format: Literal["text", "json"] = "text"
@@ -154,7 +171,17 @@ class RetentionTable(_Table):
 
 
 class PeerTLSTable(_Table):
-    """``tls = {...}`` of a peer: how this node connects to it."""
+    """``[peers.NAME.tls]``: how this node connects to a peer.
+
+    Attributes
+    ----------
+    authorities : pathlib.Path, optional
+        The certificates (PEM) that sign the peer's; the system's where it is left out.
+    certificate, key : pathlib.Path, optional
+        What this node shows, if the peer asks for it.
+    key_password : Secret, optional
+        Of the private key.
+    """
 
     authorities: FilePath | None = None
     certificate: FilePath | None = None
@@ -224,13 +251,17 @@ class PipelineTable(DeclaredPipeline):
         How many runs a job gets before it is a dead letter.
     retry_after : float
         Seconds before the second run, doubled before each further one.
-    concurrency, priority : int, optional
-        How many of its jobs run at once; who goes first where resources are short (the higher).
+    concurrency : int, optional
+        How many of its jobs run at once.
+    priority : int, optional
+        Who goes first where resources are short: the higher.
     trigger : {"release", "quiet", "both"}, optional
         When a patient's inputs are looked at: when an association that brought an image is released, after
         ``quiet`` seconds without an image, or both.
-    quiet, expires : float, optional
-        Seconds. See ``trigger``; after how long without an image a patient that is not complete is given up.
+    quiet : float, optional
+        Seconds without an image; see ``trigger``.
+    expires : float, optional
+        Seconds without an image after which a patient that is not complete is given up.
     history : str, optional
         The peer that is asked for earlier images, where an input wants them; by default the only peer that
         has an address.
@@ -267,7 +298,15 @@ class PipelineTable(DeclaredPipeline):
 
 
 class PluginsTable(_Table):
-    """``[plugins]``: which distributions are used: all but ``disabled``, or ``only`` some."""
+    """``[plugins]``: which distributions are used.
+
+    Attributes
+    ----------
+    disabled : tuple of str
+        Left out.
+    only : tuple of str, optional
+        These alone are used; without it all that are installed.
+    """
 
     disabled: Names = ()
     only: Names | None = None
