@@ -33,6 +33,7 @@ from dicomnode.host.gathering.triggers import Triggers
 from dicomnode.host.history.get_scu import Receiving
 from dicomnode.host.history.history import History, history_peers
 from dicomnode.host.isolation.isolation import Isolation
+from dicomnode.host.jobs.describing import describe_job
 from dicomnode.host.jobs.job import JobDescription
 from dicomnode.host.jobs.jobs import Jobs
 from dicomnode.host.jobs.scheduler import Scheduler
@@ -290,41 +291,7 @@ class Host:
 
     def describe_job(self, job: JobRecord, node: Node, rows: Iterable[InstanceRecord]) -> JobDescription:
         """Return a job as plain data, for whatever executes it."""
-        inputs: dict[str, list[tuple[str, Mapping[int, Any]]]] = {name: [] for name in node.pipeline.inputs}
-        checksums = {}
-        for row in rows:
-            path = str(self.spool.path_of(row.path))
-            if row.sha256:
-                checksums[path] = row.sha256
-            for name in row.inputs:
-                inputs.setdefault(name, []).append((path, row.index))
-        plugins, rules = self.config.plugins, node.rules
-        return JobDescription(
-            id=str(job.id),
-            attempt=job.attempts,
-            identity=job.identity,
-            pipeline=node.name,
-            plugin=node.registration.name,
-            distribution=node.registration.distribution,
-            version=node.registration.version,
-            settings=node.table.settings,
-            declared=node.table.declaration(),
-            container=job.container,
-            inputs=inputs,
-            checksums=checksums,
-            folder=str(self.data.outbox / f"job-{job.id}-{job.attempts}"),
-            workdir=str(self.data.work / f"job-{job.id}"),
-            created=job.created,
-            timeout=rules.timeout,
-            memory=rules.memory,
-            disk=rules.disk,
-            iod_check=rules.iod_check,
-            environment=None if node.environment is None else str(node.environment),
-            resources=dict(node.pipeline.resources),
-            disabled=plugins.disabled,
-            only=plugins.only,
-            durable=self.config.host.durability == "power",
-        )
+        return describe_job(job, node, rows, config=self.config, spool=self.spool, data=self.data)
 
     def _worker_pool(self) -> WorkerPool:
         workers = sum(node.rules.concurrency for node in self.nodes.values())

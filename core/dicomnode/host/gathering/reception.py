@@ -123,6 +123,11 @@ class Reception:
         for sorter in self._sorters.values():
             sorter.close()
 
+    def flush(self) -> None:
+        """Return once all images that were answered before are sorted."""
+        for sorter in self._sorters.values():
+            sorter.flush()
+
     def resume(self, unsorted: Iterable[tuple[InstanceRecord, bool]], quiet: float) -> None:
         """Have images sorted that were answered before the host was stopped.
 

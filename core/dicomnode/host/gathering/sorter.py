@@ -51,6 +51,12 @@ class Sorter:
         """Have the patients of an association of before the restart watched, once its images are sorted."""
         self._queue.put(lambda: self._resumed(id_, triggers, quiet, cut_off=cut_off))
 
+    def flush(self) -> None:
+        """Return once all that came before is sorted."""
+        sorted_ = threading.Event()
+        self._queue.put(sorted_.set)
+        sorted_.wait()
+
     def close(self) -> None:
         """Sort what is there, and end."""
         self._queue.put(None)

@@ -1,0 +1,76 @@
+"""From a job of the ledger to the plain data that an executor carries."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from dicomnode.host.configuration.config import Config
+from dicomnode.host.configuration.node import Node
+from dicomnode.host.jobs.job import JobDescription
+from dicomnode.host.ledger.ledger_records import InstanceRecord, JobRecord
+from dicomnode.host.operation.data_directory import DataDirectory
+from dicomnode.host.spool.spool_files import SpoolFiles
+
+
+def describe_job(
+    job: JobRecord,
+    node: Node,
+    rows: Iterable[InstanceRecord],
+    *,
+    config: Config,
+    spool: SpoolFiles,
+    data: DataDirectory,
+) -> JobDescription:
+    """Return a job as plain data, for whatever executes it.
+
+    Parameters
+    ----------
+    job : JobRecord
+        The job.
+    node : Node
+        Its pipeline.
+    rows : iterable of InstanceRecord
+        Its inputs.
+    config : Config
+        The configuration.
+    spool : SpoolFiles
+        Where the inputs are.
+    data : DataDirectory
+        Where results are built.
+    """
+    inputs: dict[str, list[tuple[str, Mapping[int, Any]]]] = {name: [] for name in node.pipeline.inputs}
+    checksums = {}
+    for row in rows:
+        path = str(spool.path_of(row.path))
+        if row.sha256:
+            checksums[path] = row.sha256
+        for name in row.inputs:
+            inputs.setdefault(name, []).append((path, row.index))
+    plugins, rules = config.plugins, node.rules
+    return JobDescription(
+        id=str(job.id),
+        attempt=job.attempts,
+        identity=job.identity,
+        pipeline=node.name,
+        plugin=node.registration.name,
+        distribution=node.registration.distribution,
+        version=node.registration.version,
+        settings=node.table.settings,
+        declared=node.table.declaration(),
+        container=job.container,
+        inputs=inputs,
+        checksums=checksums,
+        folder=str(data.outbox / f"job-{job.id}-{job.attempts}"),
+        workdir=str(data.work / f"job-{job.id}"),
+        created=job.created,
+        timeout=rules.timeout,
+        memory=rules.memory,
+        disk=rules.disk,
+        iod_check=rules.iod_check,
+        environment=None if node.environment is None else str(node.environment),
+        resources=dict(node.pipeline.resources),
+        disabled=plugins.disabled,
+        only=plugins.only,
+        durable=config.host.durability == "power",
+    )
