@@ -60,6 +60,14 @@ class Series(Earlier):
     def choose(self, found, image):
         return [each for each in super().choose(found, image) if each.SeriesDescription == "T1 wanted"]
 
+class Raising(Earlier):
+    def query(self, image):
+        return None
+
+class RaisingChoice(Earlier):
+    def choose(self, found, image):
+        raise ZeroDivisionError("P1")
+
 class Told(AbstractPipeline):
     def process(self, inputs):
         told = {name: [str(i.SOPInstanceUID) for i in inputs.images(name)] for name in inputs}
@@ -77,12 +85,26 @@ class CompareOptional(Told):
 class CompareSeries(Told):
     inputs = {"now": Now, "earlier": Series}
 
+class CompareRaising(Told):
+    inputs = {"now": Now, "earlier": Raising}
+
+class CompareRaisingChoice(Told):
+    inputs = {"now": Now, "earlier": RaisingChoice}
+
 class CompareLater(Told):
     inputs = {"now": Now, "earlier": Earlier}
     sorts_before_answer = False
 """
 )
-CLASSES = ("Compare", "CompareRequired", "CompareOptional", "CompareSeries", "CompareLater")
+CLASSES = (
+    "Compare",
+    "CompareRequired",
+    "CompareOptional",
+    "CompareSeries",
+    "CompareLater",
+    "CompareRaising",
+    "CompareRaisingChoice",
+)
 
 
 def study(
@@ -400,6 +422,23 @@ def test_a_destination_that_the_pacs_does_not_know(tmp_path: Path) -> None:
             host.wait_event("earlier: failed: ")
             (message,) = [each.message for each in host.events if "earlier: failed" in each.message]
     assert "P1" not in message
+
+
+@pytest.mark.parametrize(
+    ("plugin", "told"),
+    [
+        ("CompareRaising", "Raising.query: TypeError"),
+        ("CompareRaisingChoice", "RaisingChoice.choose: ZeroDivisionError"),
+    ],
+)
+def test_an_author_who_raises(tmp_path: Path, plugin: str, told: str) -> None:
+    """Query or choice of the author raises: the fetching fails with that reason, and reception goes on."""
+    port = free_port()
+    with pacs(tmp_path, port) as archive, node(tmp_path, archive.port, port, plugin) as host:
+        host.send(study(3))
+        host.wait_event(f"earlier: failed: {told}")
+        host.send(study(1, patient="P2"))
+        assert not any("P1" in event.message for event in host.events)
 
 
 def test_the_next_visit(tmp_path: Path) -> None:

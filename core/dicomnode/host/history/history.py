@@ -6,7 +6,8 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -348,17 +349,12 @@ class _Fetcher:
 
     def _chosen(self, target: _Target, image: LazyDataset, patient: str, deadline: float) -> list[Dataset]:
         asking = target.kind(target.input)
-        try:
-            keys = asking.query(image)
-        except Exception as error:
-            raise DeliveryError(f"{target.kind.__name__}.query raised {type(error).__name__}") from error
-        search = Search(self._peer, patient, keys)
-        found = search.series(deadline) if asking.level == "series" else search.studies(deadline)
-        try:
+        with _blaming(target, "query"):
+            search = Search(self._peer, patient, dict(asking.query(image)))
+            found = search.series(deadline) if asking.level == "series" else search.studies(deadline)
+        with _blaming(target, "choose"):
             chosen = list(asking.choose(found, image))
-        except Exception as error:
-            raise DeliveryError(f"{target.kind.__name__}.choose raised {type(error).__name__}") from error
-        return list({_uid(each): each for each in chosen}.values())
+            return list({_uid(each): each for each in chosen}.values())
 
     def _sent(self, asked: Dataset, title: str, deadline: float) -> Moved:
         """Have one thing sent, in the way that is configured."""
@@ -385,6 +381,18 @@ class _Fetcher:
             " inputs of a job that is not over"
         )
         return replace(status, state=HistoryState.FAILED, reason=words)
+
+
+@contextmanager
+def _blaming(target: _Target, method: str) -> Iterator[None]:
+    """Make an attempt fail for whatever an author's method raises, or makes a query raise."""
+    try:
+        yield
+    except DeliveryError:
+        raise
+    except Exception as error:
+        msg = f"{target.kind.__name__}.{method}: {type(error).__name__}"
+        raise DeliveryError(msg) from error
 
 
 def historic_inputs(tree: PipelineTree) -> list[str]:
