@@ -17,7 +17,9 @@ from pydicom.dataset import Dataset
 
 from certificates import make_certificate
 from delivering import Deliveries, deliveries, peer
+from dicomnode.cli.loopback import send_files
 from dicomnode.host.delivery.outbox import Outbox
+from dicomnode.host.ledger.ledger_reading import LedgerReader
 from dicomnode.host.ledger.states import DeliveryState, JobState
 from dicomnode.host.receiver.receiver_settings import ReceiverSettings
 from dicomnode.host.receiver.scp import Receiver
@@ -26,6 +28,8 @@ from dicomnode.pipeline.outputs import DicomOutput
 from orthanc_peer import orthanc
 from peer_programs import storescp
 from receiving import RecordingSink, free_port
+from running_host import RunningHost
+from sources import mr_slices
 
 pytestmark = pytest.mark.peers
 
@@ -186,3 +190,26 @@ def test_a_peer_without_storage_commitment(work: Deliveries) -> None:
         assert pacs.stored() == sorted(uids)
     (reason,) = {each.reason for each in work.ledger.deliveries()}
     assert reason == "stored; the peer does not offer storage commitment"
+
+
+def test_storage_commitment_in_a_whole_host(tmp_path: Path) -> None:
+    """The running host takes Orthanc's report; the job is delivered when all is committed to."""
+    port = free_port()
+    modalities = {"node": {"AET": "DICOMNODE", "Host": "127.0.0.1", "Port": port}}
+    files = []
+    for number, image in enumerate(mr_slices()):
+        files.append(tmp_path / f"{number}.dcm")
+        image.save_as(files[-1], enforce_file_format=True)
+    with orthanc(tmp_path / "orthanc", modalities=modalities) as pacs:
+        config = (
+            f'[peers.PACS]\nae_title = "ORTHANC"\naddress = "127.0.0.1:{pacs.port}"\n'
+            'storage_commitment = "ask"\n\n[pipelines.smooth]\ndestinations = ["PACS"]\n'
+        )
+        with RunningHost(tmp_path / "host", config, host={"bind": f"127.0.0.1:{port}"}) as host:
+            send_files(files, ("127.0.0.1", port), "SMOOTH")
+            host.wait_for_jobs(1, "delivered")
+            records = LedgerReader(host.data / "ledger.sqlite").deliveries()
+        assert len(pacs.instances()) == len(records) == len(files)
+    assert {(each.state, each.reason) for each in records} == {
+        (DeliveryState.CONFIRMED, "the peer has committed to it")
+    }
