@@ -129,14 +129,41 @@ def show(root_config: Path | None, config: Path | None, *, job: int, as_json: bo
 @click.option(
     "--rerun", is_flag=True, help="Run it again even if it has a result that was not delivered to everybody."
 )
+@click.option(
+    "--with",
+    "other",
+    metavar="VERSION_OR_PATH",
+    help="With another version of its plugin (or a wheel, or a source tree): nothing is sent or entered, the"
+    " result is compared with the one that there was. Exit code 1 when they differ.",
+)
+@click.option("--diff", is_flag=True, help="With --with: print every difference, tag by tag, voxel by voxel.")
 @json_option
 @click.pass_obj
-def replay(root_config: Path | None, config: Path | None, *, job: int, rerun: bool, as_json: bool) -> int:
+def replay(
+    root_config: Path | None,
+    config: Path | None,
+    *,
+    job: int,
+    rerun: bool,
+    other: str | None,
+    diff: bool,
+    as_json: bool,
+) -> int:
     """Do a JOB again: run what failed, deliver what was not delivered.
 
     A delivered job runs again as long as its inputs were kept (retention.inputs). The UIDs of its result stay
     the same, whatever happens.
     """
+    if other is not None:
+        from .replay_with import replay_with
+
+        if rerun:
+            raise click.UsageError(
+                "--rerun and --with cannot be used together: nothing is entered with --with"
+            )
+        return replay_with(_operations(root_config, config), job, other, diff=diff, as_json=as_json)
+    if diff:
+        raise click.UsageError("--diff compares with another version: name it by --with VERSION_OR_PATH")
     done = _operations(root_config, config).replay(job, rerun=rerun)
     _print_done(done, as_json=as_json)
     return 0
