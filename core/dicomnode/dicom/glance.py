@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, BinaryIO, Final
 
+from pydicom.config import IGNORE
 from pydicom.datadict import tag_for_keyword
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
@@ -103,6 +104,13 @@ class Glance:
             return self.values[keyword]
         return default if keyword in _LOOKED_FOR else self.image.get(keyword, default)
 
+    @property
+    def held(self) -> int:
+        """How many bytes of native pixels the file has; fewer than it says if it was cut."""
+        if self.pixels is None or self.pixels.length is None:
+            return 0
+        return max(min(self.pixels.length, self.size - self.pixels.offset), 0)
+
     def read_into(self, file: BinaryIO, at: int, buffer: Any) -> None:
         """Read a part of the pixels.
 
@@ -127,7 +135,7 @@ class Glance:
             )
         file.seek(self.pixels.offset + at)
         if file.readinto(buffer) < memoryview(buffer).nbytes:  # type: ignore[attr-defined] # of real files
-            raise FileGoneError(f"{self.image.path}: the file ends within its pixels")
+            raise FileGoneError(f"{self.image.path}: the file became shorter while it was read")
 
     def __contains__(self, keyword: str) -> bool:
         if keyword in _PIXEL_KEYWORDS:
@@ -181,7 +189,7 @@ def _look(file: BinaryIO, image: LazyDataset) -> Glance:
 @lru_cache(maxsize=64)
 def _syntax(name: str) -> tuple[UID, bool]:
     """Return a transfer syntax, and whether its elements are uncompressed and little endian."""
-    uid = UID(name)
+    uid = UID(name, validation_mode=IGNORE)
     native = uid in (ImplicitVRLittleEndian, ExplicitVRLittleEndian)
     return uid, native or (uid.is_transfer_syntax and uid.is_encapsulated)
 
@@ -194,7 +202,7 @@ def _decoded(vr: str, raw: bytes) -> Any:
         return (numbers if len(numbers) > 1 else numbers[0]) if numbers else None
     text = raw.decode("ascii").rstrip("\0 ")
     if vr not in ("DS", "IS"):
-        return tuple(part.rstrip() for part in text.split("\\")) if "\\" in text else text
+        return tuple(text.split("\\")) if "\\" in text else text
     if not text:
         return None
     kind = float if vr == "DS" else int

@@ -117,7 +117,7 @@ class NumpyGrinder(_Configured):
         )
         if stack.times > 1:
             array = array.reshape(stack.times, stack.slices, *array.shape[1:])
-        frame_of_reference = stack.images[0].get("FrameOfReferenceUID")
+        frame_of_reference = stack.planes[0].facts.get("FrameOfReferenceUID")
         return Volume(
             array,
             stack.affine,

@@ -68,12 +68,15 @@ class Head:
         NotPlainError
             When the file is shorter, or that is more than a head should have.
         """
-        if end > len(self.data):
-            if end <= _MOST_READ:
-                self.data += self._file.read(max(end, 4 * len(self.data)) - len(self.data))
-            if end > len(self.data):
-                raise NotPlainError
+        if end > len(self.data) and not self.extends(end):
+            raise NotPlainError
         return self.data
+
+    def extends(self, end: int) -> bool:
+        """Read more if need be; return whether there are bytes up to ``end``, within what a head may have."""
+        if len(self.data) < end <= _MOST_READ:
+            self.data += self._file.read(max(end, 4 * len(self.data)) - len(self.data))
+        return end <= len(self.data)
 
 
 def past_meta(head: Head) -> tuple[int, str]:
@@ -150,16 +153,18 @@ class _Layout:
         for run in self.runs:
             at += length
             end = at + run.size
-            data = head.data if end <= len(head.data) else head.reach(end)
+            if end > len(head.data) and not head.extends(end):
+                return None
+            data = head.data
             if int.from_bytes(data[at:end], "little") & run.mask != run.headers:
                 return None
             found += [(tag, vr, data[at + start : at + stop]) for tag, vr, start, stop in run.values]
             length = int.from_bytes(data[end - run.length_size : end], "little")
             at = end
             if run.last is not None:
-                if length == _UNDEFINED:
+                if length == _UNDEFINED or not head.extends(end + length):
                     return None
-                data = head.reach(end + length)
+                data = head.data
                 found.append((*run.last, data[end : end + length]))
         return found, Pixels(self.pixels, at, None if length == _UNDEFINED else length)
 
@@ -222,7 +227,10 @@ class HeadReader:
             length = int.from_bytes(head.data[at + size - length_size : at + size], "little")
             if tag in _PIXELS and not depth:
                 return [*entries, _Entry(at, size, length_size, length, tag, vr, top=True)]
-            if not depth and (tag in self._sequences or (tag in self._wanted and length == _UNDEFINED)):
+            if not depth and (
+                tag in self._sequences
+                or (tag in self._wanted and (length == _UNDEFINED or vr != self._vrs[tag]))
+            ):
                 raise NotPlainError
             entries.append(_Entry(at, size, length_size, length, tag, vr, not depth))
             if tag in _ENDS:

@@ -159,8 +159,8 @@ def _read_from_file(
     job: _Job, facts: Glance, stored: NDArray[Any], transforms: list[Transform], array: NDArray[Any]
 ) -> None:
     """Read frames straight from the file, by way of ``stored``; no dataset is made."""
-    layout, pixels = job.layout, facts.pixels
-    require_bytes(pixels.length or 0 if pixels else 0, layout, describe(facts))
+    layout = job.layout
+    require_bytes(facts.held, layout, describe(facts))
     with job.image.opened() as file:
         for place, plane in job.wanted:
             facts.read_into(file, plane.frame * layout.frame_size, stored)
