@@ -23,6 +23,7 @@ COMMANDS = {
     "explain": "explain:explain",
     "trace": "trace:trace",
     "new": "new:new",
+    "simulate": "simulate:simulate",
 }
 """Command -> ``module:object`` in this package. Nothing of it is imported before it is used."""
 
