@@ -60,7 +60,7 @@ def _told(trial: Trial) -> Iterator[str]:
         yield f"  compared with the result that it had, of {trial.old}"
     if trial.settings is not None:
         old, new = (json.dumps(each, ensure_ascii=False) for each in trial.settings)
-        yield f"  the settings have changed since: {old} became {new}"
+        yield f"  with other settings (configuration or defaults): {old}, now {new}"
     yield f"  {_summary(trial)}"
 
 
