@@ -59,6 +59,7 @@ class Scenario:
         return f"{self.images}, {self.associations} assoc., {pdu}, {self.durability}, {self.client}"
 
 
+_OURS = ("receiver", "receiver x2", "host", "host x2")
 _MANY = (
     "sink",
     "storescp --fork",
@@ -66,16 +67,13 @@ _MANY = (
     "Orthanc",
     "pynetdicom raw",
     "pynetdicom save_as",
-    "receiver",
-    "host",
+    *_OURS,
 )
 _ONE = ("storescp", *_MANY)
 """Without ``--fork``, storescp serves one association after the other."""
-_SYNCING = ("Orthanc", "receiver", "host")
-_LARGE = ("sink", "storescp --fork", "storescp --fork +B", "receiver", "host")
-_STALLING = tuple(
-    (name, 60) for name in _ONE if name not in {"sink", "storescp --fork +B", "receiver", "host"}
-)
+_SYNCING = ("Orthanc", *_OURS)
+_LARGE = ("sink", "storescp --fork", "storescp --fork +B", *_OURS)
+_STALLING = tuple((name, 60) for name in _ONE if name not in {"sink", "storescp --fork +B", *_OURS})
 SCENARIOS = (
     *(
         Scenario(images, associations, max_pdu, servers=_ONE if associations == 1 else _MANY)
@@ -91,7 +89,7 @@ SCENARIOS = (
             1,
             16_384,
             client=client,
-            servers=(*dict(_STALLING), "receiver", "host"),
+            servers=(*dict(_STALLING), *_OURS),
             counts=_STALLING,
         )
         for client in ("storescu", "dcmsend")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import multiprocessing
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ def _serve(pipe: Any, directory: str, options: dict[str, Any]) -> None:
     from receiving import RecordingSink, receiving
 
     delay, durability = options.pop("delay", 0), options.pop("durability", "process")
+    options.setdefault("receivers", int(os.environ.get("DICOMNODE_TEST_RECEIVERS", "1")))
     path = Path(directory)
     logging.basicConfig(filename=path / "log", level=logging.INFO, force=True)
 
@@ -60,15 +62,23 @@ class Attacked:
         """Return resident memory (VmRSS) or its peak (VmHWM) in megabytes."""
         return self._status(which) // 1024
 
+    def pids(self) -> list[int]:
+        """Return the processes that receive: the receiver's own, and those that it has started."""
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
+        return [self.process.pid, *map(int, children.split())]
+
     def _status(self, key: str) -> int:
-        for line in Path(f"/proc/{self.process.pid}/status").read_text().splitlines():
-            if line.startswith(key + ":"):
-                return int(line.split()[1])
-        raise KeyError(key)
+        total = 0
+        for pid in self.pids():
+            for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+                if line.startswith(key + ":"):
+                    total += int(line.split()[1])
+        return total
 
     def resources(self) -> tuple[int, int]:
         """Return the numbers of threads and of open descriptors."""
-        return self._status("Threads"), len(list(Path(f"/proc/{self.process.pid}/fd").iterdir()))
+        descriptors = sum(len(list(Path(f"/proc/{pid}/fd").iterdir())) for pid in self.pids())
+        return self._status("Threads"), descriptors
 
     def settled(self, before: tuple[int, int], seconds: float = 10) -> None:
         """Assert that threads and descriptors return to where they were."""

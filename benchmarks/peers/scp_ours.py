@@ -56,9 +56,9 @@ class KeepingSink:
 
 def main() -> None:
     """Serve until told to stop."""
-    port, directory, max_pdu, durability = sys.argv[1:5]
+    port, directory, max_pdu, durability, receivers = sys.argv[1:6]
     spool = Spool(Path(directory) / "spool", durability)
-    settings = ReceiverSettings(port=int(port), max_pdu_length=int(max_pdu))
+    settings = ReceiverSettings(port=int(port), max_pdu_length=int(max_pdu), receivers=int(receivers))
     receiver = Receiver(settings, KeepingSink(), spool)
     receiver.start()
     signal.sigwait({signal.SIGTERM, signal.SIGINT})

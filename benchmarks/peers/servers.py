@@ -81,7 +81,11 @@ def _orthanc(given: Conditions) -> Sequence[str]:
     return ["/usr/sbin/Orthanc", str(file)]
 
 
-def _host(given: Conditions) -> Sequence[str]:
+def _host(receivers: int) -> Command:
+    return lambda given: _host_command(given, receivers)
+
+
+def _host_command(given: Conditions, receivers: int) -> Sequence[str]:
     file = given.directory / "host.toml"
     file.write_text(
         f"""
@@ -93,6 +97,7 @@ durability = "{given.durability}"
 
 [receiver]
 max_pdu_length = {given.max_pdu}
+receivers = {receivers}
 
 [pipelines.smooth]
 ae_title = "BENCHMARK"
@@ -115,7 +120,9 @@ SERVERS = {
         Server("pynetdicom raw", _python("scp_pynetdicom.py", "raw")),
         Server("pynetdicom save_as", _python("scp_pynetdicom.py", "save_as")),
         Server("receiver", _python("scp_ours.py", "1"), ours=True),
-        Server("host", _host, ours=True),
+        Server("receiver x2", _python("scp_ours.py", "2"), ours=True),
+        Server("host", _host(1), ours=True),
+        Server("host x2", _host(2), ours=True),
     )
 }
 

@@ -10,10 +10,10 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Protocol
 
 from dicomnode.dicom.safe import safe_text
 from dicomnode.host import log_context
-from dicomnode.host.receiver.allowed_peers import AllowedPeers
 from dicomnode.host.receiver.bounded_reader import (
     ABORT,
     ASSOCIATE_RQ,
@@ -28,7 +28,7 @@ from dicomnode.host.receiver.pynetdicom_private import AcceptedAssociation, Nego
 from dicomnode.host.receiver.receiver_settings import ReceiverSettings
 from dicomnode.host.receiver.reception_types import AssociationEnd, AssociationInfo, StoreSink
 from dicomnode.host.receiver.tls import PeerCertificate, ServerTLS, peer_certificate
-from dicomnode.host.spool.spool import Spool
+from dicomnode.host.spool.spool_writer import FileMaker
 
 _LOG = logging.getLogger(__name__)
 _LINGER = 1.0
@@ -40,16 +40,31 @@ _REJECTED_TRANSIENT, _CONGESTION = 0x02, 0x01
 
 
 @dataclass(slots=True)
+class StopSignal:
+    """When the receiver shuts down: `at` is set then, the moment (monotonic) at which nobody goes on."""
+
+    at: float | None = None
+
+
+class AllowList(Protocol):
+    """Who knows which peers there are."""
+
+    def may_associate(self, calling: str, address: str, certificate: PeerCertificate | None) -> bool:
+        """Say whether one and the same peer has this title, address and certificate."""
+        ...
+
+
+@dataclass(slots=True)
 class Shared:
-    """What all connections of a receiver share. `stop_at` is set (monotonic time) when it shuts down."""
+    """What all connections of a receiver share."""
 
     settings: ReceiverSettings
     sink: StoreSink
-    spool: Spool
+    spool: FileMaker
     negotiator: Negotiator
-    allowed: AllowedPeers
+    allowed: AllowList
     tls: ServerTLS | None
-    stop_at: float | None = field(default=None)
+    stop: StopSignal = field(default_factory=StopSignal)
 
 
 class Connection:
@@ -163,7 +178,7 @@ class Connection:
         self, association: AcceptedAssociation, info: AssociationInfo, certificate: PeerCertificate | None
     ) -> bool:
         calling, called = info.calling_ae_title, info.called_ae_title
-        if self._shared.stop_at is not None:
+        if self._shared.stop.at is not None:
             association.reject(_REJECTED_TRANSIENT, _BY_PRESENTATION, _CONGESTION)
         elif not self._shared.allowed.may_associate(calling, self._address, certificate):
             _LOG.warning("rejected unknown peer %s at %s", safe_text(calling), self._address)
@@ -205,7 +220,7 @@ class Connection:
     # -- endings --------------------------------------------------------------------------------------------
 
     def _tick(self) -> None:
-        stop_at = self._shared.stop_at
+        stop_at = self._shared.stop.at
         if stop_at is None:
             return
         now, lane = time.monotonic(), self._lane

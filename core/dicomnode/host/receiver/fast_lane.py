@@ -23,6 +23,7 @@ from dicomnode.host.receiver.dimse_templates import (
     StoreTemplates,
     as_pdus,
 )
+from dicomnode.host.receiver.failures import SinkFailedError, described
 from dicomnode.host.receiver.inspection import MISSING_IDENTITY, RefusedDataSetError, inspect, is_uid
 from dicomnode.host.receiver.layouts import Layouts
 from dicomnode.host.receiver.receiver_settings import ReceiverSettings
@@ -35,8 +36,7 @@ from dicomnode.host.receiver.reception_types import (
     StoreSink,
 )
 from dicomnode.host.spool.file_meta import FileMeta
-from dicomnode.host.spool.spool import Spool
-from dicomnode.host.spool.spool_writer import FinishedFile, SpoolWriter
+from dicomnode.host.spool.spool_writer import FileMaker, FinishedFile, SpoolWriter
 
 _LOG = logging.getLogger(__name__)
 _PDV = struct.Struct(">IBB").unpack_from
@@ -56,7 +56,7 @@ class LaneContext:
     association: AssociationInfo
     contexts: Mapping[int, tuple[str, str]]
     sink: StoreSink
-    spool: Spool
+    spool: FileMaker
     settings: ReceiverSettings
     peer_max_pdu_length: int
 
@@ -204,6 +204,8 @@ class _StoreMessage:
             return StoreResponse(MISSING_IDENTITY, "the request has no data set")
         try:
             return self._lane.common.sink.admit(request)
+        except ConnectionEndedError:
+            raise
         except Exception as error:
             return _failure("admitting an instance", error)
 
@@ -246,6 +248,8 @@ class _StoreMessage:
         if response is None:
             try:
                 response = self._received_whole()
+            except ConnectionEndedError:
+                raise
             except RefusedDataSetError as refused:
                 response = refused.response
             except OSError as error:
@@ -330,16 +334,9 @@ def _out_of_resources(error: OSError) -> StoreResponse:
 
 
 def _failure(doing: str, error: Exception) -> StoreResponse:
-    # Neither the error's text nor its traceback: they can hold patient data.
-    _LOG.error("%s failed: %s%s", doing, type(error).__name__, _place(error))
+    if not isinstance(error, SinkFailedError):
+        _LOG.error("%s failed: %s", doing, described(error))
     return _FAILED
-
-
-def _place(error: Exception) -> str:
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    return "" if trace is None else f" at {trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"
 
 
 __all__ = ["Command", "FastLane", "LaneContext", "ServeOther"]

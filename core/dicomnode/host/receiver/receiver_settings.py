@@ -12,6 +12,7 @@ from dicomnode.host.spool.spool import Durability
 
 IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 _LEAST_PDU, _MOST_PDU = 4096, 16 * 2**20
+_MOST_RECEIVERS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +73,9 @@ class ReceiverSettings:
         None is plain TCP.
     insecure : bool
         Listen on a network address without an allow-list or mutual TLS.
+    receivers : int
+        Processes that receive. 1 is this process itself; with more, each receives on a core of its own, and
+        this one decides.
     max_associations, max_associations_per_address : int
         Connections at a time, whatever state they are in; one more is closed at once.
     max_pdu_length : int
@@ -108,6 +112,7 @@ class ReceiverSettings:
     peers: tuple[AllowedPeer, ...] = ()
     tls: TLSSettings | None = None
     insecure: bool = False
+    receivers: int = 1
     max_associations: int = 100
     max_associations_per_address: int = 25
     max_pdu_length: int = 131_072
@@ -129,6 +134,8 @@ class ReceiverSettings:
             )
         if self.max_associations < 1 or self.max_associations_per_address < 1:
             raise ConfigurationError("max_associations and max_associations_per_address must be at least 1")
+        if not 1 <= self.receivers <= _MOST_RECEIVERS:
+            raise ConfigurationError(f"receivers is {self.receivers}: it must be from 1 to {_MOST_RECEIVERS}")
         for name in ("acse_timeout", "pdu_timeout", "message_timeout", "idle_timeout"):
             if not getattr(self, name) > 0:
                 raise ConfigurationError(f"{name} must be more than 0 seconds")

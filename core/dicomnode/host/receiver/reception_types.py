@@ -160,6 +160,10 @@ class SpooledFile(Protocol):
         """Return the SHA-256 of the data set's bytes as received (read from the file, cached)."""
         ...
 
+    def hand_over(self) -> None:
+        """Leave the file to another process, which has decided about it."""
+        ...
+
     def discard(self) -> None:
         """Remove the file. Doing so twice, or after :meth:`keep`, does nothing."""
         ...
@@ -182,7 +186,11 @@ class StoreSink(Protocol):
         ...
 
     def admit(self, request: StoreRequest) -> StoreResponse | None:
-        """Decide before the data set is read; None goes on, a response refuses without storing anything."""
+        """Decide before the data set is read; None goes on, a response refuses without storing anything.
+
+        A receiver may take None as good for what an association sends of the same SOP class and transfer
+        syntax within a second.
+        """
         ...
 
     def received(

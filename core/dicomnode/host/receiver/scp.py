@@ -19,13 +19,16 @@ import socket
 import sys
 import time
 from collections.abc import Sequence
+from functools import partial
 
 from dicomnode.host.receiver.allowed_peers import AllowedPeers
 from dicomnode.host.receiver.connection import Connection, Shared
-from dicomnode.host.receiver.listener import Listener
+from dicomnode.host.receiver.listener import Listener, Runnable
 from dicomnode.host.receiver.pynetdicom_private import CommitmentHandler, Negotiator, quiet_loggers
+from dicomnode.host.receiver.receiver_pool import ReceiverPool
 from dicomnode.host.receiver.receiver_settings import AllowedPeer, ReceiverSettings, is_loopback
 from dicomnode.host.receiver.reception_types import StoreSink
+from dicomnode.host.receiver.remote_connection import Decisions, RemoteConnection
 from dicomnode.host.receiver.tls import ServerTLS
 from dicomnode.host.spool.spool import Spool
 
@@ -73,6 +76,15 @@ class Receiver:
         tls = ServerTLS(settings.tls) if settings.tls is not None else None
         self._settings = settings
         self._shared = Shared(settings, sink, spool, negotiator, allowed, tls)
+        self._allowed = allowed
+        self._decisions = Decisions(sink, spool, allowed, commitments)
+        self._pool = (
+            ReceiverPool(
+                settings.receivers, settings, sink.wanted, spool, commitments=commitments is not None
+            )
+            if settings.receivers > 1
+            else None
+        )
         self._listener = Listener(settings, allowed, self._connection)
 
     @property
@@ -91,7 +103,14 @@ class Receiver:
         # A thread that waits for the interpreter asks for it after this long. A peer that keeps one thread
         # busy would make another's association, which waits some fifty times, last that many intervals.
         sys.setswitchinterval(min(sys.getswitchinterval(), _SWITCH_INTERVAL))
-        self._listener.start()
+        if self._pool is not None:
+            self._pool.start()
+        try:
+            self._listener.start()
+        except BaseException:
+            if self._pool is not None:
+                self._pool.close()
+            raise
         settings = self._settings
         if settings.insecure and not is_loopback(settings.host):
             _LOG.warning("listening on %s:%d for everybody (insecure)", *self.address)
@@ -101,18 +120,24 @@ class Receiver:
 
     def allow(self, peers: Sequence[AllowedPeer]) -> None:
         """Let in others from now on (as :attr:`ReceiverSettings.peers`). Associations that stand go on."""
-        self._shared.allowed.replace(peers)
+        self._allowed.replace(peers)
 
     def stop(self, grace: float = 10.0) -> None:
         """Accept no more, let associations in the midst of sending go on for `grace` seconds, then end them.
 
         Returns when all connections have ended; the sink has learned of each.
         """
-        self._shared.stop_at = time.monotonic() + grace
+        self._shared.stop.at = moment = time.monotonic() + grace
+        if self._pool is not None:
+            self._pool.stop_at(moment)
         self._listener.close()
         if not self._listener.wait(grace + _LAST_WAIT):
             self._listener.break_all()
             self._listener.wait(_LAST_WAIT)
+        if self._pool is not None:
+            self._pool.close()
 
-    def _connection(self, sock: socket.socket, address: str) -> Connection:
-        return Connection(sock, address, self._shared)
+    def _connection(self, sock: socket.socket, address: str) -> Runnable:
+        if self._pool is None:
+            return Connection(sock, address, self._shared)
+        return RemoteConnection(sock, partial(self._pool.hand_over, address=address), self._decisions)

@@ -113,6 +113,16 @@ class Spool(SpoolFiles):
         """
         return SpoolWriter(f"{self._new}{next(self._count):x}", meta, self)
 
+    @property
+    def incoming_prefix(self) -> str:
+        """How paths of new files begin in this run."""
+        return self._new
+
+    def drop_incoming(self, prefix: str) -> None:
+        """Remove the files that were begun under a prefix of this run, and that nobody has kept."""
+        for leftover in self._incoming.glob(prefix.removeprefix(f"{self._incoming}/") + "*"):
+            leftover.unlink(missing_ok=True)
+
     def keep(self, path: str, name_parts: tuple[str, ...]) -> str:
         """Move a finished file to its final name, durably; see :meth:`SpooledFile.keep`."""
         directory = self._room()

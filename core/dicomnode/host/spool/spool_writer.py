@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 from collections.abc import Sequence
 from contextlib import suppress
@@ -24,6 +25,43 @@ class _Keeper(Protocol):
     durable: bool
 
     def keep(self, path: str, name_parts: tuple[str, ...]) -> str: ...
+
+
+class FileMaker(Protocol):
+    """Who begins new files."""
+
+    @property
+    def durable(self) -> bool:
+        """Whether files are synced."""
+        ...
+
+    def new(self, meta: FileMeta) -> SpoolWriter:
+        """Begin a file."""
+        ...
+
+
+class NewFiles:
+    """New files of a spool that another process keeps.
+
+    Parameters
+    ----------
+    prefix : str
+        Path and beginning of their names, nobody else's.
+    durable : bool
+        Whether they are synced.
+    """
+
+    def __init__(self, prefix: str, *, durable: bool) -> None:
+        self._prefix, self.durable = prefix, durable
+        self._count = itertools.count()
+
+    def new(self, meta: FileMeta) -> SpoolWriter:
+        """Begin a file."""
+        return SpoolWriter(f"{self._prefix}{next(self._count):x}", meta, self)
+
+    def keep(self, path: str, name_parts: tuple[str, ...]) -> str:
+        """Raise: final names are given by the process that holds the spool."""
+        raise RuntimeError(f"{path} cannot be kept by this process ({len(name_parts)} name parts)")
 
 
 class DescriptorSource:
@@ -182,6 +220,10 @@ class FinishedFile:
                 file.seek(self.dataset_offset)
                 self._digest = hashlib.file_digest(file, "sha256").digest()
         return self._digest
+
+    def hand_over(self) -> None:
+        """Leave the file to whoever has decided about it in another process."""
+        self._decided = True
 
     def discard(self) -> None:
         """Remove the file, unless it was kept."""

@@ -1,0 +1,126 @@
+"""The main program of a receiver process; :mod:`.receiver_pool` starts it. It ends when the host does."""
+
+from __future__ import annotations
+
+import logging
+import marshal
+import os
+import pickle
+import signal
+import socket
+import sys
+import threading
+from contextlib import suppress
+from contextvars import ContextVar
+from typing import Final
+
+from pydicom.dataset import Dataset
+
+from dicomnode.host import log_context
+from dicomnode.host.receiver.connection import Connection, Shared, StopSignal
+from dicomnode.host.receiver.pynetdicom_private import Negotiator, quiet_loggers
+from dicomnode.host.receiver.receiver_pool import READY, ProcessSettings
+from dicomnode.host.receiver.remote_channel import RemoteChannel
+from dicomnode.host.receiver.remote_sink import RemoteSink
+from dicomnode.host.receiver.tls import ServerTLS
+from dicomnode.host.spool.spool_writer import NewFiles
+
+_LONGEST_MESSAGE: Final = 1_048_576
+_LONGEST_LINE: Final = 4096
+_PEER_AND_CHANNEL: Final = 2
+_SWITCH_INTERVAL: Final = 0.0005
+
+_sink: ContextVar[RemoteSink] = ContextVar("_sink")
+"""The host, as the connection of this thread sees it."""
+
+
+class _ToHost(logging.Handler):
+    """Has the host log what is logged here."""
+
+    def __init__(self, control: socket.socket) -> None:
+        super().__init__()
+        self._control = control
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Send a record; if the host has gone there is nobody to tell."""
+        text = record.getMessage()[:_LONGEST_LINE]
+        message = record.name, record.levelno, text, log_context.association.get()
+        with suppress(OSError, ValueError):
+            self._control.send(marshal.dumps(message))
+
+
+def _committed(calling: str, information: Dataset) -> int:
+    return _sink.get().committed(calling, information)
+
+
+class _ReceiverProcess:
+    def __init__(self, told: ProcessSettings) -> None:
+        settings = told.settings
+        negotiator = Negotiator(
+            settings.ae_title,
+            settings.max_pdu_length,
+            sop_classes=settings.extra_sop_classes,
+            transfer_syntaxes=settings.extra_transfer_syntaxes,
+            deflated=settings.deflated,
+            commitments=_committed if told.commitments else None,
+        )
+        self._tls = ServerTLS(settings.tls) if settings.tls is not None else None
+        self._told = told
+        self._files = NewFiles(told.incoming, durable=told.durable)
+        self._negotiator = negotiator
+        self._stop = StopSignal()
+
+    def connection(self, address: str, sock: socket.socket, channel: socket.socket) -> None:
+        """Serve a connection on a thread of its own."""
+        thread = threading.Thread(target=self._serve, args=(address, sock, channel), daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:
+            sock.close()
+            channel.close()
+
+    def stop_at(self, moment: float) -> None:
+        """End associations, at the latest at a moment."""
+        self._stop.at = moment
+
+    def _serve(self, address: str, sock: socket.socket, channel: socket.socket) -> None:
+        with channel:
+            sink = RemoteSink(RemoteChannel(channel), self._told.wanted)
+            _sink.set(sink)
+            settings = self._told.settings
+            shared = Shared(settings, sink, self._files, self._negotiator, sink, self._tls, self._stop)
+            Connection(sock, address, shared).run()
+
+
+def main() -> None:
+    """Serve the connections that come over the control socket."""
+    for asked in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(asked, signal.SIG_IGN)  # the host is told, and tells when to stop
+    control = socket.socket(fileno=int(sys.argv[1]))
+    told: ProcessSettings = pickle.loads(control.recv(_LONGEST_MESSAGE))  # noqa: S301 - from our own parent
+    logging.basicConfig(handlers=[_ToHost(control)], level=told.log_level)
+    quiet_loggers()
+    sys.setswitchinterval(min(sys.getswitchinterval(), _SWITCH_INTERVAL))
+    process = _ReceiverProcess(told)
+    control.send(READY)
+    while True:
+        try:
+            data, descriptors, _flags, _from = socket.recv_fds(control, _LONGEST_MESSAGE, 2)
+        except InterruptedError:
+            continue
+        if not data:
+            break
+        kind, value = marshal.loads(data)  # noqa: S302 - from our own parent
+        if kind == "stop":
+            process.stop_at(value)
+        elif len(descriptors) == _PEER_AND_CHANNEL:
+            process.connection(value, *(socket.socket(fileno=number) for number in descriptors))
+        else:  # out of descriptors: the host sees the channel close
+            for number in descriptors:
+                os.close(number)
+    # The host has ended, or wants this process to end: nobody would decide about what is under way.
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

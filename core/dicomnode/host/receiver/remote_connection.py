@@ -1,0 +1,151 @@
+"""In the host: one connection that a receiver process serves, and the decisions it asks for."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from pydicom.dataset import Dataset
+
+from dicomnode.host import log_context
+from dicomnode.host.receiver.allowed_peers import AllowedPeers
+from dicomnode.host.receiver.failures import described
+from dicomnode.host.receiver.pynetdicom_private import CommitmentHandler
+from dicomnode.host.receiver.reception_types import AssociationEnd, AssociationInfo, StoreRequest, StoreSink
+from dicomnode.host.receiver.remote_channel import ChannelClosedError, RemoteChannel
+from dicomnode.host.receiver.remote_sink import Answer, Question
+from dicomnode.host.receiver.tls import PeerCertificate
+from dicomnode.host.spool.spool import Spool
+from dicomnode.host.spool.spool_writer import FinishedFile
+
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Decisions:
+    """Who decides, for all connections."""
+
+    sink: StoreSink
+    spool: Spool
+    allowed: AllowedPeers
+    commitments: CommitmentHandler | None
+
+
+class RemoteConnection:
+    """Answers what the receiver process asks about one connection, on a thread of its own.
+
+    Parameters
+    ----------
+    sock : socket.socket
+        The peer's; given to the process by `hand_over`, and closed here.
+    hand_over : callable
+        Gives the peer's socket and the channel's other end to a receiver process; returns what to call when
+        the connection has ended, or None where there is no process.
+    decisions : Decisions
+    """
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        hand_over: Callable[[socket.socket, socket.socket], Callable[[], None] | None],
+        decisions: Decisions,
+    ) -> None:
+        self._socket, self._hand_over, self._decisions = sock, hand_over, decisions
+        self._association: AssociationInfo | None = None
+        self._channel: RemoteChannel | None = None
+        self._ends_as = AssociationEnd.ABORTED
+        self._answers: tuple[Callable[..., Any], ...] = tuple(
+            getattr(self, f"_{question.name.lower()}") for question in Question
+        )
+
+    def run(self) -> None:
+        """Serve until the receiver process has done with the connection. Raises nothing."""
+        ours, theirs = socket.socketpair()
+        with ours:
+            with self._socket, theirs:
+                ended = self._hand_over(self._socket, theirs)
+            if ended is None:
+                _LOG.error("a connection was closed: no receiver process runs")
+                return
+            self._channel = RemoteChannel(ours)
+            try:
+                self._serve(self._channel)
+            except ChannelClosedError:
+                self._gone()
+            finally:
+                ended()
+
+    def close(self) -> None:
+        """Leave the connection, from another thread: the host does not wait any longer."""
+        self._ends_as = AssociationEnd.CUT_OFF
+        if self._channel is not None:
+            self._channel.close()
+
+    def _serve(self, channel: RemoteChannel) -> None:
+        while True:
+            question, *given = channel.receive()
+            try:
+                answer = Answer.GIVEN, self._answers[question](*given)
+            except OSError as error:
+                answer = Answer.OS_ERROR, error.errno or errno.EIO
+            except Exception as error:
+                _LOG.error("%s failed: %s", Question(question).name.lower(), described(error))
+                answer = Answer.FAILED, None
+            channel.send((int(answer[0]), answer[1]))
+
+    def _gone(self) -> None:
+        """Tell of an association whose end the receiver process did not tell: it has ended itself."""
+        association, self._association = self._association, None
+        if association is not None:
+            with suppress(Exception):
+                self._decisions.sink.association_ended(association, self._ends_as)
+
+    # -- answers, one for each question ---------------------------------------------------------------------
+
+    def _may_associate(self, calling: str, address: str, certificate: tuple[str, str] | None) -> bool:
+        shown = None if certificate is None else PeerCertificate(*certificate)
+        return self._decisions.allowed.may_associate(calling, address, shown)
+
+    def _accepts_called_ae(self, called: str, calling: str, address: str) -> bool:
+        return self._decisions.sink.accepts_called_ae(called, calling, address)
+
+    def _admit(self, association: tuple[Any, ...] | None, *request: Any) -> tuple[int, str | None] | None:
+        response = self._decisions.sink.admit(self._request(association, *request))
+        return None if response is None else (response.status, response.comment)
+
+    def _received(self, association: tuple[Any, ...] | None, *given: Any) -> tuple[int, str | None]:
+        *request, index, file, size, offset = given
+        spooled = FinishedFile(file, size, offset, self._decisions.spool)
+        try:
+            response = self._decisions.sink.received(self._request(association, *request), index, spooled)
+        finally:
+            spooled.discard()
+        return response.status, response.comment
+
+    def _ended(self, association: tuple[Any, ...], end: str) -> None:
+        info = self._association or _association(association)
+        self._association = None
+        self._decisions.sink.association_ended(info, AssociationEnd(end))
+
+    def _committed(self, calling: str, information: str) -> int:
+        handler = self._decisions.commitments
+        return 0x0122 if handler is None else handler(calling, Dataset.from_json(information))
+
+    def _request(self, association: tuple[Any, ...] | None, *given: Any) -> StoreRequest:
+        if association is not None:
+            self._association = _association(association)
+            log_context.association.set(self._association.id)
+        if self._association is None:
+            raise ChannelClosedError("a request without an association")
+        return StoreRequest(self._association, *given)
+
+
+def _association(fields: tuple[Any, ...]) -> AssociationInfo:
+    id_, calling, called, address, negotiated, certificate = fields
+    return AssociationInfo(id_, calling, called, address, datetime.fromisoformat(negotiated), certificate)
