@@ -19,6 +19,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from pydicom.uid import UID
@@ -105,7 +106,7 @@ def _template() -> bytes:
 
 
 def images_of(number: int, count: int = IMAGES) -> list[Instance]:
-    """Return the images of a patient."""
+    """Return the images of a patient, ten at most."""
     patient = f"P{number:06d}"
     images = []
     for index in range(count):
@@ -169,6 +170,8 @@ class Route:
         Further environment variables of the host.
     plugin : str
         The text of the pipeline's module.
+    pipelines : mapping of str to str
+        Its entry points: name -> class.
     """
 
     def __init__(
@@ -181,9 +184,10 @@ class Route:
         host: Mapping[str, Any] | None = None,
         environment: Mapping[str, str] | None = None,
         plugin: str = PIPELINE,
+        pipelines: Mapping[str, str] = MappingProxyType({"three": "Pipeline"}),
     ) -> None:
         self.plugins = PluginFactory(directory / "plugins")
-        self.plugins.add("three", plugin)
+        self.plugins.add("three", plugin, pipelines=pipelines)
         self.results = (directory if data is None else data.parent) / "results"
         destinations = [f"file:{self.results}"] + (["PACS"] if peer else [])
         lines = f"[pipelines.three]\ndestinations = {json.dumps(destinations)}\n{config}\n"
@@ -238,11 +242,11 @@ class Route:
 
     # -- senders ------------------------------------------------------------------------------------------
 
-    def connect(self, timeout: float = 20.0) -> RawPeer:
+    def connect(self, called: str = TITLE, timeout: float = 20.0) -> RawPeer:
         """Associate."""
         peer = RawPeer(self.address, timeout=timeout)
         try:
-            assert peer.associate(called=TITLE.encode()) == ACCEPTED
+            assert peer.associate(called=called.encode()) == ACCEPTED
         except BaseException:
             peer.socket.close()
             raise
@@ -252,9 +256,11 @@ class Route:
         """Return the images of a patient that was not sent before."""
         return images_of(next(self._numbers), count)
 
-    def send(self, images: Iterable[Instance], *, release: bool = True) -> list[int | None]:
+    def send(
+        self, images: Iterable[Instance], called: str = TITLE, *, release: bool = True
+    ) -> list[int | None]:
         """Send images on an association of their own."""
-        with self.connect() as peer:
+        with self.connect(called) as peer:
             statuses = [
                 self.acknowledged.store(peer, image, number) for number, image in enumerate(images, 1)
             ]
