@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pydicom
 import pytest
 
 from command_line import command, send_to, told
+from dicomnode.host.ledger.ledger_reading import LedgerReader
+from dicomnode.host.ledger.ledger_schema import MIGRATIONS
+from dicomnode.host.operation.data_directory import DataDirectory
 from plugin_factory import PRELUDE, PluginFactory
 from running_host import RunningHost
 from sources import ct_slices
@@ -187,7 +192,9 @@ def test_a_job_that_is_being_delivered_is_shown_and_given_up(tmp_path):
         send_to(host.port, "SMOOTH", ct_slices())
         host.wait_for_log("PACS is left alone")
         on = ("--config", host.config)
-        owed = told("status", *on)["ledger"]["deliveries"]["PACS"]
+        deadline = time.monotonic() + 30
+        while not (owed := told("status", *on)["ledger"]["deliveries"]["PACS"])["reason"]:
+            assert time.monotonic() < deadline  # it is entered a moment after it is logged
         assert owed["pending"] == 5
         assert "PACS" in owed["reason"]
         assert "PACS" in command("status", *on).stdout
@@ -254,6 +261,39 @@ def test_a_ledger_that_is_damaged_or_newer_is_told(tmp_path):
         done = command("status", *on, expect=3)
         assert f"the ledger {ledger}" in done.stderr
         assert "rebuilt from the spool" in done.stderr
+
+
+def test_an_older_ledger_is_brought_up_to_date(tmp_path):
+    """After an upgrade, before the first start: the commands work, under the data directory's lock."""
+    data = tmp_path / "data"
+    data.mkdir()
+    with sqlite3.connect(data / "ledger.sqlite") as connection:
+        connection.executescript(f"{MIGRATIONS[0]}PRAGMA user_version = 1;")
+        connection.execute(
+            "INSERT INTO job VALUES (7, 'i', 'smooth', 'P', 'failed', 'r', 3, 0, 1, 1, '', '')"
+        )
+    connection.close()
+    there = {"DICOMNODE_HOST__DATA": str(data)}
+    holder = DataDirectory(data).hold()
+    assert "It takes no orders: it is just starting or stopping" in command("jobs", expect=3, **there).stderr
+    holder.let_go()
+    assert [job["job"] for job in told("jobs", "--failed", **there)] == [7]
+    assert told("status", **there)["ledger"]["dead_letters"] == 1
+
+
+def test_lines_of_the_log_name_association_and_job(tmp_path):
+    """As JSON, each line an object; what the receiver says of an association, and what follows from it."""
+    with RunningHost(tmp_path / "host", '[log]\nformat = "json"\n[pipelines.smooth]\n') as host:
+        send_to(host.port, "SMOOTH", ct_slices())
+        host.wait_for_jobs(1)
+        host.stop()
+        lines = [json.loads(line) for line in host.text().splitlines()]
+    of_receiver = [line for line in lines if line["logger"].endswith("receiver.connection")]
+    (association,) = {line["association"] for line in of_receiver}
+    assert [line["message"].split()[0:2] for line in of_receiver] == [["association", "from"]] * 2
+    assert {line["job"] for line in lines if line.get("station") in {"job", "built", "delivered"}} == {"1"}
+    with LedgerReader(host.data / "ledger.sqlite").snapshot() as ledger:
+        assert ledger.execute("SELECT id FROM association").fetchone()[0] == association
 
 
 def test_looking_after_a_node_imports_neither_plugins_nor_dicom_and_is_quick(tmp_path, site):
