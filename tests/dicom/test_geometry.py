@@ -237,6 +237,16 @@ def test_images_without_a_place_are_sorted_by_number():
     assert stack.positions is None
 
 
+def test_mosaics_are_not_taken_for_slices():
+    """A sheet of slices lies somewhere, but none of its slices lies there."""
+    images = stack_of(3, ImageType=["ORIGINAL", "PRIMARY", "M", "MOSAIC"])
+    faults, text = fault_of(images)
+    assert faults == [Fault.UNLOCATED]
+    assert "instance 1, instance 2, instance 3 are mosaics" in text
+    assert "require_geometry=False" in text
+    assert sort_by_geometry(images[:1]).affine is None
+
+
 def test_long_lists_in_messages_are_cut():
     """Thousands of images do not make a message of thousands of positions."""
     _, text = fault_of([image((0, 0, 5 * z + (z % 2))) for z in range(1000)])

@@ -175,7 +175,10 @@ def _unlocated(planes: list[Plane], problems: list[Problem]) -> SliceStack:
         without = [plane for plane in planes if not plane.located]
         names = _few([str(plane) for plane in without])
         if any(MOSAIC in (plane.facts.get("ImageType") or ()) for plane in without):
-            text = f"{names} are mosaics, sheets of slices (ImageType {MOSAIC}): have them split into slices"
+            text = (
+                f"{names} are mosaics, sheets of slices (ImageType {MOSAIC}), whose position is that of none of"
+                " them: have them split into slices, or take the sheets with require_geometry=False"
+            )
         else:
             what = "no ImagePositionPatient and ImageOrientationPatient"
             text = f"{names} say where they lie nowhere ({what})"

@@ -38,7 +38,7 @@ def safe_name(text: str, *, empty: str = "_") -> str:
     >>> safe_name("1.2.840.1")
     '1.2.840.1'
     >>> safe_name("../../etc/passwd")
-    'etc_passwd~96a4ce4cc5b5cdc9'
+    'etc_passwd~3754d6cb3a38e118'
     """
     if not text:
         return empty
