@@ -176,8 +176,8 @@ def _unlocated(planes: list[Plane], problems: list[Problem]) -> SliceStack:
         names = _few([str(plane) for plane in without])
         if any(MOSAIC in (plane.facts.get("ImageType") or ()) for plane in without):
             text = (
-                f"{names} are mosaics, sheets of slices (ImageType {MOSAIC}), whose position is that of none of"
-                " them: have them split into slices, or take the sheets with require_geometry=False"
+                f"{names} are mosaics, sheets of slices (ImageType {MOSAIC}), whose position is that of none"
+                " of them: have them split into slices, or take the sheets with require_geometry=False"
             )
         else:
             what = "no ImagePositionPatient and ImageOrientationPatient"
