@@ -1,9 +1,9 @@
 """What the library costs: series to volume, volume to series, an untouched handle.
 
 Run it with ``python benchmarks/library.py [--slices 500] [--runs 7] [--json FILE]``. Everything of a case is
-run in turn, the first turn is thrown away, and what counts is the CPU time of this process (elapsed time where
-several processes work): medians, with the least and the most beside them, and the ratios of the medians to the
-goals of the project. "build and encode" gives the pieces of each file as the outbox and the sender take them;
+run in turn, the first turn is thrown away, and what counts is the CPU time of this process (elapsed time
+where several processes work): medians, with the least and the most beside them, and the ratios of the medians
+to the goals of the project. "build and encode" gives the pieces of each file as the outbox and the sender take them;
 "build, encode and join" copies them into one piece each, as pydicom does.
 """
 
@@ -254,7 +254,8 @@ def handle_bytes(paths: list[Path]) -> dict[str, float]:
     def cost(make: Callable[[Path, dict[int, Any]], Any]) -> float:
         make(paths[0], indices[0])
         texts = [
-            (str(path), json.loads(json.dumps(list(index.items())))) for path, index in zip(paths, indices)
+            (str(path), json.loads(json.dumps(list(index.items()))))
+            for path, index in zip(paths, indices, strict=True)
         ]
         gc.collect()
         tracemalloc.start()
@@ -266,7 +267,7 @@ def handle_bytes(paths: list[Path]) -> dict[str, float]:
         return (total - sys.getsizeof(held)) / len(held)
 
     return {
-        "untouched handle": cost(lambda path, index: LazyDataset(path, index)),
+        "untouched handle": cost(LazyDataset),
         "pydicom dataset without pixels": cost(
             lambda path, index: pydicom.dcmread(path, stop_before_pixels=True)
         ),

@@ -96,7 +96,7 @@ class Pipeline(AbstractPipeline):
         return scope["result"]
 """
 )
-"""One that does what its setting ``code`` says and returns ``result``; ``inverted(inputs)`` makes a series."""
+"""One that does what its setting ``code`` says, and returns ``result``; ``inverted(inputs)`` is a series."""
 
 _numbers = itertools.count(1)
 

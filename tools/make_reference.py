@@ -53,6 +53,7 @@ where each value comes from; `dicomnode-host check` finds out whether it works.
 
 **Secrets** (`key_password`, and settings of plugins that their authors marked so) are text, or better stand where they are
 kept: `{ env = "VARIABLE" }` or `{ file = "/path" }`. They are shown as asterisks wherever configuration is shown.
+Workers read them again where they are kept; variables whose names begin with `DICOMNODE_` do not reach workers.
 
 **The environment** overrides every key: `DICOMNODE_`, then the tables and the key in capitals, with two underscores between
 them and one for a hyphen. Values are as in TOML; what is no TOML value is text.

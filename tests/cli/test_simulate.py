@@ -53,6 +53,33 @@ class Pipeline(AbstractPipeline):
 )
 
 
+SECRETIVE = (
+    PRELUDE
+    + """
+from pydantic import BaseModel, field_validator
+from dicomnode import Secret
+
+class Settings(BaseModel):
+    token: Secret
+
+    @field_validator("token")
+    @classmethod
+    def _known(cls, value):
+        if value.get_secret_value() != "swordfish":
+            raise ValueError("the server does not know it")
+        return value
+
+class Pipeline(AbstractPipeline):
+    inputs = {"images": Images}
+    Settings = Settings
+
+    def process(self, inputs):
+        assert self.settings.token.get_secret_value() == "swordfish"
+        return NoOutput()
+"""
+)
+
+
 @pytest.fixture
 def plugins(tmp_path):
     """Have the plugins of these tests installed."""
@@ -232,6 +259,20 @@ def test_jobs_run_in_a_worker_or_in_this_process(tmp_path, study, plugins, here)
     command("simulate", "petct", study, "--out", tmp_path / "out", *options)
     (report,) = (tmp_path / "out").rglob("report*")
     assert report.read_text().endswith(f"process {os.getpid()}") is here
+
+
+def test_a_secret_setting_reaches_the_plugin_and_nobody_else(tmp_path, plugins, configured, monkeypatch):
+    """The worker takes it from where it is kept; neither the report nor a failure shows it."""
+    plugins.add("secretive", SECRETIVE)
+    monkeypatch.setenv("TOKEN", "swordfish")
+    write_images(tmp_path / "in", ct_slices()[:1])
+    config = configured('[pipelines.secretive]\nsettings = { token = { env = "TOKEN" } }\n')
+    done = command("simulate", "secretive", tmp_path / "in", "--config", config, "--json", TOKEN="swordfish")
+    assert '"succeeded": true' in done.stdout
+    assert "swordfish" not in done.stdout
+    refusal = command("simulate", "secretive", tmp_path / "in", "--config", config, expect=2, TOKEN="wrong")
+    assert "token" in refusal.stderr
+    assert "wrong" not in refusal.stderr
 
 
 def test_each_destination_has_a_folder_of_its_own(tmp_path, configured):

@@ -134,7 +134,7 @@ def write(path, image, syntax):
         dcmwrite(path, image, enforce_file_format=True)
 
 
-@settings(deadline=None, max_examples=80)
+@settings(deadline=None, max_examples=40)
 @given(images=st.lists(datasets(), min_size=1, max_size=4), data=st.data())
 def test_whatever_is_around_them_values_are_those_of_the_dataset(tmp_path_factory, images, data):
     """In files that are laid out alike and otherwise, one after the other, implicit and explicit."""

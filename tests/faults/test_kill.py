@@ -30,7 +30,12 @@ def test_killed_at_random(tmp_path: Path, times: int) -> None:
     """SIGKILL at random instants, with four senders sending: nothing lost, nothing torn, nothing twice."""
     with storescp(tmp_path / "pacs") as pacs, route(tmp_path / "host", peer=pacs.port) as made:
         chance = random.Random(times)
-        for _ in range(times):
+        for number in range(times):
+            if number % 3 == 2:
+                made.host.start_only()
+                time.sleep(chance.uniform(0.2, 2.0))  # while it starts, too
+                made.host.kill()
+                made.check_disk()
             made.start()
             with made.senders():
                 time.sleep(chance.uniform(0.02, 0.8))  # any instant

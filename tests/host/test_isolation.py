@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import re
+import subprocess
 import sys
 import zipfile
 from collections.abc import Callable, Iterator
@@ -458,6 +459,25 @@ def test_a_host_says_which_key_is_wrong(environment: Path, tmp_path: Path) -> No
             LocalHost(tmp_path / "node", {"elsewhere": table}),
         ):
             pass
+
+
+def test_commands_ask_without_a_host(environment: Path, tmp_path: Path) -> None:
+    """``explain`` asks the code of another environment when no host runs; ``check`` describes it."""
+    config = tmp_path / "dicomnode.toml"
+    data = f"[host]\ndata = {str(tmp_path / 'data')!r}\nreserve = 0\n"
+    config.write_text(f"{data}[pipelines.elsewhere]\nenvironment = {str(environment)!r}\n")
+    image = mr_slices(1)[0]
+    image.InstanceNumber = 13
+    image.file_meta.MediaStorageSOPInstanceUID = image.SOPInstanceUID
+    ((path, _),) = write_inputs(tmp_path / "spool", [image])
+
+    def told(command: str, *arguments: str) -> str:
+        line = [sys.executable, "-m", "dicomnode.cli", command, "--config", str(config), *arguments]
+        done = subprocess.run(line, capture_output=True, text=True, check=False)
+        return done.stdout + done.stderr
+
+    assert "number 13 is not wanted beside 0 others" in told("explain", path)
+    assert re.search(r"elsewhere\s+elsewhere 1\.0, called ELSEWHERE", told("check"))
 
 
 # -- requirements

@@ -94,8 +94,7 @@ class Host:
         self.hooks = Hooks(self.registry)
         self.hooks.register(_OwnExecutor(self._worker_pool), "dicomnode-host")
         self.data = DataDirectory(Path(config.host.data).expanduser().absolute())
-        plugins = config.plugins
-        self.isolation = Isolation(self.data.root / "environments", plugins.disabled, plugins.only)
+        self.isolation = Isolation.of(config)
         nodes = configured_nodes(config, self.registry, self.isolation)
         self.nodes = {node.name: node for node in nodes}
         self.destinations = _destinations(config, self.nodes.values())

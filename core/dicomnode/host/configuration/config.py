@@ -66,8 +66,6 @@ class HostTable(_Table):
         disk changes it before its job reads it.
     resources : mapping of str to int
         What jobs share, such as ``{ gpu = 1 }``.
-    receivers : int
-        Processes that receive; 1 is the host's own.
     """
 
     ae_title: AETitle = "DICOMNODE"
@@ -81,12 +79,36 @@ class HostTable(_Table):
     quiet_after_restart: Seconds = 30.0
     checksum_after: Seconds = 30.0
     resources: dict[str, int] = {}
-    receivers: int = Field(default=1, ge=1)
 
 
 class ReceiverTable(_Table):
     """``[receiver]``: what a peer may take; see :class:`~.receiver_settings.ReceiverSettings`.
 
+    Attributes
+    ----------
+    receivers : int
+        Processes that receive; 1 is the host's own.
+    max_associations, max_associations_per_address : int
+        Connections at a time, whatever state they are in; one more is closed at once.
+    max_pdu_length : int
+        The longest PDU that is taken, in bytes; this node announces it.
+    max_object_size : int
+        The longest data set that is taken, in bytes.
+    acse_timeout : float
+        Seconds from the connection to a negotiated association, TLS handshake included.
+    pdu_timeout : float
+        Seconds from the first byte of a PDU to its last.
+    message_timeout : float
+        Seconds from the first byte of a message to its last.
+    idle_timeout : float
+        Seconds that an association may be silent between two messages.
+    deflated : bool
+        Accept deflated transfer syntaxes.
+    extra_sop_classes, extra_transfer_syntaxes : tuple of str
+        UIDs to accept besides those that the standard has.
+    """
+
+    receivers: int = Field(default=1, ge=1, le=64)
     max_associations: int = Field(default=100, ge=1)
     max_associations_per_address: int = Field(default=25, ge=1)
     max_pdu_length: Bytes = 131_072

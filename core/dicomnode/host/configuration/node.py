@@ -122,7 +122,7 @@ def configured_nodes(config: Config, registry: Registry, elsewhere: Elsewhere | 
     registry : Registry
         The installed plugins.
     elsewhere : Elsewhere, optional
-        Who makes pipelines of other environments; without it a pipeline with an ``environment`` is an error.
+        Who makes pipelines of other environments, and keeps workers for them; one of its own by default.
 
     Raises
     ------
@@ -185,7 +185,7 @@ def _node(
         installed = (
             _here(name, table, registry)
             if table.environment is None
-            else _there(name, table, table.environment, elsewhere)
+            else _there(name, table, table.environment, elsewhere or _isolation(config))
         )
     except SettingsError as error:
         keys = (("pipelines", name, "settings", *key) for key, _ in error.problems)
@@ -234,13 +234,17 @@ def _here(name: str, table: PipelineTable, registry: Registry) -> Installed:
         raise ConfigurationError(msg) from error
 
 
+def _isolation(config: Config) -> Elsewhere:
+    """Return who makes pipelines of other environments, for the time that they are in use."""
+    from dicomnode.host.isolation.isolation import Isolation
+
+    return Isolation.of(config)
+
+
 def _there(
-    name: str, table: PipelineTable, environment: Path | Sequence[str], elsewhere: Elsewhere | None
+    name: str, table: PipelineTable, environment: Path | Sequence[str], elsewhere: Elsewhere
 ) -> Installed:
     """Return a pipeline of another environment."""
-    if elsewhere is None:
-        msg = "a pipeline with an environment of its own needs a running host"
-        raise ConfigurationError(msg)
     return elsewhere.pipeline(
         name, environment, plugin=table.plugin, settings=table.settings, declared=table.declaration()
     )

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from dicomnode.errors import ConfigurationError, JobFailedError, SettingsError
+from dicomnode.host.configuration.config import Config
 from dicomnode.host.configuration.node import Installed
 from dicomnode.host.isolation.description import PipelineDescription
 from dicomnode.host.isolation.environment import ready_environment
@@ -27,6 +28,8 @@ _DESCRIBE_TIMEOUT = 300.0
 class Isolation:
     """Describes pipelines of other environments, and keeps a worker of each for its rules.
 
+    The workers end with :meth:`close`, or when neither this nor any of its pipelines is in use any more.
+
     Parameters
     ----------
     home : pathlib.Path
@@ -39,6 +42,12 @@ class Isolation:
         self._home = home
         self._plugins = {"disabled": list(disabled), "only": None if only is None else list(only)}
         self._pool: WorkerPool | None = None
+
+    @classmethod
+    def of(cls, config: Config) -> Self:
+        """Return the one of a configuration."""
+        home = Path(config.host.data).expanduser().absolute() / "environments"
+        return cls(home, config.plugins.disabled, config.plugins.only)
 
     def pipeline(
         self,
@@ -78,13 +87,13 @@ class Isolation:
         }
         described = self._described({**asked, "timeout": _DESCRIBE_TIMEOUT})
         origin = {"distribution": described.distribution, "version": described.version}
-        kind = isolated_pipeline(described, Rules(self._workers(), {**asked, **origin}))
+        kind = isolated_pipeline(described, Rules(self, {**asked, **origin}))
         registration = Registration("pipelines", plugin or name, described.value, **origin, entry_point=None)
         return Installed(kind(dict(settings)), registration, path)
 
     def _described(self, asked: Mapping[str, Any]) -> PipelineDescription:
         try:
-            told = self._workers().submit(describe_pipeline, asked).result()
+            told = self.do(describe_pipeline, asked)
         except JobFailedError as error:
             msg = f"in the environment {asked['environment']}: {error}"
             raise ConfigurationError(msg) from error
@@ -94,7 +103,16 @@ class Isolation:
             raise ConfigurationError(told["wrong"])
         return PipelineDescription.from_json(told["described"])
 
-    def _workers(self) -> WorkerPool:
+    def do(
+        self, task: Callable[[Mapping[str, Any]], dict[str, Any]], asked: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """Have a worker of the environment that is asked for do a task.
+
+        Raises
+        ------
+        JobFailedError
+            When it cannot.
+        """
         if self._pool is None:
             self._pool = WorkerPool(
                 _MOST_WORKERS,
@@ -102,7 +120,8 @@ class Isolation:
                 settings=WorkerSettings(patience=10.0),
             )
             weakref.finalize(self, self._pool.terminate)
-        return self._pool
+        told: dict[str, Any] = self._pool.submit(task, asked).result()
+        return told
 
     def close(self) -> None:
         """End the workers."""

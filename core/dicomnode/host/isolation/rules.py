@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Protocol
 
 from pydicom.dataset import Dataset
 
 from dicomnode.errors import PluginError
 from dicomnode.host.isolation.plain_images import plain_image
 from dicomnode.host.isolation.rules_worker import ask_rules
-from dicomnode.host.workers.worker_pool import WorkerPool
 from dicomnode.pipeline.historic import HistoricAbstractInput
 from dicomnode.pipeline.inputs import AbstractInput
 
 _TIMEOUT = 60.0
+
+
+class Workers(Protocol):
+    """Who has a worker of each environment: :class:`~dicomnode.host.isolation.isolation.Isolation`."""
+
+    def do(
+        self, task: Callable[[Mapping[str, Any]], dict[str, Any]], asked: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """Have a worker do a task."""
+        ...
 
 
 class Changes:
@@ -58,15 +67,15 @@ class Rules:
 
     Parameters
     ----------
-    pool : WorkerPool
-        Where the worker is.
+    workers : Workers
+        Who has the worker.
     identity : mapping
         Which pipeline: what :func:`~dicomnode.host.isolation.rules_worker.ask_rules` takes besides the
         question.
     """
 
-    def __init__(self, pool: WorkerPool, identity: Mapping[str, Any]) -> None:
-        self._pool, self._identity = pool, dict(identity)
+    def __init__(self, workers: Workers, identity: Mapping[str, Any]) -> None:
+        self._workers, self._identity = workers, dict(identity)
         self._lock = threading.Lock()
 
     def ask(self, question: str, **about: Any) -> Any:
@@ -98,8 +107,7 @@ class Rules:
 
     def _ask(self, question: str, about: Mapping[str, Any]) -> dict[str, Any]:
         asked = {**self._identity, **about, "question": question, "timeout": _TIMEOUT}
-        told: dict[str, Any] = self._pool.submit(ask_rules, asked).result()
-        return told
+        return self._workers.do(ask_rules, asked)
 
     @staticmethod
     def _answer(told: Mapping[str, Any]) -> Any:
