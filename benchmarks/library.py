@@ -3,8 +3,8 @@
 Run it with ``python benchmarks/library.py [--slices 500] [--runs 7] [--json FILE]``. Everything of a case is
 run in turn, the first turn is thrown away, and what counts is the CPU time of this process (elapsed time
 where several processes work): medians, with the least and the most beside them, and the ratios of the medians
-to the goals of the project. "build and encode" gives the pieces of each file as the outbox and the sender take them;
-"build, encode and join" copies them into one piece each, as pydicom does.
+to the goals of the project. "build and encode" gives the pieces of each file as the outbox and the sender
+take them; "build, encode and join" copies them into one piece each, as pydicom does.
 """
 
 from __future__ import annotations

@@ -208,6 +208,7 @@ class Jobs:
         return record
 
     def _run_again(self, job: JobRecord) -> JobRecord:
+        self._ledger.flush()  # an input that has just come again may be in another file now
         rows = list(self._ledger.instances(job=job.id))
         gone = sum(not self._spool.path_of(row.path).is_file() for row in rows)
         if gone or not rows:
