@@ -23,7 +23,7 @@ from dicomnode.host.receiver.bounded_reader import (
     BoundedReader,
     ConnectionEndedError,
 )
-from dicomnode.host.receiver.fast_lane import FastLane, LaneContext, Turns
+from dicomnode.host.receiver.fast_lane import FastLane, LaneContext
 from dicomnode.host.receiver.pynetdicom_private import AcceptedAssociation, Negotiator
 from dicomnode.host.receiver.receiver_settings import ReceiverSettings
 from dicomnode.host.receiver.reception_types import AssociationEnd, AssociationInfo, StoreSink
@@ -64,7 +64,6 @@ class Shared:
     negotiator: Negotiator
     allowed: AllowList
     tls: ServerTLS | None
-    turns: Turns
     stop: StopSignal = field(default_factory=StopSignal)
 
 
@@ -169,13 +168,7 @@ class Connection:
         self._info = info
         reader.established()
         common = LaneContext(
-            info,
-            contexts,
-            shared.sink,
-            shared.spool,
-            shared.settings,
-            association.peer_max_pdu_length,
-            shared.turns,
+            info, contexts, shared.sink, shared.spool, shared.settings, association.peer_max_pdu_length
         )
         self._lane = FastLane(reader, common, association.serve)
         _LOG.info("association from %s at %s", safe_text(info.calling_ae_title), self._address)

@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import logging
 import struct
-import threading
 import time
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -44,37 +42,11 @@ _LOG = logging.getLogger(__name__)
 _PDV = struct.Struct(">IBB").unpack_from
 _PDV_OVERHEAD: Final = 2  # context ID and control header are part of a PDV's length
 _HEAD: Final = 16_384
-_SMALL: Final = 65_536
 _LONGEST_FOREIGN: Final = 1_048_576
 _FAILED = StoreResponse(PROCESSING_FAILURE, "internal error, see the log")
 
 ServeOther = Callable[[bytes], bool]
 """Serves a whole message that is no C-STORE, given as PDUs; False ends the association."""
-
-
-class Turns:
-    """Has small instances completed one at a time.
-
-    To complete one takes some hundred microseconds and half a dozen system calls, each of which lets go of the
-    interpreter. Threads that do so at the same time hand it to and fro dozens of times for each instance; one after
-    the other they do not. Large ones spend their time in the kernel, where they are not in each other's way, and
-    whoever waits for a disk's sync must not make others wait.
-
-    Parameters
-    ----------
-    wanted : bool
-        False lets everybody go on at once.
-    """
-
-    def __init__(self, *, wanted: bool) -> None:
-        self._lock = threading.Lock() if wanted else None
-
-    def of(self, size: int) -> AbstractContextManager[object]:
-        """Return what to hold while an instance of `size` bytes is completed."""
-        return _NO_TURN if self._lock is None or size > _SMALL else self._lock
-
-
-_NO_TURN: Final = nullcontext()
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +59,6 @@ class LaneContext:
     spool: FileMaker
     settings: ReceiverSettings
     peer_max_pdu_length: int
-    turns: Turns
 
 
 class _Message(Protocol):
@@ -272,11 +243,6 @@ class _StoreMessage:
         return self._lane.common.spool.new(meta)
 
     def complete(self) -> None:
-        with self._lane.common.turns.of(self._received):
-            response = self._completed()
-        self._lane.respond(self.context_id, self._command, response)
-
-    def _completed(self) -> StoreResponse:
         self.flush()
         response = self._refusal
         if response is None:
@@ -292,7 +258,7 @@ class _StoreMessage:
                 response = _failure("receiving an instance", error)
             finally:
                 self.abandon()
-        return response
+        self._lane.respond(self.context_id, self._command, response)
 
     def _received_whole(self) -> StoreResponse:
         writer, request, common = self._writer, self._request, self._lane.common

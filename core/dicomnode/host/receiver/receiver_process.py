@@ -18,7 +18,6 @@ from pydicom.dataset import Dataset
 
 from dicomnode.host import log_context
 from dicomnode.host.receiver.connection import Connection, Shared, StopSignal
-from dicomnode.host.receiver.fast_lane import Turns
 from dicomnode.host.receiver.pynetdicom_private import Negotiator, quiet_loggers
 from dicomnode.host.receiver.receiver_pool import READY, ProcessSettings
 from dicomnode.host.receiver.remote_channel import RemoteChannel
@@ -69,8 +68,6 @@ class _ReceiverProcess:
         self._told = told
         self._files = NewFiles(told.incoming, durable=told.durable)
         self._negotiator = negotiator
-        # Who waits for the host must not make others wait.
-        self._turns = Turns(wanted=False)
         self._stop = StopSignal()
 
     def connection(self, address: str, sock: socket.socket, channel: socket.socket) -> None:
@@ -91,9 +88,7 @@ class _ReceiverProcess:
             sink = RemoteSink(RemoteChannel(channel), self._told.wanted)
             _sink.set(sink)
             settings = self._told.settings
-            shared = Shared(
-                settings, sink, self._files, self._negotiator, sink, self._tls, self._turns, self._stop
-            )
+            shared = Shared(settings, sink, self._files, self._negotiator, sink, self._tls, self._stop)
             Connection(sock, address, shared).run()
 
 

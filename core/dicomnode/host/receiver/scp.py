@@ -23,7 +23,6 @@ from functools import partial
 
 from dicomnode.host.receiver.allowed_peers import AllowedPeers
 from dicomnode.host.receiver.connection import Connection, Shared
-from dicomnode.host.receiver.fast_lane import Turns
 from dicomnode.host.receiver.listener import Listener, Runnable
 from dicomnode.host.receiver.pynetdicom_private import CommitmentHandler, Negotiator, quiet_loggers
 from dicomnode.host.receiver.receiver_pool import ReceiverPool
@@ -76,9 +75,7 @@ class Receiver:
         allowed = AllowedPeers(settings.peers)
         tls = ServerTLS(settings.tls) if settings.tls is not None else None
         self._settings = settings
-        self._shared = Shared(
-            settings, sink, spool, negotiator, allowed, tls, Turns(wanted=not spool.durable)
-        )
+        self._shared = Shared(settings, sink, spool, negotiator, allowed, tls)
         self._allowed = allowed
         self._decisions = Decisions(sink, spool, allowed, commitments)
         self._pool = (

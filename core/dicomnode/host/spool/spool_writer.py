@@ -57,7 +57,7 @@ class NewFiles:
 
     def new(self, meta: FileMeta) -> SpoolWriter:
         """Begin a file."""
-        return SpoolWriter(f"{self._prefix}{next(self._count):08x}", meta, self)
+        return SpoolWriter(f"{self._prefix}{next(self._count):x}", meta, self)
 
     def keep(self, path: str, name_parts: tuple[str, ...]) -> str:
         """Raise: final names are given by the process that holds the spool."""
