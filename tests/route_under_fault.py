@@ -275,13 +275,14 @@ class Route:
         return images
 
     @contextmanager
-    def senders(self, count: int = 4) -> Iterator[None]:
-        """Send new patients on so many associations at once, until the block ends or the host does."""
+    def senders(self, count: int = 4, patients: int = 1_000_000) -> Iterator[None]:
+        """Send so many new patients on some associations at once, until the block ends or the host does."""
         over = threading.Event()
+        left = iter(range(patients))
 
         def work() -> None:
             with suppress(OSError, AssertionError):
-                while not over.is_set():
+                while not over.is_set() and next(left, None) is not None:
                     self.send_patient()
 
         threads = [threading.Thread(target=work) for _ in range(count)]

@@ -21,6 +21,7 @@ def unit(tmp_path):
     file = tmp_path / "dicomnode.service"
     text = (DEPLOY / "dicomnode.service").read_text()
     file.write_text(text.replace("/opt/dicomnode/bin/dicomnode-host", str(program)))
+    file.chmod(0o644)
     return file
 
 

@@ -56,8 +56,8 @@ def test_killed_at_every_named_point(tmp_path: Path) -> None:
     with storescp(tmp_path / "pacs") as pacs, route(tmp_path / "host", peer=pacs.port) as made:
         for point in KILL_POINTS:
             if made.start(point):
-                with made.senders():
-                    made.died()
+                with made.senders(patients=8):
+                    made.died(60)
             made.check_disk()
         made.start()
         made.send_the_rest()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import pickle
 import stat
 import time
@@ -183,7 +184,11 @@ def test_secrets_stay_out_of_the_manifest(plugins: PluginFactory, tmp_path: Path
 def test_results_are_private_and_inputs_read_only(scripted: Scripted) -> None:
     """Files are 0600 in folders 0700, whatever the plugin's umask; inputs can be written by nobody."""
     job = scripted("os.umask(0); result = [DicomOutput(inverted(inputs)), FileOutput({'a.txt': 'b'})]")
-    run_job(job.to_json())
+    before = os.umask(0o022)
+    try:
+        run_job(job.to_json())  # in this process, whose umask the plugin changes
+    finally:
+        os.umask(before)
     for path in (Path(job.folder), *Path(job.folder).rglob("*")):
         assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o600), path
     assert stat.S_IMODE(Path(job.inputs["images"][0][0]).stat().st_mode) == 0o400
