@@ -356,6 +356,7 @@ def test_a_full_results_folder(work: Deliveries) -> None:
         job, uids = work.images(10, "results")
         with outbox(work, FolderDestination("results", root)):
             work.wait_event("results is left alone")
+            work.ledger.flush()
             reasons = {record.reason for record in work.ledger.deliveries(DeliveryState.PENDING)}
             there = [path for path in root.rglob("*") if path.is_file()]
             filling.unlink()

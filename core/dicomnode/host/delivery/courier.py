@@ -211,7 +211,7 @@ class Courier:
         if told.progress:
             self._failed_rounds = 0
         elif not self._stop.is_set():
-            self._rest(told.last_reason)
+            self._rest(told.last_reason, told.last_detail)
         return False
 
     # -- what becomes of it -------------------------------------------------------------------------------
@@ -249,12 +249,12 @@ class Courier:
         if records:
             self._tell(Station.UNDELIVERED, f"{len(records)} wait: {reason}", logging.ERROR)
 
-    def _rest(self, reason: str) -> None:
+    def _rest(self, reason: str, detail: str = "") -> None:
         """Leave the destination in peace for a while."""
         self._failed_rounds += 1
         delay = self._back_off.delay(self._failed_rounds)
         self._rest_until = time.monotonic() + delay
-        self._ledger.post(note_deliveries(self._destination.name, reason))
+        self._ledger.post(note_deliveries(self._destination.name, detail or reason))
         self._tell(
             Station.UNDELIVERED,
             f"{self._destination.name} is left alone for {delay:.0f} s: {reason}",
@@ -308,7 +308,8 @@ class _Tally:
         self.reasons: dict[tuple[Delivery, int, int | None], str] = {}
         self.failures_in_a_row = 0
         self.progress = False
-        self.last_reason = ""
+        self.last_reason = ""  # in words for the log
+        self.last_detail = ""  # for the ledger: it may name a patient's folder
 
     def add(self, record: DeliveryRecord, outcome: Outcome) -> None:
         """Count an outcome."""
@@ -319,6 +320,7 @@ class _Tally:
             self.failures_in_a_row += 1
             status = outcome.status
             self.last_reason = described_status(status) if status else "one failure after another"
+            self.last_detail = outcome.reason or self.last_reason
         else:
             self.failures_in_a_row = 0
             self.progress = True
