@@ -70,6 +70,8 @@ CASES: dict[str, Callable[[], bytes]] = {
     "cut by one byte": lambda: good()[:-1],
     "cut in a header": lambda: good()[:601],
     "cut in the first header": lambda: good()[:5],
+    "cut before Pixel Data": lambda: good()[: good().rindex(b"\xe0\x7f\x10\x00")],
+    "cut before Rows": lambda: good()[: good().rindex(b"\x28\x00\x10\x00")],
     "Pixel Data shorter than rows and columns": lambda: with_pixels(lambda pixels: pixels[:-2]),
     "Pixel Data empty": lambda: with_pixels(lambda _pixels: b""),
     "Pixel Data's length too long": lambda: with_length(b"\xe0\x7f\x10\x00", 9000),

@@ -116,3 +116,38 @@ def test_deflated_data_sets_are_bounded() -> None:
     assert refused(data[:-8], syntax) == BROKEN_STRUCTURE
     assert refused(deflate(bytes(50_000_000)), syntax, limits=limits) == BROKEN_STRUCTURE
     assert refused(b"\xff" * 100, syntax) == BROKEN_STRUCTURE
+
+
+def test_an_image_cut_between_elements_is_refused() -> None:
+    """Wherever an image ends between two of its elements, it is refused, also before its Rows."""
+    dataset = small_dataset()
+    tags = list(dataset.keys())
+    for last in [tag for tag in tags if tag <= 0x7FE00010]:
+        cut = Dataset()
+        cut.update({tag: dataset[tag] for tag in tags if tag < last})
+        data = encoded(cut)
+        assert refused(data) & 0xF000 == 0xC000
+
+
+@pytest.mark.parametrize(
+    ("sop_class", "keyword", "value"),
+    [
+        ("1.2.840.10008.5.1.4.1.1.30", "FloatPixelData", bytes(64 * 64 * 4)),
+        ("1.2.840.10008.5.1.4.1.1.30", "DoubleFloatPixelData", bytes(64 * 64 * 8)),
+        ("1.2.840.10008.5.1.4.1.1.4.2", "SpectroscopyData", bytes(200_000)),
+        ("1.2.840.10008.5.1.4.1.1.4", "PixelDataProviderURL", "https://example.invalid/pixels"),
+    ],
+)
+def test_other_data_may_stand_in_for_pixels(sop_class: str, keyword: str, value: object) -> None:
+    """Float pixels, spectra, and pixels that are to be fetched elsewhere need no PixelData."""
+    dataset = small_dataset(SOPClassUID=sop_class, **{keyword: value})
+    del dataset.PixelData
+    assert index(dataset, 0x00280010) == [64]
+
+
+def test_what_is_no_image_needs_no_pixels() -> None:
+    """A document without rows and pixels is taken."""
+    dataset = small_dataset(SOPClassUID="1.2.840.10008.5.1.4.1.1.88.11")
+    for keyword in ("PixelData", "Rows", "Columns"):
+        delattr(dataset, keyword)
+    assert index(dataset, 0x00280010) == ["absent"]

@@ -9,7 +9,9 @@ from __future__ import annotations
 import re
 import zlib
 from dataclasses import dataclass, field
+from functools import lru_cache
 
+from dicomnode.dicom.modules import iod_of
 from dicomnode.errors import StructureError
 from dicomnode.host.receiver.encodings import DEFLATED, JPIP_DEFLATED, NATIVE
 from dicomnode.host.receiver.index_values import SPECIFIC_CHARACTER_SET, index_of, text_of, vr_of
@@ -27,7 +29,10 @@ SOP_CLASS, SOP_INSTANCE = 0x00080016, 0x00080018
 STUDY, SERIES = 0x0020000D, 0x0020000E
 _SAMPLES, _PHOTOMETRIC, _FRAMES = 0x00280002, 0x00280004, 0x00280008
 _ROWS, _COLUMNS, _BITS = 0x00280010, 0x00280011, 0x00280100
-_PIXEL_TAGS = frozenset({_SAMPLES, _PHOTOMETRIC, _FRAMES, _ROWS, _COLUMNS, _BITS})
+# What may stand in the place of Pixel Data: Float and Double Float Pixel Data (PS3.3 sections C.7.6.24 and
+# C.7.6.25), Spectroscopy Data (C.8.14.4), Pixel Data Provider URL (PS3.5 section A.6).
+_INSTEAD_OF_PIXELS = frozenset({0x7FE00008, 0x7FE00009, 0x56000020, 0x00287FE0})
+_PIXEL_TAGS = frozenset({_SAMPLES, _PHOTOMETRIC, _FRAMES, _ROWS, _COLUMNS, _BITS}) | _INSTEAD_OF_PIXELS
 _CHECKED = _PIXEL_TAGS | {SOP_CLASS, STUDY, SERIES, SPECIFIC_CHARACTER_SET}
 
 # PS3.5 section 9.1. Leading zeros of a component are forbidden too, but seen often, and do no harm.
@@ -117,7 +122,7 @@ def inspect(  # noqa: PLR0917 - as walk
     except StructureError as error:
         raise RefusedDataSetError(BROKEN_STRUCTURE, f"unreadable: {error}") from None
     sop_class = _check_identity(findings, expected)
-    _check_pixels(findings, transfer_syntax_uid)
+    _check_pixels(findings, transfer_syntax_uid, sop_class)
     index = index_of(findings, wanted | ALWAYS_WANTED)
     if layouts is not None:
         layouts.meet(findings, index, sop_class)
@@ -177,9 +182,21 @@ def _check_identity(findings: Findings, expected: tuple[str, str] | None) -> str
     return uids[0]
 
 
-def _check_pixels(findings: Findings, transfer_syntax_uid: str) -> None:
+@lru_cache(maxsize=1024)
+def _must_have_pixels(sop_class: str) -> bool:
+    """Say whether the Image Pixel module is mandatory (PS3.3 section A)."""
+    iod = iod_of(sop_class)
+    return iod is not None and iod.modules.get("image-pixel") == "M"
+
+
+def _check_pixels(findings: Findings, transfer_syntax_uid: str, sop_class: str) -> None:
     """Compare Pixel Data with what Rows, Columns and so on promise (PS3.3 section C.7.6.3)."""
     if findings.pixel_data_length is None and findings.fragments is None:
+        # Cut off between two elements, an image still has a sound structure.
+        instead = _INSTEAD_OF_PIXELS & (findings.values.keys() | findings.too_long)
+        sized = _number(findings, _ROWS, 0) and _number(findings, _COLUMNS, 0)
+        if not instead and (sized or _must_have_pixels(sop_class)):
+            raise RefusedDataSetError(PIXELS_INCOMPLETE, "an image without PixelData")
         return
     frames = max(_number(findings, _FRAMES, 1), 1)
     if findings.fragments is not None:
