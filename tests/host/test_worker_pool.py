@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
+import socket
 import sys
 import threading
 import time
@@ -332,3 +334,21 @@ def test_no_thread_of_the_host_is_forked(client: Callable[..., Client]) -> None:
         assert jobs.pid_of(jobs.submit(code))
     finally:
         del sys.modules["only_in_the_host"]
+
+
+def test_a_pool_that_has_ended_touches_no_file(tmp_path: Path) -> None:
+    """What is asked of a pool after its end reaches nobody, whoever has its descriptors now."""
+    pool = WorkerPool(scratch=tmp_path)
+    pool.shutdown()
+    pairs = [socket.socketpair() for _ in range(8)]
+    try:
+        pool.end("1", "nobody runs it")
+        pool.terminate()
+        pool.shutdown()
+        for each in itertools.chain(*pairs):
+            each.setblocking(False)
+            with pytest.raises(BlockingIOError):
+                each.recv(1)
+    finally:
+        for each in itertools.chain(*pairs):
+            each.close()

@@ -57,7 +57,7 @@ class NewFiles:
 
     def new(self, meta: FileMeta) -> SpoolWriter:
         """Begin a file."""
-        return SpoolWriter(f"{self._prefix}{next(self._count):x}", meta, self)
+        return SpoolWriter(f"{self._prefix}{next(self._count):08x}", meta, self)
 
     def keep(self, path: str, name_parts: tuple[str, ...]) -> str:
         """Raise: final names are given by the process that holds the spool."""
@@ -161,21 +161,26 @@ class SpoolWriter:
             if self._spool.durable:
                 os.fsync(self._descriptor)
             passing("synced")
-            os.close(self._descriptor)
-            self._descriptor = -1
+            # Whether or not closing fails, the number may be another file's at once: never close it twice.
+            descriptor, self._descriptor = self._descriptor, -1
+            os.close(descriptor)
         except BaseException:
-            self.abandon()
+            self._remove()
             raise
         return FinishedFile(self.path, self.size, len(self.prefix), self._spool)
 
     def abandon(self) -> None:
         """Close and remove the file. Doing so twice does nothing."""
         if self._descriptor >= 0:
-            descriptor, self._descriptor = self._descriptor, -1
-            with suppress(OSError):
+            self._remove()
+
+    def _remove(self) -> None:
+        descriptor, self._descriptor = self._descriptor, -1
+        with suppress(OSError):
+            if descriptor >= 0:
                 os.close(descriptor)
-            with suppress(OSError):
-                os.unlink(self.path)  # noqa: PTH108 - no Path objects on the way of every instance
+        with suppress(OSError):
+            os.unlink(self.path)  # noqa: PTH108 - no Path objects on the way of every instance
 
 
 class FinishedFile:

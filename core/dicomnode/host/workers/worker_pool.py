@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import selectors
 import tempfile
 import threading
@@ -11,7 +10,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor, Future
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,7 @@ from typing import Any
 from dicomnode.errors import JobFailedError
 from dicomnode.host.jobs.job_failure import Failure
 from dicomnode.host.jobs.job_folder import building_folder, links_folder
+from dicomnode.host.workers.bell import Bell
 from dicomnode.host.workers.worker_child import TASKS
 from dicomnode.host.workers.worker_process import Outcome, Task, WorkerProcess
 from dicomnode.host.workers.worker_settings import WorkerSettings
@@ -92,7 +91,7 @@ class WorkerPool(Executor):
         self._workers: list[WorkerProcess] = []
         self._ending: dict[WorkerProcess, float] = {}
         self._selector = selectors.DefaultSelector()
-        self._bell, self._rope = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._bell = Bell()
         self._selector.register(self._bell, selectors.EVENT_READ)
         # Workers are started by this one thread, which lives as long as they may: the kernel ends them with
         # it.
@@ -135,14 +134,14 @@ class WorkerPool(Executor):
                 msg = "the worker pool has been shut down"
                 raise RuntimeError(msg)
             self._queue.append(task)
-        self._ring()
+        self._bell.ring()
         return task.future
 
     def end(self, job: str, reason: str) -> None:
         """End a job by its number, begun or not; its future fails as ``ENDED`` for that reason."""
         with self._lock:
             self._to_end.append((job, reason))
-        self._ring()
+        self._bell.ring()
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Take no more, finish what was taken (or cancel what has not begun), and end all workers."""
@@ -151,7 +150,7 @@ class WorkerPool(Executor):
             cancelled = tuple(self._queue) if cancel_futures else ()
         for task in cancelled:
             task.future.cancel()
-        self._ring()
+        self._bell.ring()
         if wait:
             self._thread.join()
 
@@ -159,14 +158,10 @@ class WorkerPool(Executor):
         """End every job and worker now."""
         with self._lock:
             self._closing = self._killing = True
-        self._ring()
+        self._bell.ring()
         self._thread.join()
 
     # -- the pool's thread ----------------------------------------------------------------------------------
-
-    def _ring(self) -> None:
-        with suppress(BlockingIOError, OSError):
-            os.write(self._rope, b"!")
 
     def _run(self) -> None:
         try:
@@ -182,9 +177,8 @@ class WorkerPool(Executor):
         except BaseException:
             _LOG.exception("the worker pool cannot go on; its jobs fail")
             self._collapse()
-        for descriptor in (self._bell, self._rope):
-            os.close(descriptor)
         self._selector.close()
+        self._bell.close()
 
     def _collapse(self) -> None:
         """Fail everything: a mistake of ours must not leave anybody waiting."""
@@ -218,8 +212,7 @@ class WorkerPool(Executor):
             events = selectors.EVENT_READ | (selectors.EVENT_WRITE if worker.channel.unsent else 0)
             self._selector.modify(worker.channel, events)
         self._selector.select(pause)
-        with suppress(BlockingIOError):
-            os.read(self._bell, 4096)
+        self._bell.heard()
 
     def _see_to(self, worker: WorkerProcess) -> None:
         worker.channel.flush()
