@@ -75,6 +75,9 @@ class Pipeline(AbstractPipeline):
             setattr(result, keyword, source.get(keyword) or "")
         result.SOPInstanceUID, result.SeriesInstanceUID = uids.uid("result"), uids.uid("series")
         result.SeriesNumber, result.InstanceNumber = 100, len(inputs["images"])
+        result.Rows = result.Columns = result.BitsAllocated = result.BitsStored = 8
+        result.SamplesPerPixel, result.PhotometricInterpretation = 1, "MONOCHROME2"
+        result.HighBit, result.PixelRepresentation, result.PixelData = 7, 0, bytes(64)
         result.file_meta = source.file_meta
         result.file_meta.MediaStorageSOPInstanceUID = result.SOPInstanceUID
         return DicomOutput(result)

@@ -11,12 +11,14 @@ from route_under_fault import IMAGES, Route, result_uid, route
 def test_the_power_is_cut(tmp_path: Path) -> None:
     """An ext4 loses all that was not synced while four senders send: none of the acknowledged is lost."""
     with power_cut_disk(tmp_path) as disk, route(tmp_path / "host", data=disk.mount / "data") as made:
-        for _ in range(2):
+        for time in range(2):
             made.start()
             with made.senders():
                 before = len(made.acknowledged.instances)
                 made.wait_for(lambda: len(made.acknowledged.instances) >= before + 150)  # noqa: B023
-                unsynced = disk.mount / "unsynced"
+                # A new name each time: ext4 writes the data of a file that was truncated and written anew as
+                # it is closed (auto_da_alloc), and an empty one of this name may be left from the last time.
+                unsynced = disk.mount / f"unsynced-{time}"
                 unsynced.write_bytes(b"gone with the power")
                 disk.cut_power()
             made.host.kill()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from dicomnode.host.ledger.ledger_records import InstanceRecord, JobRecord
@@ -14,6 +14,8 @@ from dicomnode.host.ledger.states import DeliveryState, InstanceState, JobState,
 T = TypeVar("T")
 Write = Callable[[sqlite3.Connection], T]
 """A change of the ledger; called on the ledger's own thread."""
+
+_MOST_ROWS = 64
 
 DeliveryPlan = tuple[str, Mapping[str, Any]]
 """A destination's name and an :class:`~dicomnode.OutboxItem` as plain data."""
@@ -38,14 +40,35 @@ def together(first: Write[T], *others: Write[Any]) -> Write[T]:
     return write
 
 
+class AddInstance:
+    """Enters a received instance; many of them at once go into one statement.
+
+    SQLite lets go of the interpreter for each statement. While associations are busy it has to be waited for
+    each time, so that a row by itself costs more in handing the interpreter over than in SQLite.
+    """
+
+    __slots__ = ("row",)
+
+    def __init__(self, record: InstanceRecord) -> None:
+        self.row = record.row()
+
+    def __call__(self, connection: sqlite3.Connection) -> None:
+        """Enter the instance."""
+        self.enter(connection, [self])
+
+    @staticmethod
+    def enter(connection: sqlite3.Connection, writes: Sequence[AddInstance]) -> None:
+        """Enter several instances, in order."""
+        for at in range(0, len(writes), _MOST_ROWS):
+            rows = [write.row for write in writes[at : at + _MOST_ROWS]]
+            places = ", ".join([f"({', '.join('?' * len(rows[0]))})"] * len(rows))
+            values = [value for row in rows for value in row]
+            connection.execute(f"INSERT OR IGNORE INTO instance VALUES {places}", values)  # noqa: S608 - only ?
+
+
 def add_instance(record: InstanceRecord) -> Write[None]:
     """Enter a received instance."""
-    row = record.row()
-
-    def write(connection: sqlite3.Connection) -> None:
-        connection.execute("INSERT OR IGNORE INTO instance VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
-
-    return write
+    return AddInstance(record)
 
 
 def sort_instance(path: str, container: str, inputs: Iterable[str]) -> Write[None]:

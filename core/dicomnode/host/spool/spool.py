@@ -111,7 +111,7 @@ class Spool(SpoolFiles):
         OSError
             Not here, but by the first write.
         """
-        return SpoolWriter(f"{self._new}{next(self._count):x}", meta, self)
+        return SpoolWriter(f"{self._new}{next(self._count):08x}", meta, self)
 
     @property
     def incoming_prefix(self) -> str:
@@ -127,7 +127,8 @@ class Spool(SpoolFiles):
         """Move a finished file to its final name, durably; see :meth:`SpooledFile.keep`."""
         directory = self._room()
         digest = hashlib.sha256("\0".join(name_parts).encode("utf-8", "surrogatepass")).hexdigest()[:32]
-        final = f"{directory.path}/{digest}-{path[path.rindex('/') + 1 :]}.dcm"
+        # In order of arrival: the ledger's rows, whose key the name is, then go where the last ones went.
+        final = f"{directory.path}/{path[path.rindex('/') + 1 :]}-{digest}.dcm"
         os.rename(path, final)  # noqa: PTH104 - no Path objects on the way of every instance
         passing("renamed")
         if self.durable:
