@@ -59,7 +59,7 @@ class RecordingSink:
     ) -> StoreResponse:
         """Keep what is answered with Success."""
         if self.answer.status == SUCCESS:
-            path = spooled.keep(request.association.called_ae_title, request.AffectedSOPInstanceUID)
+            path = Path(spooled.keep(request.association.called_ae_title, request.AffectedSOPInstanceUID))
             with self.changed:
                 self.kept.append((request, index, path))
                 self.changed.notify_all()

@@ -599,3 +599,14 @@ def test_indexed_text_has_the_type_that_pydicom_gives_it(ct: Path) -> None:
         assert tag is not None
         indexed = getattr(LazyDataset("/nowhere", {tag: str(read[tag].value)}), keyword)
         assert (indexed, type(indexed)) == (read[tag].value, type(read[tag].value))
+
+
+def test_several_values_at_once(tmp_path: Path) -> None:
+    """Values asked for together are those asked for one by one; a dataset that was read speaks for itself."""
+    path = tmp_path / "image.dcm"
+    pydicom.dcmread(get_testdata_file("MR_small.dcm")).save_as(path)
+    image = LazyDataset(path, {0x00080060: "MR", 0x00080008: ["ORIGINAL", "PRIMARY"], 0x00200013: 1})
+    tags = (0x00080060, 0x00080008, 0x00200013, 0x00100020)
+    assert list(image.indexed_values(tags)) == ["MR", ("ORIGINAL", "PRIMARY"), 1, None]
+    assert image.PatientName
+    assert list(image.indexed_values(tags)) == [None] * 4

@@ -89,7 +89,7 @@ class Stopped:
         """Put an image into the spool."""
         writer = self.spool.new(FileMeta(MR, image.uid, EXPLICIT, "SENDER", called))
         writer.write([image.data])
-        return writer.finish().keep("three", image.uid)
+        return Path(writer.finish().keep("three", image.uid))
 
     def enter(self, image: Instance, path: Path, **values: Any) -> InstanceRecord:
         """Enter an image in the ledger."""

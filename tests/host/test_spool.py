@@ -56,7 +56,7 @@ def test_process_durability_syncs_nothing(tmp_path: Path, monkeypatch: pytest.Mo
     """With durability "process" no sync is waited for."""
     spool = Spool(tmp_path / "spool", "process")
     monkeypatch.setattr(os, "fsync", lambda _descriptor: pytest.fail("synced"))
-    assert spooled(spool).keep("a").exists()
+    assert Path(spooled(spool).keep("a")).exists()
 
 
 def test_a_file_is_never_overwritten(tmp_path: Path) -> None:
@@ -64,7 +64,7 @@ def test_a_file_is_never_overwritten(tmp_path: Path) -> None:
     paths = set()
     for _start in range(2):
         spool = Spool(tmp_path / "spool", "process")
-        paths |= {spooled(spool, b"one").keep("s", "1.2.3"), spooled(spool, b"two").keep("s", "1.2.3")}
+        paths |= {Path(spooled(spool, content).keep("s", "1.2.3")) for content in (b"one", b"two")}
     assert len(paths) == 4
     assert sorted(path.read_bytes()[-3:] for path in paths) == [b"one", b"one", b"two", b"two"]
     assert set(spool.iterate()) == paths
@@ -74,7 +74,7 @@ def test_names_hold_no_text_from_outside(tmp_path: Path) -> None:
     """Name parts that are paths, control bytes or endless change nothing but a digest."""
     spool = Spool(tmp_path / "spool", "process")
     for evil in ("../../x", "/etc/passwd", "a\0b\n\x1b[31m", "x" * 10_000, "\ud800"):
-        path = spooled(spool).keep(evil)
+        path = Path(spooled(spool).keep(evil))
         assert path.is_relative_to(tmp_path / "spool" / "kept")
         assert set(path.name) <= set("0123456789abcdef-.dcm")
 
@@ -84,7 +84,7 @@ def test_leftovers_go_at_start(tmp_path: Path) -> None:
     spool = Spool(tmp_path / "spool", "process")
     spool.new(META).write([b"half"])
     spooled(spool)
-    kept = spooled(spool).keep("a")
+    kept = Path(spooled(spool).keep("a"))
     again = Spool(tmp_path / "spool", "process")
     assert list((tmp_path / "spool" / "incoming").iterdir()) == []
     assert list(again.iterate()) == [kept]
@@ -99,8 +99,8 @@ def test_only_the_owner_can_read(tmp_path: Path) -> None:
     before = os.umask(0)
     try:
         spool = Spool(tmp_path / "spool", "process")
-        kept = spooled(spool).keep("a")
-        aside = spool.quarantine(spooled(spool).keep("b"), "why")
+        kept = Path(spooled(spool).keep("a"))
+        aside = spool.quarantine(Path(spooled(spool).keep("b")), "why")
     finally:
         os.umask(before)
     modes = {path: path.stat().st_mode & 0o777 for path in (tmp_path / "spool").rglob("*")}
@@ -118,8 +118,8 @@ def test_discard_and_keep_exclude_each_other(tmp_path: Path) -> None:
     first.discard()
     path = second.keep("a")
     second.discard()
-    assert list(spool.iterate()) == [path]
-    assert second.path == path
+    assert list(spool.iterate()) == [Path(path)]
+    assert second.path == Path(path)
     assert second.keep("b") == path
 
 
@@ -142,7 +142,7 @@ def test_a_file_that_cannot_be_synced_is_gone(tmp_path: Path, monkeypatch: pytes
 def test_a_directory_that_cannot_be_synced_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """EIO from fsync of the directory: raised, the file is gone, another directory is used from then on."""
     spool = Spool(tmp_path / "spool")
-    first = spooled(spool).keep("a")
+    first = Path(spooled(spool).keep("a"))
     original = os.fsync
 
     def failing(descriptor: int) -> None:
@@ -154,7 +154,7 @@ def test_a_directory_that_cannot_be_synced_is_left(tmp_path: Path, monkeypatch: 
     with pytest.raises(OSError, match="Input/output"):
         spooled(spool).keep("b")
     assert list(spool.iterate()) == [first]
-    second = spooled(spool).keep("c")
+    second = Path(spooled(spool).keep("c"))
     assert second.parent != first.parent
 
 
@@ -162,7 +162,7 @@ def test_what_was_received_can_be_read_again(tmp_path: Path) -> None:
     """The index and who sent it are read back from the file alone."""
     dataset = small_dataset(SOPInstanceUID="1.2.3", PatientID="P1")
     spool = Spool(tmp_path / "spool", "process")
-    path = spooled(spool, encoded(dataset)).keep("a")
+    path = Path(spooled(spool, encoded(dataset)).keep("a"))
     meta, index = spool.read_index(path, frozenset({0x00280010}))
     assert meta == META
     assert index[0x00280010] == 64

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import signal
 import threading
@@ -54,6 +55,7 @@ def run(root_config: Path | None, config: Path | None, *, strict: bool) -> int:
                 _LOG.info("%s", line.strip())
             else:
                 click.echo(safe_text(line), err=True)
+        _collect_seldom()
         tell_service_manager("READY=1")
         while not stopping.wait(0.5):
             if reloading.is_set():
@@ -61,6 +63,17 @@ def run(root_config: Path | None, config: Path | None, *, strict: bool) -> int:
                 _reload(host, file)
         tell_service_manager("STOPPING=1")
     return 0
+
+
+def _collect_seldom() -> None:
+    """Look for garbage in cycles less often: what waits are many small objects, in no cycle, for long.
+
+    By default every seven hundred new objects are looked at, and a tenth of these times what came before too:
+    a tenth of the time that an instance takes, and a pause that grows with the number of images that wait.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
 
 
 def _reload(host: Host, file: Path | None) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import lru_cache
 from pathlib import Path
@@ -119,6 +119,20 @@ class LazyDataset(FileDataset):
             return default
         value = self._index_values[entry[0]]
         return list(value) if isinstance(value, tuple) else value
+
+    def indexed_values(self, tags: tuple[int, ...]) -> Sequence[Any]:
+        """Return the plain values of several tags as :meth:`indexed_value` does, lists as tuples.
+
+        Parameters
+        ----------
+        tags : tuple of int
+            The tags.
+        """
+        if self._was_read:
+            return (None,) * len(tags)
+        layout, values = self._index_layout, self._index_values
+        entries = [layout.get(tag) for tag in tags]
+        return [None if entry is None else values[entry[0]] for entry in entries]
 
     def at(self, path: str | os.PathLike[str]) -> LazyDataset:
         """Return an untouched handle with the same index: the file was moved there."""

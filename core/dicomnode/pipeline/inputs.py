@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, ClassVar
 
 from pydicom.datadict import keyword_for_tag
@@ -20,7 +20,7 @@ from ..errors import DuplicateImageError, ImageRefusedError
 Rule = str | int | float | Collection[Any] | re.Pattern[str] | Callable[[Any], bool]
 """What the value of an attribute must be: a value, one of several, a pattern, or a predicate."""
 
-_STUDY, _SERIES = 0x0020000D, 0x0020000E
+_UIDS = 0x0020000D, 0x0020000E
 
 _PLAIN_RULES = frozenset({str, set, frozenset, tuple, list, re.Pattern})
 """Rules that ask nothing of text but what it is: they need no element made of it."""
@@ -120,6 +120,8 @@ class AbstractInput(ImageTreeInterface):
         # Rules are asked for every image: what does not change is worked out once.
         self._needed = tuple(int(Tag(tag)) for tag in (*self.required_tags, *self.required_values))
         self._rules = tuple((int(Tag(tag)), rule) for tag, rule in self.required_values.items())
+        self._ruled = tuple(tag for tag, _ in self._rules)
+        self._first: tuple[Dataset | None, tuple[Any, Any]] = None, ("", "")
 
     # -- what an author overrides -------------------------------------------------------------------------
 
@@ -220,19 +222,17 @@ class AbstractInput(ImageTreeInterface):
     # -- the rules ----------------------------------------------------------------------------------------
 
     def _missing_tag(self, image: Dataset) -> str | None:
-        for tag in self._needed:
-            if _indexed(image, tag) is None:
+        for tag, indexed in zip(self._needed, _plain(image, self._needed), strict=True):
+            if indexed is None:
                 element = image.get(tag)
                 if element is None or element.value in (None, "", b"") or element.value == []:
                     return f"{_keyword(tag)} is missing or empty"
         return None
 
     def _other_value(self, image: Dataset) -> str | None:
-        for tag, rule in self._rules:
-            if type(rule) in _PLAIN_RULES:
-                plain = _indexed(image, tag)
-                if type(plain) is str and _fits(rule, plain):
-                    continue
+        for (tag, rule), plain in zip(self._rules, _plain(image, self._ruled), strict=True):
+            if type(plain) is str and type(rule) in _PLAIN_RULES and _fits(rule, plain):
+                continue
             value = image[tag].value
             values = tuple(value) if isinstance(value, MultiValue) else (value,)
             if not any(_fits(rule, each) for each in values):
@@ -246,13 +246,18 @@ class AbstractInput(ImageTreeInterface):
         first = next(iter(self), None)
         if first is None:
             return None
-        for several, tag, what in (
-            (self.several_studies, _STUDY, "study"),
-            (self.several_series, _SERIES, "series"),
-        ):
-            if not several and _uid(first, tag) != _uid(image, tag):
-                return f"another {what} of this patient is waiting here, and this input takes one {what}"
-        return None
+        if self._first[0] is not first:
+            self._first = first, _study_and_series(first)
+        theirs, own = self._first[1], _study_and_series(image)
+        if own == theirs:
+            return None
+        if not self.several_studies and own[0] != theirs[0]:
+            what = "study"
+        elif not self.several_series and own[1] != theirs[1]:
+            what = "series"
+        else:
+            return None
+        return f"another {what} of this patient is waiting here, and this input takes one {what}"
 
     def _missing_copy(self, image: Dataset) -> str | None:
         absent = [_keyword(tag) for tag in self.copied_tags if tag not in image]
@@ -278,14 +283,17 @@ class AbstractInput(ImageTreeInterface):
         return "; ".join(problem.message for problem in sort_by_geometry(self).problems) or None
 
 
-def _indexed(image: Dataset, tag: int) -> Any:
-    """Return what an image's index says of a tag, None where the dataset must be asked."""
-    return image.indexed_value(tag) if isinstance(image, LazyDataset) else None
+def _plain(image: Dataset, tags: tuple[int, ...]) -> Sequence[Any]:
+    """Return what an image's index says of tags, None where the dataset must be asked."""
+    return image.indexed_values(tags) if isinstance(image, LazyDataset) else (None,) * len(tags)
 
 
-def _uid(image: Dataset, tag: int) -> Any:
-    uid = _indexed(image, tag)
-    return image.get(keyword_for_tag(tag)) if uid is None else uid
+def _study_and_series(image: Dataset) -> tuple[Any, Any]:
+    study, series = _plain(image, _UIDS)
+    return (
+        image.get("StudyInstanceUID") if study is None else study,
+        image.get("SeriesInstanceUID") if series is None else series,
+    )
 
 
 def _keyword(tag: str | int) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, ClassVar, Literal
 
 from pydantic import TypeAdapter, ValidationError
@@ -29,6 +30,11 @@ IODCheck = Literal["off", "warn", "block"]
 @dataclass(frozen=True)
 class NoSettings:
     """The settings class of a pipeline that has no settings."""
+
+
+@lru_cache(maxsize=256)
+def _named(tag: str | int) -> tuple[BaseTag, str]:
+    return Tag(tag), keyword_for_tag(Tag(tag))
 
 
 class AbstractPipeline(ABC):
@@ -137,8 +143,7 @@ class AbstractPipeline(ABC):
         The default takes the value of :attr:`patient_identifier_tag`. Override it for a key made of several
         attributes; read only tags named in :attr:`index_also`, or the file is opened for every image.
         """
-        tag = Tag(self.patient_identifier_tag)
-        keyword = keyword_for_tag(tag)
+        tag, keyword = _named(self.patient_identifier_tag)
         if keyword:  # its value is at hand without an element
             value = image.get(keyword)
         else:

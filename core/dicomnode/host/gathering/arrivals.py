@@ -86,7 +86,12 @@ class Arrival:
 
     def keep(self) -> Path:
         """Give its file the final name, durably."""
-        return self.spooled.keep(self.tree.node.name, self.uid)
+        self.keep_file()
+        return self.spooled.path
+
+    def keep_file(self) -> None:
+        """Do what :meth:`keep` does, where nobody asks for the path."""
+        self.spooled.keep(self.tree.node.name, self.uid)
 
 
 def answer_to(refused: ImageRefusedError, tree: PipelineTree) -> StoreResponse:
@@ -149,11 +154,11 @@ class Arrivals:
             placement = tree.place(arrival.handle)
         except ImageRefusedError as refused:
             return self._refused(arrival, refused)
-        path = arrival.keep()
+        arrival.keep_file()
         try:
             self._enter(arrival, placement)
         except ImageRefusedError as refused:  # by an image that came at the same time
-            self._spool.remove(path)
+            self._spool.remove(arrival.spooled.path)
             return self._unwanted(arrival, refused)
         self._tell_stored(tree)
         return _STORED

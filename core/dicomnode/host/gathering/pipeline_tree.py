@@ -122,6 +122,7 @@ class PipelineTree:
         self._histories: dict[str, dict[str, HistoryStatus]] = {}
         self._asked_for: dict[str, str] = {}
         self._storing: set[str] = set()
+        self._awaited = 0
         self._lock = threading.RLock()
         self._stored = threading.Condition(self._lock)
 
@@ -136,17 +137,20 @@ class PipelineTree:
         pathlib.Path or None
             Its file, when it is here already: waiting, or in a job.
         """
-        with self._stored:
+        with self._lock:
             while SOPInstanceUID in self._storing:
+                self._awaited += 1
                 self._stored.wait()
+                self._awaited -= 1
             self._storing.add(SOPInstanceUID)
             held = self._held.get(SOPInstanceUID)
         try:
             yield None if held is None else Path(held)
         finally:
-            with self._stored:
+            with self._lock:
                 self._storing.discard(SOPInstanceUID)
-                self._stored.notify_all()
+                if self._awaited:
+                    self._stored.notify_all()
 
     def place(self, image: LazyDataset) -> Placement:
         """Find out where an image belongs.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from logging import DEBUG, WARNING
@@ -58,6 +59,9 @@ INDEXED = frozenset(
 )
 """What is read of every instance besides what pipelines ask for: what explains it, and where it lies."""
 
+_MOMENT = 0.02
+"""Seconds for which a disk is taken to be as full as it was."""
+
 
 def wanted_tags(trees: Iterable[PipelineTree]) -> frozenset[int]:
     """Return the tags that are read of every instance, for some pipelines."""
@@ -100,7 +104,8 @@ class Reception:
         self._trees = {tree.node.ae_title: tree for tree in trees}
         self._titles = {host_title, *self._trees}
         self._spool, self._ledger, self._triggers, self._events = spool, ledger, triggers, events
-        self._reserve = reserve
+        self._reserve, self._root = reserve, str(spool.root)
+        self._free_bytes, self._free_until = 0, float("-inf")
         self._sorters = {
             tree.node.name: Sorter(tree, spool, ledger, events)
             for tree in self._trees.values()
@@ -226,11 +231,15 @@ class Reception:
             )
 
     def _free(self) -> int:
-        try:
-            status = os.statvfs(self._spool.root)
-        except OSError:
-            return 0
-        return status.f_bavail * status.f_frsize
+        """Return the bytes that were free a moment ago: asking takes as long as a small write."""
+        now = time.monotonic()
+        if now > self._free_until:
+            try:
+                status = os.statvfs(self._root)
+            except OSError:
+                return 0
+            self._free_bytes, self._free_until = status.f_bavail * status.f_frsize, now + _MOMENT
+        return self._free_bytes
 
     def _tell(
         self,

@@ -16,6 +16,7 @@ from contextlib import suppress
 from typing import Final
 
 from dicomnode.errors import DicomnodeError
+from dicomnode.host.receiver.turns import Turn
 
 ASSOCIATE_RQ, ASSOCIATE_AC, ASSOCIATE_RJ = 0x01, 0x02, 0x03
 P_DATA, RELEASE_RQ, RELEASE_RP, ABORT = 0x04, 0x05, 0x06, 0x07
@@ -35,6 +36,8 @@ FROM_ACCEPTOR: Final[Mapping[int, int]] = {
 # "Maximum length" (PS3.8 section D.1) is understood by some to leave out a PDV's own header.
 _SLACK: Final = 64
 _LEAST_BUFFER: Final = 1_048_576
+SMALL: Final = 65_536
+"""Bytes that are copied in less time than threads are changed."""
 
 
 class ConnectionEndedError(DicomnodeError):
@@ -60,6 +63,8 @@ class BoundedReader:
         Called twice a second while nothing comes; what it raises ends the waiting.
     first : mapping
         Which PDUs may come before the association is established, and how long they may be.
+    turn : Turn, optional
+        Taken when a small PDU has come, given when the next one has to be waited for.
 
     Attributes
     ----------
@@ -76,11 +81,14 @@ class BoundedReader:
         pdu_timeout: float,
         on_tick: Callable[[], None],
         first: Mapping[int, int] = FROM_REQUESTOR,
+        *,
+        turn: Turn | None = None,
     ) -> None:
         self._socket, self._pdu_timeout, self._on_tick = sock, pdu_timeout, on_tick
         self._longest = max_pdu_length + _SLACK
         self._taken = first
         self._associated = False
+        self.turn = turn or Turn()
         size = max(_LEAST_BUFFER, 4 * max_pdu_length)
         # Mapped, not allocated: pages that no byte has reached yet take no memory, and all are given back.
         self.buffer = memoryview(mmap.mmap(-1, size))
@@ -156,6 +164,8 @@ class BoundedReader:
         self._fill(HEADER_LENGTH + length, deadline)
         begin = self._begin + HEADER_LENGTH
         self._begin = begin + length
+        if length <= SMALL:
+            self.turn.take()
         return kind, begin, begin + length
 
     def _check(self, kind: int, length: int) -> None:
@@ -184,6 +194,7 @@ class BoundedReader:
                 raise ConnectionEndedError("too slow: a deadline has passed", 0x00)
 
     def _receive(self) -> None:
+        self.turn.give()
         try:
             count = self._socket.recv_into(self.buffer[self._end :])
         except (BlockingIOError, TimeoutError, ssl.SSLWantReadError):
@@ -232,6 +243,7 @@ class BoundedReader:
 
     def drain(self, seconds: float) -> None:
         """Read and forget what still comes, until the peer closes or `seconds` have passed."""
+        self.turn.give()
         deadline = time.monotonic() + seconds
         try:
             while time.monotonic() < deadline:

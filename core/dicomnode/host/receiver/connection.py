@@ -6,6 +6,7 @@ import logging
 import secrets
 import socket
 import ssl
+import threading
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -28,6 +29,7 @@ from dicomnode.host.receiver.pynetdicom_private import AcceptedAssociation, Nego
 from dicomnode.host.receiver.receiver_settings import ReceiverSettings
 from dicomnode.host.receiver.reception_types import AssociationEnd, AssociationInfo, StoreSink
 from dicomnode.host.receiver.tls import PeerCertificate, ServerTLS, peer_certificate
+from dicomnode.host.receiver.turns import Turn
 from dicomnode.host.spool.spool_writer import FileMaker
 
 _LOG = logging.getLogger(__name__)
@@ -65,6 +67,7 @@ class Shared:
     allowed: AllowList
     tls: ServerTLS | None
     stop: StopSignal = field(default_factory=StopSignal)
+    turns: threading.Lock | None = None
 
 
 class Connection:
@@ -114,7 +117,11 @@ class Connection:
         deadline = time.monotonic() + settings.acse_timeout
         certificate = self._handshake(settings.acse_timeout)
         reader = self._reader = BoundedReader(
-            self._socket, settings.max_pdu_length, settings.pdu_timeout, self._tick
+            self._socket,
+            settings.max_pdu_length,
+            settings.pdu_timeout,
+            self._tick,
+            turn=Turn(self._shared.turns),
         )
         kind, begin, end = reader.next_pdu(deadline)
         if kind != ASSOCIATE_RQ:
@@ -238,6 +245,8 @@ class Connection:
 
     def _end(self) -> None:
         try:
+            if self._reader is not None:
+                self._reader.turn.give()
             if self._lane is not None:
                 self._lane.close()
             self._tell_sink()

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from dicomnode.host.kill_points import passing
-from dicomnode.host.receiver.bounded_reader import BoundedReader, ConnectionEndedError
+from dicomnode.host.receiver.bounded_reader import SMALL, BoundedReader, ConnectionEndedError
 from dicomnode.host.receiver.dimse_templates import (
     LONGEST_COMMAND,
     Command,
@@ -83,11 +83,13 @@ class FastLane:
         C-STOREs answered with and without Success.
     layouts : Layouts
         Of what was received before on this association.
+    turn : Turn
+        The connection's.
     """
 
     def __init__(self, reader: BoundedReader, common: LaneContext, serve_other: ServeOther) -> None:
         self._reader, self._common, self._serve_other = reader, common, serve_other
-        self._buffer = reader.buffer
+        self._buffer, self.turn = reader.buffer, reader.turn
         reader.before_reuse = self._flush
         self._command = bytearray()
         self._message: _Message | None = None
@@ -153,7 +155,7 @@ class FastLane:
             raise ConnectionEndedError("a command set that is broken, or in no accepted context", 0x06)
         message: _Message
         if command.store is None:
-            message = _OtherMessage(context_id, data, self._serve_other)
+            message = _OtherMessage(self, context_id, data, self._serve_other)
         else:
             message = _StoreMessage(self, context_id, command.store)
         if command.has_data_set:
@@ -224,6 +226,8 @@ class _StoreMessage:
             writer = self._writer = self._new_writer()
             self._head = _joined_head(writer.prefix, self._fragments)
         try:
+            if self._received > SMALL:
+                self._lane.turn.give()
             writer.write(self._fragments)
         except OSError as error:
             writer.abandon()
@@ -289,8 +293,8 @@ class _StoreMessage:
 class _OtherMessage:
     """Anything but a C-STORE, collected within bounds and handed on whole."""
 
-    def __init__(self, context_id: int, command: bytes, serve: ServeOther) -> None:
-        self.context_id, self._serve = context_id, serve
+    def __init__(self, lane: FastLane, context_id: int, command: bytes, serve: ServeOther) -> None:
+        self._lane, self.context_id, self._serve = lane, context_id, serve
         self._pdus = [as_pdus(context_id, command, 0)]
         self._data = bytearray()
         self._has_data = False
@@ -309,6 +313,7 @@ class _OtherMessage:
             length = len(self._data) + _PDV_OVERHEAD
             header = struct.pack(">BxIIBB", 0x04, length + 4, length, self.context_id, 0x02)
             self._pdus.append(header + bytes(self._data))
+        self._lane.turn.give()
         if not self._serve(b"".join(self._pdus)):
             raise ConnectionEndedError("a request that is not served")
 

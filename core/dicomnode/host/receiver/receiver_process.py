@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import marshal
 import os
@@ -101,6 +102,7 @@ def main() -> None:
     logging.basicConfig(handlers=[_ToHost(control)], level=told.log_level)
     quiet_loggers()
     sys.setswitchinterval(min(sys.getswitchinterval(), _SWITCH_INTERVAL))
+    gc.freeze()
     process = _ReceiverProcess(told)
     control.send(READY)
     while True:

@@ -139,8 +139,8 @@ class SpooledFile(Protocol):
         """Where the data set begins in the file: after preamble, prefix and file meta information."""
         ...
 
-    def keep(self, *name_parts: str) -> Path:
-        """Give the file its final name, durably, and return the final path.
+    def keep(self, *name_parts: str) -> str:
+        """Give the file its final name, durably, and return the final path as text.
 
         Parameters
         ----------
@@ -151,7 +151,7 @@ class SpooledFile(Protocol):
 
         Returns
         -------
-        Path
+        str
             The directory entry is synced when this returns (with ``durability = "power"``).
         """
         ...

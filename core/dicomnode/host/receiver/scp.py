@@ -17,6 +17,7 @@ from __future__ import annotations
 import logging
 import socket
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from functools import partial
@@ -75,7 +76,9 @@ class Receiver:
         allowed = AllowedPeers(settings.peers)
         tls = ServerTLS(settings.tls) if settings.tls is not None else None
         self._settings = settings
-        self._shared = Shared(settings, sink, spool, negotiator, allowed, tls)
+        # Where files are synced, connections wait for the disk most of the time, and best do so together.
+        turns = None if spool.durable else threading.Lock()
+        self._shared = Shared(settings, sink, spool, negotiator, allowed, tls, turns=turns)
         self._allowed = allowed
         self._decisions = Decisions(sink, spool, allowed, commitments)
         self._pool = (

@@ -206,8 +206,8 @@ class FinishedFile:
             self._named = Path(self._path)
         return self._named
 
-    def keep(self, *name_parts: str) -> Path:
-        """Give the file its final name, durably, and return the final path."""
+    def keep(self, *name_parts: str) -> str:
+        """Give the file its final name, durably, and return the final path as text."""
         if not self._decided:
             self._decided = True
             try:
@@ -216,7 +216,7 @@ class FinishedFile:
                 with suppress(OSError):
                     os.unlink(self._path)  # noqa: PTH108 - as above
                 raise
-        return self.path
+        return self._path
 
     def digest(self) -> bytes:
         """Return the SHA-256 of the data set's bytes as received."""
