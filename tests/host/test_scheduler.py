@@ -68,7 +68,7 @@ class ByHand(Executor):
 class Bench:
     """A scheduler with a ledger, a by-hand executor and pipelines made on the spot."""
 
-    def __init__(self, directory: Path, resources: dict[str, int] | None = None) -> None:
+    def __init__(self, directory: Path, resources: dict[str, int] | None = None, least_free: int = 0) -> None:
         self.data = DataDirectory(directory / "data").hold()
         self.ledger = Ledger(self.data.ledger, durable=False)
         self.spool = Spool(self.data.spool, "process")
@@ -89,6 +89,7 @@ class Bench:
             output_class=lambda name: DicomOutput,
             events=events,
             resources=resources or {},
+            least_free=least_free,
             describe=lambda job, node, rows: SimpleNamespace(to_json=lambda: {"id": str(job.id)}),
         )
 
@@ -223,6 +224,34 @@ def test_cut_off_is_no_attempt(bench: Bench) -> None:
     job = bench.ledger.job(number)
     assert job is not None
     assert job.attempts == 1
+
+
+def test_a_full_disk_is_no_attempt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the disk is full no job begins; one that fails of it has lost no attempt, and runs again."""
+    monkeypatch.setattr("dicomnode.host.jobs.scheduler._UNTIL_THERE_IS_ROOM", 0.05)
+    free = [100]
+    monkeypatch.setattr(DataDirectory, "free_bytes", lambda self: free[0])
+    bench = Bench(tmp_path, least_free=50)
+    try:
+        bench.pipeline("one", PipelineTable(attempts=1))
+        bench.scheduler.start()
+        first = bench.job("one")
+        bench.executor.wait_for(1)
+        free[0] = 10
+        bench.executor.fail(0, JobFailedError("no space left on device", Failure.DISK))
+        bench.wait_for(first, JobState.QUEUED)
+        job = bench.ledger.job(first)
+        assert job is not None
+        assert (job.attempts, job.reason) == (0, "no space left on device")
+        assert len(bench.executor.submitted) == 1
+        free[0] = 100
+        bench.executor.wait_for(2)
+        bench.executor.finish(1)
+        bench.wait_for(first, JobState.BUILT)
+    finally:
+        bench.scheduler.stop(0.2)
+        bench.ledger.close()
+        bench.data.let_go()
 
 
 def test_discarded_while_it_ran(bench: Bench) -> None:

@@ -197,6 +197,7 @@ class Host:
             output_class=self.output_class,
             events=self.events,
             resources=host.resources,
+            least_free=self._least_free,
             describe=self.describe_job,
         )
         starting.callback(self.scheduler.stop, host.drain)
@@ -292,10 +293,14 @@ class Host:
         """Return a job as plain data, for whatever executes it."""
         return describe_job(job, node, rows, config=self.config, spool=self.spool, data=self.data)
 
+    @property
+    def _least_free(self) -> int:
+        """Reception stops at the reserve, jobs at half of it: what is here can still be finished and go."""
+        return self.config.host.reserve // 2
+
     def _worker_pool(self) -> WorkerPool:
         workers = sum(node.rules.concurrency for node in self.nodes.values())
-        # Reception stops at the reserve, jobs at half of it: what is here can still be finished and go.
-        limits = Limits(free=self.config.host.reserve // 2)
+        limits = Limits(free=self._least_free)
         return WorkerPool(workers, limits=limits, scratch=self.data.work)
 
     def _recover(self, triggers: Triggers) -> None:

@@ -36,6 +36,7 @@ from dicomnode.pipeline.outputs import PipelineOutput
 _LOG = logging.getLogger(__name__)
 _LONGEST_LOG = 64 * 1024
 _PAUSE = 1.0
+_UNTIL_THERE_IS_ROOM = 5.0
 
 _Finished = tuple[JobRecord, "Future[dict[str, Any]]"]
 
@@ -63,6 +64,8 @@ class Scheduler:
         What running jobs share.
     describe : callable
         Makes the description of a job; see :func:`describe_job`.
+    least_free : int
+        Bytes of the disk without which no job is started: it could only fail.
     """
 
     def __init__(
@@ -79,11 +82,13 @@ class Scheduler:
         events: Events,
         resources: Mapping[str, int],
         describe: Callable[[JobRecord, Node, Iterable[InstanceRecord]], JobDescription],
+        least_free: int = 0,
     ) -> None:
         self._ledger, self._jobs, self._nodes, self._executor = ledger, jobs, nodes, executor
         self._data, self._spool, self._destinations = data, spool, destinations
         self._output_class, self._events, self._resources = output_class, events, Counter(resources)
         self._describe = describe
+        self._least_free, self._full = least_free, False
         self._running: dict[int, JobRecord] = {}
         self._ended: list[_Finished | None] = []
         self._ready: dict[int, tuple[int, float]] = {}
@@ -140,6 +145,8 @@ class Scheduler:
 
     def _start_jobs(self) -> float | None:
         """Start what may run now; return the seconds until something else may, or None."""
+        if self._no_room():
+            return _UNTIL_THERE_IS_ROOM
         soonest: float | None = None
         per_pipeline: Counter[str] = Counter(job.pipeline for job in self._running.values())
         blocked: set[str] = set()
@@ -159,6 +166,15 @@ class Scheduler:
             per_pipeline[job.pipeline] += 1
             self._start(job, node)
         return soonest
+
+    def _no_room(self) -> bool:
+        """Say whether the disk is too full for any job; tell of it once."""
+        full = bool(self._least_free) and self._data.free_bytes() < self._least_free
+        if full != self._full:
+            self._full = full
+            message = "jobs wait: the disk is full" if full else "jobs go on: there is room on the disk"
+            self._events.tell(Event(Station.JOB, message, level=logging.ERROR if full else logging.WARNING))
+        return full
 
     def _wait_of(self, job: JobRecord, node: Node) -> float:
         """Return the seconds until a job may run.
@@ -267,6 +283,11 @@ class Scheduler:
                     move_job(job.id, JobState.QUEUED, "cut off", attempts=job.attempts - 1)
                 )
                 self._jobs.changed(record, "cut off; it runs again")
+            elif kind == Failure.DISK and self._no_room():  # nor is this one
+                record = self._ledger.write(
+                    move_job(job.id, JobState.QUEUED, reason, attempts=job.attempts - 1, log=log)
+                )
+                self._jobs.changed(record, "waits for room on the disk", reason, level=logging.WARNING)
             elif job.attempts < node.table.attempts and kind != Failure.DAMAGED:
                 wait = _back_off(node, job.attempts)
                 record = self._ledger.write(

@@ -80,6 +80,14 @@ class DataDirectory:
         self._lock = lock
         return self
 
+    def free_bytes(self) -> int:
+        """Return the bytes that are free on its disk; none where that cannot be told."""
+        try:
+            status = os.statvfs(self.root)
+        except OSError:
+            return 0
+        return status.f_bavail * status.f_frsize
+
     def let_go(self) -> None:
         """Let another host have it."""
         if self._lock >= 0:
