@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import random
 import socket
 import subprocess
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
@@ -131,7 +132,16 @@ def run_tool(*command: str | Path, expect: int | None = 0) -> subprocess.Complet
     return done
 
 
+_PORTS = random.Random(os.getpid()).sample(range(10_000, 32_000), 20_000)
+
+
 def free_port() -> int:
-    """Return a port that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
+    """Return a port that nobody listens on, and that neither a connection nor another test may get meanwhile.
+
+    It is below the ports that the kernel gives to connections, and each process takes others, in an order of
+    its own.
+    """
+    while True:
+        port = _PORTS.pop()
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port

@@ -15,9 +15,9 @@ from certificates import client_context, make_certificate
 from dicomnode.errors import DeliveryError
 from dicomnode.host.delivery.store_scu import StoreAssociation
 from dicomnode.host.receiver.association_request import NoAcceptedContextError
+from peer_programs import storescp
 from raw_peer import MR
 from receiving import dataset_bytes, small_dataset
-from storescp import storescp
 
 pytestmark = pytest.mark.peers
 EXPLICIT, IMPLICIT, RLE = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2", "1.2.840.10008.1.2.5"
@@ -46,8 +46,8 @@ def association(
 @pytest.mark.parametrize("max_pdu", ["4096", "16384", "131072"])
 def test_a_series_arrives_as_it_lies(tmp_path: Path, images: dict[str, Path], max_pdu: str) -> None:
     """Every image is stored by storescp byte for byte."""
-    received = tmp_path / "received"
-    with storescp(received, "+B", "--max-pdu", max_pdu) as (port, _process), association(port) as opened:
+    received = tmp_path / "stored"
+    with storescp(tmp_path, "+B", "--max-pdu", max_pdu) as pacs, association(pacs.port) as opened:
         assert [opened.send(path, MR, uid, EXPLICIT) for uid, path in images.items()] == [0] * 10
     assert sorted(dataset_bytes(path) for path in received.iterdir()) == sorted(
         map(dataset_bytes, images.values())
@@ -56,8 +56,8 @@ def test_a_series_arrives_as_it_lies(tmp_path: Path, images: dict[str, Path], ma
 
 def test_a_peer_that_takes_implicit_only(tmp_path: Path, images: dict[str, Path]) -> None:
     """DCMTK's storescp +xi gets implicit VR, with the same values."""
-    received = tmp_path / "received"
-    with storescp(received, "+B", "+xi") as (port, _process), association(port) as opened:
+    received = tmp_path / "stored"
+    with storescp(tmp_path, "+B", "+xi") as pacs, association(pacs.port) as opened:
         assert [opened.send(path, MR, uid, EXPLICIT) for uid, path in images.items()] == [0] * 10
     stored = [pydicom.dcmread(path) for path in received.iterdir()]
     assert {dataset.file_meta.TransferSyntaxUID for dataset in stored} == {IMPLICIT}
@@ -70,13 +70,13 @@ def test_compressed_images(tmp_path: Path) -> None:
     """DCMTK's storescp +xa takes RLE as it lies; without, nothing is sent and the reason is said."""
     path = Path(get_testdata_file("MR_small_RLE.dcm"))
     uid = pydicom.dcmread(path).SOPInstanceUID
-    received = tmp_path / "received"
-    with storescp(received, "+B", "+xa") as (port, _process), association(port, RLE) as opened:
+    received = tmp_path / "stored"
+    with storescp(tmp_path, "+B", "+xa") as pacs, association(pacs.port, RLE) as opened:
         assert opened.send(path, MR, uid, RLE) == 0
     assert [dataset_bytes(each) for each in received.iterdir()] == [dataset_bytes(path)]
     with (
-        storescp(received) as (port, _process),
-        association(port, RLE, EXPLICIT) as opened,
+        storescp(tmp_path) as pacs,
+        association(pacs.port, RLE, EXPLICIT) as opened,
         pytest.raises(NoAcceptedContextError, match="RLE"),
     ):
         opened.send(path, MR, uid, RLE)
@@ -85,8 +85,8 @@ def test_compressed_images(tmp_path: Path) -> None:
 @pytest.mark.parametrize("fault", ["--abort-after", "--abort-during"])
 def test_a_peer_that_aborts(tmp_path: Path, images: dict[str, Path], fault: str) -> None:
     """The outcome of an instance whose answer never came is not known."""
-    with storescp(tmp_path / "received", fault) as (port, _process):
-        opened = association(port)
+    with storescp(tmp_path, fault) as pacs:
+        opened = association(pacs.port)
         opened.open()
         uid, path = next(iter(images.items()))
         assert opened.send(path, MR, uid, EXPLICIT) is None
@@ -96,10 +96,10 @@ def test_a_peer_that_aborts(tmp_path: Path, images: dict[str, Path], fault: str)
 def test_a_peer_that_refuses(tmp_path: Path) -> None:
     """DCMTK's storescp --refuse is an error with its reason."""
     with (
-        storescp(tmp_path / "received", "--refuse") as (port, _process),
+        storescp(tmp_path, "--refuse") as pacs,
         pytest.raises(DeliveryError, match="rejected"),
     ):
-        association(port).open()
+        association(pacs.port).open()
 
 
 @pytest.mark.parametrize("large", [False, True])
@@ -108,11 +108,11 @@ def test_a_peer_that_freezes(tmp_path: Path, images: dict[str, Path], large: boo
     dataset = small_dataset(Rows=4000, Columns=4000, PixelData=bytes(32_000_000))
     dataset.save_as(tmp_path / "large.dcm")
     uid, path = next(iter(images.items()))
-    with storescp(tmp_path / "received") as (port, process):
-        opened = association(port, timeout=1)
+    with storescp(tmp_path) as pacs:
+        opened = association(pacs.port, timeout=1)
         opened.open()
         assert opened.send(path, MR, uid, EXPLICIT) == 0
-        process.send_signal(signal.SIGSTOP)
+        pacs.process.send_signal(signal.SIGSTOP)
         begin = time.monotonic()
         if large:
             uid, path = str(dataset.SOPInstanceUID), tmp_path / "large.dcm"
@@ -125,11 +125,11 @@ def test_over_tls(tmp_path: Path, images: dict[str, Path]) -> None:
     authority, _key = make_certificate(tmp_path, "authority")
     certificate, key = make_certificate(tmp_path, "pacs", authority)
     context = client_context(authority, make_certificate(tmp_path, "node", authority))
-    received = tmp_path / "received"
-    with storescp(received, "+B", "+tls", key, certificate, "+cf", authority) as (port, _process):
-        with association(port, tls=context) as opened:
+    received = tmp_path / "stored"
+    with storescp(tmp_path, "+B", "+tls", key, certificate, "+cf", authority) as pacs:
+        with association(pacs.port, tls=context) as opened:
             assert [opened.send(path, MR, uid, EXPLICIT) for uid, path in images.items()] == [0] * 10
         stranger, _key = make_certificate(tmp_path, "stranger")
         with pytest.raises(DeliveryError, match="CERTIFICATE_VERIFY_FAILED"):
-            association(port, tls=client_context(stranger)).open()
+            association(pacs.port, tls=client_context(stranger)).open()
     assert len(list(received.iterdir())) == 10
