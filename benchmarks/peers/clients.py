@@ -141,9 +141,11 @@ class RawClient:
     def __init__(self, root: Path) -> None:
         self._root = root
 
-    def warm_up(self, port: int, images: Images, count: int, *, associations: int, max_pdu: int) -> None:
-        """Send images that nobody counts, and vanish: a release could complete a patient and start work."""
-        self._send(port, images, count, 1, associations, max_pdu, {"ABANDON": "1"})
+    def warm_up(
+        self, port: int, images: Images, count: int, *, associations: int, max_pdu: int, first: int = 1
+    ) -> Sent:
+        """Send images and vanish: a release could complete a patient and start work."""
+        return self._send(port, images, count, first, associations, max_pdu, {"ABANDON": "1"})
 
     def send(
         self, port: int, images: Images, count: int, first: int, *, associations: int, max_pdu: int

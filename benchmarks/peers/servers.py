@@ -82,10 +82,11 @@ def _orthanc(given: Conditions) -> Sequence[str]:
 
 
 def _host(receivers: int) -> Command:
-    return lambda given: _host_command(given, receivers)
+    return lambda given: host_command(given, receivers)
 
 
-def _host_command(given: Conditions, receivers: int) -> Sequence[str]:
+def host_command(given: Conditions, receivers: int) -> Sequence[str]:
+    """Return how a host is started, with a pipeline whose input takes all that the clients send."""
     file = given.directory / "host.toml"
     file.write_text(
         f"""

@@ -49,13 +49,14 @@ def run(root_config: Path | None, config: Path | None, *, strict: bool) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
     signal.signal(signal.SIGHUP, lambda *_: reloading.set())
+    _collect_seldom()
     with host:
+        gc.freeze()  # what waits already
         for line in host.describe():
             if settings.log.format == "json":  # a line that is no object would be a stumbling block
                 _LOG.info("%s", line.strip())
             else:
                 click.echo(safe_text(line), err=True)
-        _collect_seldom()
         tell_service_manager("READY=1")
         while not stopping.wait(0.5):
             if reloading.is_set():
@@ -71,8 +72,6 @@ def _collect_seldom() -> None:
     By default every seven hundred new objects are looked at, and a tenth of these times what came before too:
     a tenth of the time that an instance takes, and a pause that grows with the number of images that wait.
     """
-    gc.collect()
-    gc.freeze()
     gc.set_threshold(20_000, 20, 20)
 
 

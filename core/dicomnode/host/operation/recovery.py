@@ -126,12 +126,12 @@ class Recovery:
         """Compare the ledger's instances with the files; return the files that it does not know."""
         states = self._ledger.instance_states()
         unknown, needless = [], []
-        for path in self._spool.iterate():
-            state = states.pop(self._spool.name_of(path), None)
+        for name in self._spool.names():
+            state = states.pop(name, None)
             if state is None:
-                unknown.append(path)
+                unknown.append(self._spool.path_of(name))
             elif state in self._needless:
-                needless.append(path)
+                needless.append(self._spool.path_of(name))
         for path in needless:  # the host was stopped between the ledger and the disk
             self._spool.remove(path)
         gone = {name for name, state in states.items() if state in _KEPT}
@@ -250,7 +250,7 @@ class Recovery:
 
     def _put_back(self, tree: PipelineTree, row: InstanceRecord, found: Recovered) -> None:
         """Put an image where it waited; if the pipeline has no such input any more, where it belongs now."""
-        image = LazyDataset(self._spool.path_of(row.path), row.index)
+        image = LazyDataset(self._spool.file_of(row.path), row.index)
         container = row.container
         if set(row.inputs) <= tree.node.pipeline.inputs.keys():
             tree.put_back(container, [(image, row.inputs)])

@@ -30,9 +30,16 @@ class SpoolFiles:
 
     def iterate(self) -> Iterator[Path]:
         """Yield every kept file, oldest directory first; for rebuilding the ledger."""
-        for directory in sorted(self._kept.iterdir()):
-            if _is_number(directory.name):  # one of ours, and neither an operator's nor a file system's
-                yield from (path for path in sorted(directory.iterdir()) if path.suffix == ".dcm")
+        return map(self.path_of, self.names())
+
+    def names(self) -> Iterator[str]:
+        """Yield every kept file's name in the ledger, oldest directory first; there may be a million."""
+        kept = self._kept.name
+        for directory in sorted(os.listdir(self._kept)):  # noqa: PTH208 - no Path objects for a million files
+            if _is_number(directory):  # one of ours, and neither an operator's nor a file system's
+                for name in sorted(os.listdir(self._kept / directory)):  # noqa: PTH208 - as above
+                    if name.endswith(".dcm"):
+                        yield f"{kept}/{directory}/{name}"
 
     def iterate_aside(self) -> Iterator[Path]:
         """Yield every file that was put aside."""
@@ -48,6 +55,10 @@ class SpoolFiles:
     def name_of(self, path: Path | str) -> str:
         """Return how a file of this spool is called in the ledger: its path within the spool."""
         return str(path).removeprefix(f"{self.root}/")  # no Path objects on the way of every instance
+
+    def file_of(self, name: str) -> str:
+        """Return the file that the ledger calls so, as text."""
+        return f"{self.root}/{name}"
 
     def path_of(self, name: str) -> Path:
         """Return the file that the ledger calls so."""
