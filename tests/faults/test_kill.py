@@ -24,8 +24,13 @@ peers = pytest.mark.peers
 
 
 @peers
-@pytest.mark.timeout(600)
-@pytest.mark.parametrize("times", [6, pytest.param(200, marks=[pytest.mark.slow, pytest.mark.timeout(3600)])])
+@pytest.mark.parametrize(
+    "times",
+    [
+        pytest.param(6, marks=pytest.mark.timeout(600)),
+        pytest.param(200, marks=[pytest.mark.slow, pytest.mark.timeout(3600)]),
+    ],
+)
 def test_killed_at_random(tmp_path: Path, times: int) -> None:
     """SIGKILL at random instants, with four senders sending: nothing lost, nothing torn, nothing twice."""
     with storescp(tmp_path / "pacs") as pacs, route(tmp_path / "host", peer=pacs.port) as made:
