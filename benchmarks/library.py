@@ -13,6 +13,7 @@ import argparse
 import copy
 import gc
 import json
+import random
 import statistics
 import sys
 import tempfile
@@ -54,10 +55,8 @@ def measure(case: Case, runs: int) -> dict[str, Any]:
     times: dict[str, list[float]] = {name: [] for name in case.ways}
     names = list(case.ways)
     for turn in range(runs + 1):
-        first = turn % len(
-            names
-        )  # what went before leaves its mark on memory, so each goes first in its turn
-        for name in names[first:] + names[:first]:
+        # What went before leaves its mark on memory: so nothing has always the same before it.
+        for name in random.Random(turn).sample(names, len(names)):
             gc.collect()
             started = case.clock()
             made = case.ways[name]()

@@ -104,6 +104,8 @@ receivers = {receivers}
 ae_title = "BENCHMARK"
 destinations = ["file:{given.directory}/results"]
 on_conflict = "replace"
+trigger = "quiet"  # what is measured is receiving: no job begins while others still send
+quiet = "1 h"
 """,
         encoding="utf-8",
     )
