@@ -249,6 +249,19 @@ def test_a_worker_that_died_idle_costs_no_job(client: Callable[..., Client]) -> 
     assert jobs.pid()
 
 
+def test_a_job_for_a_worker_that_has_just_gone(client: Callable[..., Client]) -> None:
+    """A job that reaches a supervisor after its worker's end is done by another worker."""
+    jobs = client()
+    worker = jobs.pid()
+    (supervisor,) = children(os.getpid())
+    os.kill(supervisor, signal.SIGSTOP)
+    os.kill(worker, signal.SIGKILL)
+    future = jobs.submit()
+    eventually(future.running)
+    os.kill(supervisor, signal.SIGCONT)
+    assert jobs.pid_of(future) != worker
+
+
 def test_an_environment_without_interpreter(client: Callable[..., Client], tmp_path: Path) -> None:
     """A job whose environment has no interpreter fails with the path."""
     jobs = client()

@@ -176,6 +176,7 @@ class Node:
 
     def recorded(self) -> list[str]:
         """Return the states of all fetchings, as the ledger has them."""
+        self.host.ledger.flush()
         with self.host.ledger.snapshot() as connection:
             return [row[0] for row in connection.execute("SELECT state FROM history ORDER BY id")]
 

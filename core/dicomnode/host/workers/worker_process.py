@@ -235,7 +235,9 @@ class WorkerProcess:
         text = said.decode("utf-8", "replace")
         last = (text.strip().splitlines() or ["it said nothing"])[-1]
         reason = f"the worker process ended with status {code} before it had an answer: {last}"
-        return Outcome(task, error=JobFailedError(reason, Failure.NO_WORKER, text))
+        # A supervisor that ends in order tells first what became of the job it had: it never took this one,
+        # which came when its worker had just gone.
+        return Outcome(task, error=JobFailedError(reason, Failure.NO_WORKER, text), lost=code == 0)
 
 
 def python_of(environment: str | None) -> str:
