@@ -20,7 +20,7 @@ from dicomnode.host.receiver.dimse_templates import (
 )
 from dicomnode.host.receiver.inspection import RefusedDataSetError, inspect
 from dicomnode.host.receiver.layouts import Layouts
-from dicomnode.host.receiver.structure import BytesSource
+from dicomnode.host.receiver.structure import BytesSource, walk_and_mark
 from raw_peer import CT, MR, command, element
 from receiving import encoded, small_dataset
 
@@ -56,6 +56,33 @@ def test_a_series_is_recalled() -> None:
         assert (index[0x00200013], index[0x00080018]) == (number, f"1.2.3.{number}")
         assert index[0x00200032] == [float(number), 1.5, -2.0]
     assert layouts.recalled == 17
+
+
+class FirstBytes(BytesSource):
+    """A file of which 4 kB are at hand at a time."""
+
+    def window(self, position: int, at_least: int) -> bytes:
+        """Return no more than that."""
+        return super().window(position, at_least)[: max(at_least, 4096)]
+
+
+def test_what_cannot_be_remembered_is_not_learnt_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Elements after large pixels lie beyond what is at hand: found out once, then walked over as ever."""
+    learnt = []
+
+    def learn(*given: object) -> object:
+        learnt.append(given)
+        return walk_and_mark(*given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("dicomnode.host.receiver.layouts.walk_and_mark", learn)
+    layouts = Layouts()
+    for number in range(1000, 1010):
+        data = encoded(slice_of(number, DataSetTrailingPadding=bytes(2)))
+        expected = MR, f"1.2.3.{number}"
+        source = FirstBytes(data)
+        index = inspect(source, 0, len(data), EXPLICIT, WANTED, expected=expected, layouts=layouts)
+        assert index == outcome(data, expected, None)
+    assert (layouts.hits, layouts.recalled, len(learnt)) == (0, 0, 1)
 
 
 def test_an_index_is_nobody_elses() -> None:

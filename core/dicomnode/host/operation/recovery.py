@@ -27,6 +27,7 @@ from dicomnode.host.ledger.ledger_writes import (
 )
 from dicomnode.host.ledger.states import OVER, InstanceState, JobState
 from dicomnode.host.operation.data_directory import DataDirectory
+from dicomnode.host.receiver.layouts import Layouts
 from dicomnode.host.receiver.reception_types import AssociationEnd
 from dicomnode.host.spool.spool import Spool
 
@@ -98,6 +99,7 @@ class Recovery:
     ) -> None:
         self._data, self._ledger, self._spool, self._trees = data, ledger, spool, trees
         self._wanted, self._keep_results = wanted, keep_results
+        self._layouts = Layouts()
         self._needless = {InstanceState.EXPIRED} | (set() if keep_inputs else {InstanceState.RELEASED})
         self._by_title = {tree.node.ae_title: tree for tree in trees.values()}
         self._ends = ledger.association_ends()
@@ -172,7 +174,7 @@ class Recovery:
             reason=reason,
         )
         try:
-            meta, index = self._spool.read_index(path, self._wanted)
+            meta, index = self._spool.read_index(path, self._wanted, self._layouts)
         except (StructureError, OSError):
             return record
         tree = self._by_title.get(meta.ReceivingApplicationEntityTitle)
@@ -183,7 +185,7 @@ class Recovery:
         """Enter a file that the ledger does not know."""
         found.entered += 1
         try:
-            meta, index = self._spool.read_index(path, self._wanted)
+            meta, index = self._spool.read_index(path, self._wanted, self._layouts)
         except (StructureError, OSError) as error:
             self._put_aside(path, f"it cannot be read: {error}", found)
             return

@@ -70,6 +70,7 @@ class Layouts:
 
     def __init__(self) -> None:
         self._known: dict[_Key, list[tuple[_Layout, Acquaintance]]] = {}
+        self._unlearnable: set[_Key] = set()
         self._met: tuple[Acquaintance, bytes] | None = None
         self.hits = self.recalled = 0
 
@@ -122,6 +123,7 @@ class Layouts:
             # One of its kind, so far: remembering it would cost more than it may bring.
             if len(self._known) >= _MOST_KEYS:
                 self._known.clear()
+                self._unlearnable.clear()
             self._known[key] = []
             return walk(source, start, end, transfer_syntax_uid, wanted, limits)
         data = source.window(start, 0)
@@ -131,7 +133,7 @@ class Layouts:
                 self.hits += 1
                 self._met = acquaintance, data
                 return recalled
-        if len(known) >= _MOST_ALIKE:
+        if len(known) >= _MOST_ALIKE or key in self._unlearnable:
             return walk(source, start, end, transfer_syntax_uid, wanted, limits)
         findings, marks, places = walk_and_mark(source, start, end, transfer_syntax_uid, wanted, limits)
         learnt = _layout(findings, marks, places, start, data)
@@ -139,6 +141,8 @@ class Layouts:
             acquaintance = learnt.acquaintance(checked)
             known.append((learnt, acquaintance))
             self._met = acquaintance, data
+        else:
+            self._unlearnable.add(key)
         return findings
 
 

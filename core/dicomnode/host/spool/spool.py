@@ -26,6 +26,7 @@ from typing import Literal
 from dicomnode.errors import DataDirectoryError
 from dicomnode.host.kill_points import passing
 from dicomnode.host.receiver.inspection import InspectionLimits, inspect
+from dicomnode.host.receiver.layouts import Layouts
 from dicomnode.host.receiver.reception_types import IndexedValue
 from dicomnode.host.spool.file_meta import FileMeta, decode_prefix
 from dicomnode.host.spool.shared_sync import SharedSync, sync_directory
@@ -162,13 +163,15 @@ class Spool(SpoolFiles):
 
     # -- reading --------------------------------------------------------------------------------------------
 
-    def read_index(self, path: Path, wanted: frozenset[int]) -> tuple[FileMeta, dict[int, IndexedValue]]:
+    def read_index(
+        self, path: Path, wanted: frozenset[int], layouts: Layouts | None = None
+    ) -> tuple[FileMeta, dict[int, IndexedValue]]:
         """Read a kept file as it was read when it was received; see :func:`read_index`."""
-        return read_index(path, wanted, self._limits)
+        return read_index(path, wanted, self._limits, layouts)
 
 
 def read_index(
-    path: Path, wanted: frozenset[int], limits: InspectionLimits
+    path: Path, wanted: frozenset[int], limits: InspectionLimits, layouts: Layouts | None = None
 ) -> tuple[FileMeta, dict[int, IndexedValue]]:
     """Read any PS3.10 file as the receiver reads what comes.
 
@@ -180,6 +183,8 @@ def read_index(
         As :attr:`StoreSink.wanted`.
     limits : InspectionLimits
         What its data set may not exceed.
+    layouts : Layouts, optional
+        Those of files that were read before, to be fast with one that is laid out alike.
 
     Raises
     ------
@@ -195,7 +200,8 @@ def read_index(
         meta, offset = decode_prefix(head)
         expected = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
         source = DescriptorSource(descriptor, head)
-        index = inspect(source, offset, size, meta.TransferSyntaxUID, wanted, limits, expected=expected)
+        syntax = meta.TransferSyntaxUID
+        index = inspect(source, offset, size, syntax, wanted, limits, expected=expected, layouts=layouts)
         return meta, index
     finally:
         os.close(descriptor)
