@@ -49,7 +49,7 @@ def test_killed_at_random(tmp_path: Path, times: int) -> None:
         made.figures["kills"] = times
         made.start()
         made.send_the_rest()
-        made.wait_delivered(300)
+        made.wait_delivered(300 + 5 * times)
         made.check(pacs.stored())
         made.host.stop()
 

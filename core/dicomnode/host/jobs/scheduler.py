@@ -192,8 +192,12 @@ class Scheduler:
         return known[1] - time.monotonic()
 
     def _in_turn(self) -> list[JobRecord]:
-        """Return the queued jobs of configured pipelines: by priority, then by age."""
-        queued = [job for job in self._ledger.jobs(JobState.QUEUED) if job.pipeline in self._nodes]
+        """Return the queued jobs that may have their turn: by priority, then by age."""
+        queued = [
+            job
+            for name, node in self._nodes.items()
+            for job in self._ledger.queued_jobs(name, node.rules.concurrency)
+        ]
         return sorted(queued, key=lambda job: (-self._nodes[job.pipeline].rules.priority, job.id))
 
     def _fits(self, node: Node) -> bool:

@@ -177,6 +177,22 @@ class LedgerReader:
         rows = self._reader().execute(f"SELECT * FROM job {where} ORDER BY id", states)  # noqa: S608 - question marks
         return [JobRecord.from_row(row) for row in rows]
 
+    def queued_jobs(self, pipeline: str, most: int) -> list[JobRecord]:
+        """Return a pipeline's oldest queued jobs, and all that have a time before which they may not run.
+
+        Parameters
+        ----------
+        pipeline : str
+            The configured pipeline.
+        most : int
+            How many of those that may run at once: thousands can wait behind them.
+        """
+        of_it = "SELECT * FROM job WHERE state = ? AND pipeline = ? AND not_before"
+        values = (JobState.QUEUED, pipeline)
+        rows = self._reader().execute(f"{of_it} = 0 ORDER BY id LIMIT ?", (*values, most)).fetchall()
+        rows += self._reader().execute(f"{of_it} != 0", values).fetchall()
+        return [JobRecord.from_row(row) for row in rows]
+
     def job_counts(self) -> dict[tuple[str, JobState], int]:
         """Return (pipeline, state) -> number of jobs."""
         rows = self._reader().execute("SELECT pipeline, state, count(*) FROM job GROUP BY pipeline, state")
