@@ -329,3 +329,14 @@ def test_a_migration_killed_half_way(tmp_path: Path, step: int) -> None:
         assert connection.execute("PRAGMA user_version").fetchone() == (step,)
     with Ledger(path, durable=False) as ledger:
         assert list(ledger.instances(WAITING)) == ([instance()] if step else [])
+
+
+def test_of_many_queued_jobs_the_next_are_asked_for(ledger: Ledger) -> None:
+    """A pipeline's oldest jobs, as many as may run, and those that wait for their time; nobody else's."""
+    numbers = [ledger.write(create_job(f"job-{n}", "p", "patient", [])).id for n in range(6)]
+    ledger.write(create_job("job-other", "q", "patient", []))
+    later = numbers[3]
+    ledger.write(move_job(later, JobState.RUNNING, "attempt 1", attempts=1))
+    ledger.write(move_job(later, JobState.QUEUED, "again", not_before=5.0))
+    assert [job.id for job in ledger.queued_jobs("p", 2)] == [numbers[0], numbers[1], later]
+    assert [job.id for job in ledger.queued_jobs("q", 9)] == [numbers[-1] + 1]
