@@ -365,3 +365,15 @@ def test_a_pool_that_has_ended_touches_no_file(tmp_path: Path) -> None:
     finally:
         for each in itertools.chain(*pairs):
             each.close()
+
+
+def test_a_pool_is_abandoned_in_the_midst_of_anything(client: Callable[..., Client]) -> None:
+    """A finalizer may end a pool while its thread holds the locks that ending needs: it waits for nobody."""
+    jobs = client()
+    jobs.pid()
+    pool = jobs.pool
+    with threading._active_limbo_lock, pool._lock, pool._bell._lock:  # type: ignore[attr-defined]
+        pool.abandon()
+    pool.abandon()
+    eventually(lambda: not pool._thread.is_alive())
+    assert not children(os.getpid())

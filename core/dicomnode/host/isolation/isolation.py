@@ -119,7 +119,7 @@ class Isolation:
                 limits=Limits(timeout=_DESCRIBE_TIMEOUT),
                 settings=WorkerSettings(patience=10.0),
             )
-            weakref.finalize(self, self._pool.terminate)
+            weakref.finalize(self, self._pool.abandon)
         told: dict[str, Any] = self._pool.submit(task, asked).result()
         return told
 

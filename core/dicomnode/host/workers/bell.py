@@ -18,16 +18,25 @@ class Bell:
         """Return the descriptor, for a selector."""
         return self._read
 
-    def ring(self) -> None:
+    def ring(self, *, wait: bool = True) -> None:
         """Wake the owner, if it still listens.
+
+        Parameters
+        ----------
+        wait : bool
+            Whether to wait for somebody else who rings at this moment; he wakes the owner as well.
 
         The lock is what keeps this from a descriptor that was closed: its number may be a file of somebody
         else's by then, and a byte written to it would be in that file.
         """
-        with self._lock:
+        if not self._lock.acquire(blocking=wait):
+            return
+        try:
             if self._write >= 0:
                 with suppress(BlockingIOError):  # it has been rung often enough
                     os.write(self._write, b"!")
+        finally:
+            self._lock.release()
 
     def heard(self) -> None:
         """Take note of what was rung so far."""

@@ -161,6 +161,15 @@ class WorkerPool(Executor):
         self._bell.ring()
         self._thread.join()
 
+    def abandon(self) -> None:
+        """End every job and worker, soon: returns at once, and takes no lock.
+
+        For finalizers: garbage is collected in the midst of anything, also while this thread holds a lock
+        that the pool's thread needs for its end, such as that of :func:`threading.enumerate`.
+        """
+        self._closing = self._killing = True
+        self._bell.ring(wait=False)
+
     # -- the pool's thread ----------------------------------------------------------------------------------
 
     def _run(self) -> None:
