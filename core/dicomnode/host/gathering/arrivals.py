@@ -84,13 +84,8 @@ class Arrival:
         """The image, under the name that its file has now."""
         return self.handle.at(self.spooled.file)
 
-    def keep(self) -> Path:
-        """Give its file the final name, durably."""
-        self.keep_file()
-        return self.spooled.path
-
-    def keep_file(self) -> None:
-        """Do what :meth:`keep` does, where nobody asks for the path."""
+    def keep(self) -> None:
+        """Give its file the final name, durably; its path is ``spooled.path`` then."""
         self.spooled.keep(self.tree.node.name, self.uid)
 
 
@@ -154,7 +149,7 @@ class Arrivals:
             placement = tree.place(arrival.handle)
         except ImageRefusedError as refused:
             return self._refused(arrival, refused)
-        arrival.keep_file()
+        arrival.keep()
         try:
             self._enter(arrival, placement)
         except ImageRefusedError as refused:  # by an image that came at the same time
@@ -174,10 +169,10 @@ class Arrivals:
         self._triggers.image_came(tree, placement.container, asked_for=placement.asked_for)
 
     def _unsorted(self, arrival: Arrival, sorter: Sorter) -> StoreResponse:
-        path = arrival.keep()
+        arrival.keep()
         record = self._record(arrival, state=InstanceState.RECEIVED)
         self._touch(arrival.tree, "", arrival.request.association)
-        arrival.tree.hold(arrival.uid, path)
+        arrival.tree.hold(arrival.uid, arrival.spooled.path)
         self._ledger.post(add_instance(record))
         passing("indexed")
         sorter.sort(arrival.image, record, self._triggers)
@@ -203,14 +198,14 @@ class Arrivals:
             placement = tree.place(arrival.image)
         except ImageRefusedError as refused:
             return self._refused(arrival, refused)
-        path = arrival.keep()
+        arrival.keep()
         try:
             done = self._replace(arrival, placement, held, found)
         except ImageRefusedError as refused:  # by other images that wait
-            self._spool.remove(path)
+            self._spool.remove(arrival.spooled.path)
             return self._unwanted(arrival, refused)
         if not done:  # it became the input of a job in this very moment
-            self._spool.remove(path)
+            self._spool.remove(arrival.spooled.path)
         return _STORED if done else _CONFLICT
 
     def _came_again(self, arrival: Arrival, held: Path) -> bool:
@@ -261,11 +256,13 @@ class Arrivals:
     def _refused(self, arrival: Arrival, refused: ImageRefusedError) -> StoreResponse:
         tree = arrival.tree
         if isinstance(refused, CheckFailedError):
-            path = arrival.keep()
+            arrival.keep()
             try:
-                quarantine_instance(self._spool, self._ledger, self._record(arrival), path, str(refused))
+                quarantine_instance(
+                    self._spool, self._ledger, self._record(arrival), arrival.spooled.path, str(refused)
+                )
             except OSError:
-                self._spool.remove(path)
+                self._spool.remove(arrival.spooled.path)
                 raise
             self._tell(Station.REFUSED, f"{refused}; the image is kept aside", tree, level=WARNING)
             return answer_to(refused, tree)
