@@ -27,6 +27,7 @@ from dicomnode.host.receiver.reception_types import (
     AssociationEnd,
     AssociationInfo,
     IndexedValue,
+    Opinion,
     SpooledFile,
     StoreRequest,
     StoreResponse,
@@ -56,7 +57,11 @@ class RecordingSink:
         return self.refusal
 
     def received(
-        self, request: StoreRequest, index: Mapping[int, IndexedValue], spooled: SpooledFile
+        self,
+        request: StoreRequest,
+        index: Mapping[int, IndexedValue],
+        spooled: SpooledFile,
+        opinion: Opinion | None = None,
     ) -> StoreResponse:
         """Keep what is answered with Success."""
         if self.answer.status == SUCCESS:

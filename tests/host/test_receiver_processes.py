@@ -157,7 +157,7 @@ def test_a_sink_that_raises_costs_one_instance(
     class Failing(RecordingSink):
         failures = 1
 
-        def received(self, request: Any, index: Any, spooled: Any) -> StoreResponse:
+        def received(self, request: Any, index: Any, spooled: Any, opinion: Any = None) -> StoreResponse:
             if self.failures:
                 self.failures -= 1
                 raise raised

@@ -140,7 +140,7 @@ def test_a_sink_that_raises_costs_one_instance(tmp_path: Path) -> None:
     class Failing(RecordingSink):
         failures = 1
 
-        def received(self, request, index, spooled):  # type: ignore[no-untyped-def]
+        def received(self, request, index, spooled, opinion=None):  # type: ignore[no-untyped-def]
             if self.failures:
                 self.failures -= 1
                 raise RuntimeError("PatientName^Secret")

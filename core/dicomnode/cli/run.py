@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from dicomnode.host.configuration.config_loading import load_config
+from dicomnode.host.garbage import collect_seldom
 
 from ..dicom.safe import safe_text
 from ..errors import ConfigurationError
@@ -49,7 +50,7 @@ def run(root_config: Path | None, config: Path | None, *, strict: bool) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
     signal.signal(signal.SIGHUP, lambda *_: reloading.set())
-    _collect_seldom()
+    collect_seldom()
     with host:
         gc.freeze()  # what waits already
         for line in host.describe():
@@ -64,15 +65,6 @@ def run(root_config: Path | None, config: Path | None, *, strict: bool) -> int:
                 _reload(host, file)
         tell_service_manager("STOPPING=1")
     return 0
-
-
-def _collect_seldom() -> None:
-    """Look for garbage in cycles less often: what waits are many small objects, in no cycle, for long.
-
-    By default every seven hundred new objects are looked at, and a tenth of these times what came before too:
-    a tenth of the time that an instance takes, and a pause that grows with the number of images that wait.
-    """
-    gc.set_threshold(20_000, 20, 20)
 
 
 def _reload(host: Host, file: Path | None) -> None:

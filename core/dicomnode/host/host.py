@@ -27,6 +27,7 @@ from dicomnode.host.delivery.outbox import Outbox
 from dicomnode.host.delivery.peer_destination import PeerDestination
 from dicomnode.host.events import Event, Events, Station
 from dicomnode.host.gathering.clock_work import ClockWork
+from dicomnode.host.gathering.judging import RulesMaker
 from dicomnode.host.gathering.pipeline_tree import PipelineTree
 from dicomnode.host.gathering.reception import Reception
 from dicomnode.host.gathering.triggers import Triggers
@@ -158,7 +159,13 @@ class Host:
             events=self.events,
             reserve=host.reserve,
         )
-        receiver = Receiver(settings, self.reception, self.spool, self._committed)
+        receiver = Receiver(
+            settings,
+            self.reception,
+            self.spool,
+            self._committed,
+            judge_maker=RulesMaker.of(self.nodes.values(), config.plugins, self.hooks),
+        )
         self.history = History(
             self.ledger,
             self.trees.values(),

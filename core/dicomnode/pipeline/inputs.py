@@ -128,6 +128,9 @@ class AbstractInput(ImageTreeInterface):
     def validate_image(self, image: Dataset) -> Verdict:  # noqa: ARG002  the author's argument
         """Say whether an image that passed the rules belongs here.
 
+        It may look at the images that are here already, but is not to rely on what earlier calls left
+        elsewhere: where the host has several receiver processes, each of them asks.
+
         Parameters
         ----------
         image : pydicom.Dataset

@@ -141,7 +141,8 @@ class AbstractPipeline(ABC):
         """Return what names the patient container of an image, or an empty text when nothing does.
 
         The default takes the value of :attr:`patient_identifier_tag`. Override it for a key made of several
-        attributes; read only tags named in :attr:`index_also`, or the file is opened for every image.
+        attributes of the image and of nothing else (several processes may ask); read only tags named in
+        :attr:`index_also`, or the file is opened for every image.
         """
         tag, keyword = _named(self.patient_identifier_tag)
         if keyword:  # its value is at hand without an element

@@ -95,6 +95,12 @@ class Hooks:
         msg = f"hooks of {name} cannot be used: {reason}"
         raise PluginError(msg)
 
+    @property
+    def validating(self) -> tuple[str, ...]:
+        """The plugins that have a say whether an image belongs, in order of their names."""
+        hook = self._manager.hook.dicomnode_validate_image
+        return tuple(sorted(each.plugin_name for each in hook.get_hookimpls()))
+
     # -- interventions ------------------------------------------------------------------------------------
 
     def validate_image(

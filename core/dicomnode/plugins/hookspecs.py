@@ -65,6 +65,10 @@ def dicomnode_validate_image(
     It is called while the sender waits, so it must be quick. What it raises is no refusal: the image is kept
     aside for the operator and the sender is told of a processing failure (status 0x0110).
 
+    Where the host has several receiver processes, it is called in one of them first, so answer by the
+    arguments and not by what earlier calls left in a module. One that looks at what `input` holds is called
+    again in the host, where the images are.
+
     Parameters
     ----------
     pipeline : AbstractPipeline

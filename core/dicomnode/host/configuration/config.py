@@ -87,7 +87,7 @@ class ReceiverTable(_Table):
     Attributes
     ----------
     receivers : int
-        Processes that receive; 1 is the host's own.
+        Processes that receive, check, and ask the pipelines' rules; 1 is the host's own.
     max_associations, max_associations_per_address : int
         Connections at a time, whatever state they are in; one more is closed at once.
     max_pdu_length : int

@@ -183,7 +183,7 @@ def _node(
     where = config.named(("pipelines", name))
     try:
         installed = (
-            _here(name, table, registry)
+            installed_here(name, table, registry)
             if table.environment is None
             else _there(name, table, table.environment, elsewhere or _isolation(config))
         )
@@ -216,7 +216,7 @@ def _node(
     )
 
 
-def _here(name: str, table: PipelineTable, registry: Registry) -> Installed:
+def installed_here(name: str, table: PipelineTable, registry: Registry) -> Installed:
     """Return a pipeline of the host's own environment."""
     resolved = resolve_pipeline(registry, name, table.plugin, table.declaration())
     registration, kind = resolved.registration, resolved.kind

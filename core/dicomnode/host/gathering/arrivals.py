@@ -36,6 +36,7 @@ from dicomnode.host.receiver.reception_types import (
     SUCCESS,
     AssociationInfo,
     IndexedValue,
+    Opinion,
     SpooledFile,
     StoreRequest,
     StoreResponse,
@@ -66,6 +67,8 @@ class Arrival:
     spooled : SpooledFile
     handle : LazyDataset
         The image under the name that its file had at first.
+    opinion : Opinion, optional
+        What a receiver process has found out of it.
     """
 
     tree: PipelineTree
@@ -73,6 +76,7 @@ class Arrival:
     index: Mapping[int, IndexedValue]
     spooled: SpooledFile
     handle: LazyDataset
+    opinion: Opinion | None = None
 
     @property
     def uid(self) -> str:
@@ -146,7 +150,7 @@ class Arrivals:
     def _sorted(self, arrival: Arrival) -> StoreResponse:
         tree = arrival.tree
         try:
-            placement = tree.place(arrival.handle)
+            placement = tree.place(arrival.handle, arrival.opinion)
         except ImageRefusedError as refused:
             return self._refused(arrival, refused)
         arrival.keep()
@@ -195,7 +199,7 @@ class Arrivals:
             self._tell(Station.REFUSED, "an image has the UID of another that is here", tree, level=WARNING)
             return _CONFLICT
         try:
-            placement = tree.place(arrival.image)
+            placement = tree.place(arrival.image, arrival.opinion)
         except ImageRefusedError as refused:
             return self._refused(arrival, refused)
         arrival.keep()

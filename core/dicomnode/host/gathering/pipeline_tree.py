@@ -17,6 +17,7 @@ from pydicom.tag import Tag
 from dicomnode.dicom.lazy import LazyDataset
 from dicomnode.errors import ImageRefusedError, InputsIncompleteError
 from dicomnode.host.configuration.node import Node
+from dicomnode.host.receiver.reception_types import Opinion
 from dicomnode.pipeline.container import PatientContainer
 from dicomnode.pipeline.historic import HistoricAbstractInput
 from dicomnode.pipeline.history_state import HistoryStatus
@@ -152,8 +153,15 @@ class PipelineTree:
                 if self._awaited:
                     self._stored.notify_all()
 
-    def place(self, image: LazyDataset) -> Placement:
+    def place(self, image: LazyDataset, opinion: Opinion | None = None) -> Placement:
         """Find out where an image belongs.
+
+        Parameters
+        ----------
+        image : LazyDataset
+            The image.
+        opinion : Opinion, optional
+            What has been found out of it already, without the images that wait.
 
         Raises
         ------
@@ -165,7 +173,7 @@ class PipelineTree:
             When no input wants it. The message says for each input why.
         """
         with self._lock:
-            verdicts = self.verdicts(image)
+            verdicts = self.verdicts(image, opinion)
             if (waiting := self._containers.get(verdicts.container)) is not None:
                 for name, reason in verdicts.reasons.items():
                     if reason is not None:
@@ -174,8 +182,10 @@ class PipelineTree:
             raise ImageRefusedError(str(verdicts))
         return Placement(verdicts.container, verdicts.wanting, asked_for=verdicts.asked_for)
 
-    def verdicts(self, image: LazyDataset) -> Verdicts:
+    def verdicts(self, image: LazyDataset, opinion: Opinion | None = None) -> Verdicts:
         """Ask every input whether it wants an image, given what waits there already. Nothing changes.
+
+        With an opinion (see :meth:`place`), an input that it covers is asked only about what waits there.
 
         Raises
         ------
@@ -185,14 +195,23 @@ class PipelineTree:
             When a plugin's validation raised.
         """
         with self._lock:
-            key = self._claimed_by(image) or self.container_key(image)
+            key = self._claimed_by(image)
+            if key is not None or opinion is None:
+                judged: Mapping[str, str | None] = {}
+                key = key or self.container_key(image)
+            else:
+                key, judged = opinion.container, opinion.reasons
             waiting = self._containers.get(key)
             container = self._new_container(key) if waiting is None else waiting.container
             claiming = {name: held for name, held in container.items() if held.claims(image)}
             reasons: dict[str, str | None] = {}
             for name, held in (claiming or container).items():
-                check = partial(self._hooks.validate_image, self.node.pipeline, name, held, image)
-                reasons[name] = _checked(name, check)
+                if name in judged:
+                    check = partial(held.conflict, image)
+                    reasons[name] = judged[name] or _checked(name, check)
+                else:
+                    check = partial(self._hooks.validate_image, self.node.pipeline, name, held, image)
+                    reasons[name] = _checked(name, check)
         return Verdicts(key, reasons, asked_for=bool(claiming))
 
     def insert(

@@ -7,7 +7,6 @@ posted, since the spool says all that the row says.
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections import Counter, defaultdict
@@ -18,6 +17,7 @@ from pydicom.tag import Tag
 
 from dicomnode.dicom.lazy import LazyDataset
 from dicomnode.host.events import Event, Events, Station
+from dicomnode.host.free_space import free_bytes
 from dicomnode.host.gathering.arrivals import Arrival, Arrivals
 from dicomnode.host.gathering.pipeline_tree import PipelineTree
 from dicomnode.host.gathering.sorter import Sorter
@@ -31,6 +31,7 @@ from dicomnode.host.receiver.reception_types import (
     AssociationEnd,
     AssociationInfo,
     IndexedValue,
+    Opinion,
     SpooledFile,
     StoreRequest,
     StoreResponse,
@@ -182,12 +183,16 @@ class Reception:
         return None
 
     def received(
-        self, request: StoreRequest, index: Mapping[int, IndexedValue], spooled: SpooledFile
+        self,
+        request: StoreRequest,
+        index: Mapping[int, IndexedValue],
+        spooled: SpooledFile,
+        opinion: Opinion | None = None,
     ) -> StoreResponse:
         """Put a whole, durable instance where it belongs, or refuse it with the reason."""
         tree = self._trees[request.association.called_ae_title]
         handle = LazyDataset(spooled.file, index)
-        return self._arrivals.take(Arrival(tree, request, index, spooled, handle))
+        return self._arrivals.take(Arrival(tree, request, index, spooled, handle, opinion))
 
     def association_ended(self, association: AssociationInfo, end: AssociationEnd) -> None:
         """Have the patients that it brought images for looked at, if it ended in a release."""
@@ -235,10 +240,10 @@ class Reception:
         now = time.monotonic()
         if now > self._free_until:
             try:
-                status = os.statvfs(self._root)
+                self._free_bytes = free_bytes(self._root)
             except OSError:
                 return 0
-            self._free_bytes, self._free_until = status.f_bavail * status.f_frsize, now + _MOMENT
+            self._free_until = now + _MOMENT
         return self._free_bytes
 
     def _tell(

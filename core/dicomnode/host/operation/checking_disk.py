@@ -12,6 +12,7 @@ from pathlib import Path
 from dicomnode.errors import DataDirectoryError
 from dicomnode.host.configuration.config import FILE_SCHEME, Config
 from dicomnode.host.configuration.node import Node
+from dicomnode.host.free_space import free_bytes
 from dicomnode.host.ledger.states import DEAD_LETTERS
 from dicomnode.host.operation.finding import Finding, Verdict
 from dicomnode.host.operation.operations import Operations
@@ -61,8 +62,7 @@ def _directory(root: Path) -> Iterator[tuple[Verdict, str]]:
 
 
 def _room(directory: Path, reserve: int) -> Iterator[tuple[Verdict, str]]:
-    status = os.statvfs(directory)
-    free = status.f_bavail * status.f_frsize
+    free = free_bytes(directory)
     told = f"{free / 2**30:.1f} GiB are free, {reserve / 2**30:.1f} GiB of them in reserve (host.reserve)"
     if free < reserve:
         yield Verdict.FAILED, f"{told}: every image would be refused"
@@ -70,6 +70,7 @@ def _room(directory: Path, reserve: int) -> Iterator[tuple[Verdict, str]]:
         yield Verdict.WARNING, f"{told}: little is left"
     else:
         yield Verdict.OK, told
+    status = os.statvfs(directory)
     if status.f_files and status.f_favail < _FEW_FILES * status.f_files:
         yield Verdict.WARNING, f"only {status.f_favail} more files fit on its file system"
     kind = _file_system(directory)

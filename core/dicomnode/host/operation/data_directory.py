@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Self
 
 from dicomnode.errors import DataDirectoryError
+from dicomnode.host.free_space import free_bytes
 from dicomnode.host.spool.shared_sync import sync_directory
 
 _LOCK = "host.lock"
@@ -83,10 +84,9 @@ class DataDirectory:
     def free_bytes(self) -> int:
         """Return the bytes that are free on its disk; none where that cannot be told."""
         try:
-            status = os.statvfs(self.root)
+            return free_bytes(self.root)
         except OSError:
             return 0
-        return status.f_bavail * status.f_frsize
 
     def let_go(self) -> None:
         """Let another host have it."""

@@ -3,11 +3,13 @@
 ::
 
     host: listener accepts ---- socket and channel (SCM_RIGHTS) ----> receiver process: Connection
-          RemoteConnection <--- channel: may associate? admit? received: keep? ----- RemoteSink
+          RemoteConnection <--- channel: may associate? admit? received: keep? ----- RemoteSink, Judge
           log              <--- control socket ------------------------------------- what is logged
 
-The guarantees are those of a receiver without processes: every decision and every final name is the host's. A
-receiver process that dies costs the associations that it served; another one takes its place.
+The rules of the pipelines are asked in the receiver process, too, as far as they look at nothing but the
+image; what depends on the images that wait is the host's to decide. The guarantees are those of a receiver
+without processes: every decision and every final name is the host's. A receiver process that dies costs the
+associations that it served; another one takes its place.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from dicomnode.host.receiver.receiver_settings import ReceiverSettings
+from dicomnode.host.receiver.reception_types import JudgeMaker
 from dicomnode.host.spool.spool import Spool
 
 _LOG = logging.getLogger(__name__)
@@ -50,6 +53,7 @@ class ProcessSettings:
     durable: bool
     commitments: bool
     log_level: int
+    judge_maker: JudgeMaker | None
 
 
 class _Process:
@@ -90,6 +94,8 @@ class ReceiverPool:
     spool : Spool
     commitments : bool
         Whether reports about storage commitment are taken.
+    judge_maker : callable, optional
+        Makes the pipelines' rules in each process.
     """
 
     def __init__(
@@ -100,9 +106,10 @@ class ReceiverPool:
         spool: Spool,
         *,
         commitments: bool,
+        judge_maker: JudgeMaker | None = None,
     ) -> None:
         self._count, self._settings, self._wanted, self._spool = count, settings, wanted, spool
-        self._commitments = commitments
+        self._commitments, self._judge_maker = commitments, judge_maker
         self._processes: list[_Process] = []
         self._threads: list[threading.Thread] = []
         self._lock = threading.Lock()
@@ -168,7 +175,13 @@ class ReceiverPool:
         level = logging.getLogger("dicomnode").getEffectiveLevel()
         process = _Process(
             ProcessSettings(
-                self._settings, self._wanted, prefix, self._spool.durable, self._commitments, level
+                self._settings,
+                self._wanted,
+                prefix,
+                self._spool.durable,
+                self._commitments,
+                level,
+                self._judge_maker,
             )
         )
         with self._lock:

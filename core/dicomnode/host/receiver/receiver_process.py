@@ -18,14 +18,18 @@ from typing import Final
 from pydicom.dataset import Dataset
 
 from dicomnode.host import log_context
+from dicomnode.host.garbage import collect_seldom
 from dicomnode.host.receiver.connection import Connection, Shared, StopSignal
+from dicomnode.host.receiver.failures import described
 from dicomnode.host.receiver.pynetdicom_private import Negotiator, quiet_loggers
 from dicomnode.host.receiver.receiver_pool import READY, ProcessSettings
+from dicomnode.host.receiver.reception_types import Judge
 from dicomnode.host.receiver.remote_channel import RemoteChannel
 from dicomnode.host.receiver.remote_sink import RemoteSink
 from dicomnode.host.receiver.tls import ServerTLS
 from dicomnode.host.spool.spool_writer import NewFiles
 
+_LOG = logging.getLogger(__name__)
 _LONGEST_MESSAGE: Final = 1_048_576
 _LONGEST_LINE: Final = 4096
 _PEER_AND_CHANNEL: Final = 2
@@ -67,6 +71,7 @@ class _ReceiverProcess:
         )
         self._tls = ServerTLS(settings.tls) if settings.tls is not None else None
         self._told = told
+        self._judge = self._made_judge()
         self._files = NewFiles(told.incoming, durable=told.durable)
         self._negotiator = negotiator
         self._stop = StopSignal()
@@ -84,9 +89,19 @@ class _ReceiverProcess:
         """End associations, at the latest at a moment."""
         self._stop.at = moment
 
+    def _made_judge(self) -> Judge | None:
+        """Load the pipelines' rules. What cannot be loaded here is asked in the host."""
+        if self._told.judge_maker is None:
+            return None
+        try:
+            return self._told.judge_maker()
+        except Exception as error:
+            _LOG.warning("the host will ask the pipelines' rules: %s", described(error))
+            return None
+
     def _serve(self, address: str, sock: socket.socket, channel: socket.socket) -> None:
         with channel:
-            sink = RemoteSink(RemoteChannel(channel), self._told.wanted)
+            sink = RemoteSink(RemoteChannel(channel), self._told.wanted, self._judge)
             _sink.set(sink)
             settings = self._told.settings
             shared = Shared(settings, sink, self._files, self._negotiator, sink, self._tls, self._stop)
@@ -102,8 +117,9 @@ def main() -> None:
     logging.basicConfig(handlers=[_ToHost(control)], level=told.log_level)
     quiet_loggers()
     sys.setswitchinterval(min(sys.getswitchinterval(), _SWITCH_INTERVAL))
-    gc.freeze()
+    collect_seldom()
     process = _ReceiverProcess(told)
+    gc.freeze()  # what stays for good
     control.send(READY)
     while True:
         try:

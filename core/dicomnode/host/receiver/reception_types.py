@@ -15,7 +15,7 @@ All methods are called on the thread of the association, so several at once for 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -112,6 +112,35 @@ class StoreResponse:
     comment: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Opinion:
+    """What a receiver process found out of an image by itself, without the others that wait.
+
+    Parameters
+    ----------
+    container : str
+        The key of the patient container.
+    reasons : mapping of str to str or None
+        Input -> why it does not want the image, ``None`` where nothing in the image speaks against it. Inputs
+        that must be asked where the other images are, are not in it.
+    """
+
+    container: str
+    reasons: Mapping[str, str | None]
+
+
+class Judge(Protocol):
+    """The rules of all pipelines, in a receiver process."""
+
+    def __call__(self, called: str, file: str, index: Mapping[int, IndexedValue]) -> Opinion | None:
+        """Judge an image that was sent to a called AE title; ``None`` leaves all to the host."""
+        ...
+
+
+JudgeMaker: TypeAlias = Callable[[], Judge]
+"""Makes a judge; picklable, so that each receiver process makes its own."""
+
+
 class SpooledFile(Protocol):
     """A whole, synced file under a temporary name in the spool, waiting for its fate.
 
@@ -194,12 +223,16 @@ class StoreSink(Protocol):
         ...
 
     def received(
-        self, request: StoreRequest, index: Mapping[int, IndexedValue], spooled: SpooledFile
+        self,
+        request: StoreRequest,
+        index: Mapping[int, IndexedValue],
+        spooled: SpooledFile,
+        opinion: Opinion | None = None,
     ) -> StoreResponse:
         """Take an instance whose structure is sound and whose bytes are synced.
 
         The receiver has already checked that the identity tags (SOP class and instance, study, series) are
-        there and agree with the request.
+        there and agree with the request. `opinion` is what a receiver process has found out already.
         """
         ...
 

@@ -17,7 +17,13 @@ from dicomnode.host import log_context
 from dicomnode.host.receiver.allowed_peers import AllowedPeers
 from dicomnode.host.receiver.failures import described
 from dicomnode.host.receiver.pynetdicom_private import CommitmentHandler
-from dicomnode.host.receiver.reception_types import AssociationEnd, AssociationInfo, StoreRequest, StoreSink
+from dicomnode.host.receiver.reception_types import (
+    AssociationEnd,
+    AssociationInfo,
+    Opinion,
+    StoreRequest,
+    StoreSink,
+)
 from dicomnode.host.receiver.remote_channel import ChannelClosedError, RemoteChannel
 from dicomnode.host.receiver.remote_sink import Answer, Question
 from dicomnode.host.receiver.tls import PeerCertificate
@@ -120,10 +126,13 @@ class RemoteConnection:
         return None if response is None else (response.status, response.comment)
 
     def _received(self, association: tuple[Any, ...] | None, *given: Any) -> tuple[int, str | None]:
-        *request, index, file, size, offset = given
+        *request, index, file, size, offset, judged = given
+        opinion = None if judged is None else Opinion(*judged)
         spooled = FinishedFile(file, size, offset, self._decisions.spool)
         try:
-            response = self._decisions.sink.received(self._request(association, *request), index, spooled)
+            response = self._decisions.sink.received(
+                self._request(association, *request), index, spooled, opinion
+            )
         finally:
             spooled.discard()
         return response.status, response.comment

@@ -20,6 +20,8 @@ from dicomnode.host.receiver.reception_types import (
     AssociationEnd,
     AssociationInfo,
     IndexedValue,
+    Judge,
+    Opinion,
     SpooledFile,
     StoreRequest,
     StoreResponse,
@@ -60,10 +62,12 @@ class RemoteSink:
         To the host's thread for this connection.
     wanted : frozenset of int
         The host's.
+    judge : Judge, optional
+        Asks the pipelines' rules here, as far as they need no other image.
     """
 
-    def __init__(self, channel: RemoteChannel, wanted: frozenset[int]) -> None:
-        self._channel, self.wanted = channel, wanted
+    def __init__(self, channel: RemoteChannel, wanted: frozenset[int], judge: Judge | None = None) -> None:
+        self._channel, self.wanted, self._judge = channel, wanted, judge
         self._announced = False
         self._admitted: dict[tuple[str, str], float] = {}
 
@@ -102,9 +106,15 @@ class RemoteSink:
         return None
 
     def received(
-        self, request: StoreRequest, index: Mapping[int, IndexedValue], spooled: SpooledFile
+        self,
+        request: StoreRequest,
+        index: Mapping[int, IndexedValue],
+        spooled: SpooledFile,
+        opinion: Opinion | None = None,
     ) -> StoreResponse:
-        """Hand a file over; what becomes of it is the host's business from now on."""
+        """Judge a file and hand it over; what becomes of it is the host's business from now on."""
+        if opinion is None and self._judge is not None:
+            opinion = self._judge(request.association.called_ae_title, spooled.file, index)
         status, comment = self._ask(
             Question.RECEIVED,
             self._association(request),
@@ -113,6 +123,7 @@ class RemoteSink:
             spooled.file,
             spooled.size,
             spooled.dataset_offset,
+            None if opinion is None else (opinion.container, opinion.reasons),
         )
         spooled.hand_over()
         return StoreResponse(status, comment)

@@ -28,7 +28,7 @@ from dicomnode.host.receiver.listener import Listener, Runnable
 from dicomnode.host.receiver.pynetdicom_private import CommitmentHandler, Negotiator, quiet_loggers
 from dicomnode.host.receiver.receiver_pool import ReceiverPool
 from dicomnode.host.receiver.receiver_settings import AllowedPeer, ReceiverSettings, is_loopback
-from dicomnode.host.receiver.reception_types import StoreSink
+from dicomnode.host.receiver.reception_types import JudgeMaker, StoreSink
 from dicomnode.host.receiver.remote_connection import Decisions, RemoteConnection
 from dicomnode.host.receiver.tls import ServerTLS
 from dicomnode.host.spool.spool import Spool
@@ -50,6 +50,8 @@ class Receiver:
         Where the bytes go.
     commitments : callable, optional
         Takes reports about storage commitment; without it they are not accepted.
+    judge_maker : callable, optional
+        Makes the pipelines' rules in each receiver process; without it, all of them are asked by the sink.
 
     Raises
     ------
@@ -63,6 +65,7 @@ class Receiver:
         sink: StoreSink,
         spool: Spool,
         commitments: CommitmentHandler | None = None,
+        judge_maker: JudgeMaker | None = None,
     ) -> None:
         quiet_loggers()
         negotiator = Negotiator(
@@ -83,7 +86,12 @@ class Receiver:
         self._decisions = Decisions(sink, spool, allowed, commitments)
         self._pool = (
             ReceiverPool(
-                settings.receivers, settings, sink.wanted, spool, commitments=commitments is not None
+                settings.receivers,
+                settings,
+                sink.wanted,
+                spool,
+                commitments=commitments is not None,
+                judge_maker=judge_maker,
             )
             if settings.receivers > 1
             else None

@@ -12,6 +12,7 @@ from dicomnode.dicom.safe import safe_name
 from dicomnode.host.configuration.node import Node
 from dicomnode.host.delivery.folder_destination import FolderDestination
 from dicomnode.host.gathering.pipeline_tree import CheckFailedError, PipelineTree, Verdicts
+from dicomnode.host.receiver.reception_types import Opinion
 from dicomnode.pipeline.destination import Delivery, Destination, OutboxItem, Outcome
 from dicomnode.plugins.hooks import Hooks
 
@@ -44,11 +45,11 @@ class WatchedTree(PipelineTree):
         super().__init__(node, hooks, now)
         self.said: dict[str, Verdicts | str] = {}
 
-    def verdicts(self, image: LazyDataset) -> Verdicts:
+    def verdicts(self, image: LazyDataset, opinion: Opinion | None = None) -> Verdicts:
         """Ask every input, and remember what they say."""
         uid = str(image.SOPInstanceUID)
         try:
-            verdicts = super().verdicts(image)
+            verdicts = super().verdicts(image, opinion)
         except CheckFailedError as error:
             self.said[uid] = f"{error} ({error.__cause__})"
             raise

@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from dicomnode.host.free_space import free_bytes
 from dicomnode.host.jobs.job_failure import Failure
 from dicomnode.host.workers.process_tree import descendants, disk_usage, memory_held, memory_share
 
@@ -116,8 +117,7 @@ class Watch:
             return Failure.DISK, f"it wrote {_megabytes(used)}, and may write {_megabytes(limits.disk)}"
         for folder in limits.folders if limits.free else ():
             with suppress(OSError):
-                status = os.statvfs(folder)
-                if (free := status.f_bavail * status.f_frsize) < limits.free:
+                if (free := free_bytes(folder)) < limits.free:
                     return (
                         Failure.DISK,
                         f"the disk has {_megabytes(free)} free, and must have {_megabytes(limits.free)}",
