@@ -23,7 +23,7 @@ from typing import Any, Self, TypeVar
 from dicomnode.errors import DataDirectoryError
 from dicomnode.host.ledger.ledger_reading import LedgerReader
 from dicomnode.host.ledger.ledger_schema import migrate
-from dicomnode.host.ledger.ledger_writes import AddInstance, Write
+from dicomnode.host.ledger.ledger_writes import JoinableWrite, Write
 
 T = TypeVar("T")
 _LOG = logging.getLogger(__name__)
@@ -243,15 +243,13 @@ def _write_together(connection: sqlite3.Connection, posted: list[_Asked]) -> boo
     """
     connection.execute("SAVEPOINT together")
     try:
-        instances: list[AddInstance] = []
-        for asked in posted:
-            if isinstance(asked.write, AddInstance):
-                instances.append(asked.write)
-                continue
-            AddInstance.enter(connection, instances)
-            instances.clear()
-            asked.write(connection)
-        AddInstance.enter(connection, instances)
+        writes = (asked.write for asked in posted)
+        for kind, alike in itertools.groupby(writes, type):
+            if issubclass(kind, JoinableWrite):
+                kind.write_all(connection, [write for write in alike if isinstance(write, kind)])
+            else:
+                for write in alike:
+                    write(connection)
     except Exception as error:
         if isinstance(error, sqlite3.Error) and not isinstance(error, _WRITES_OWN_FAULT):
             raise

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from dicomnode.host.ledger.ledger_records import InstanceRecord, JobRecord
 from dicomnode.host.ledger.states import DeliveryState, InstanceState, JobState, check_transition
@@ -40,7 +41,20 @@ def together(first: Write[T], *others: Write[Any]) -> Write[T]:
     return write
 
 
-class AddInstance:
+class JoinableWrite(ABC):
+    """A write that costs less together with others of its kind than each by itself."""
+
+    def __call__(self, connection: sqlite3.Connection) -> None:
+        """Write this one alone."""
+        self.write_all(connection, [self])
+
+    @classmethod
+    @abstractmethod
+    def write_all(cls, connection: sqlite3.Connection, writes: Sequence[Self]) -> None:
+        """Write several of one kind, in order."""
+
+
+class AddInstance(JoinableWrite):
     """Enters a received instance; many of them at once go into one statement.
 
     SQLite lets go of the interpreter for each statement. While associations are busy it has to be waited for
@@ -52,12 +66,8 @@ class AddInstance:
     def __init__(self, record: InstanceRecord) -> None:
         self.row = record.row()
 
-    def __call__(self, connection: sqlite3.Connection) -> None:
-        """Enter the instance."""
-        self.enter(connection, [self])
-
-    @staticmethod
-    def enter(connection: sqlite3.Connection, writes: Sequence[AddInstance]) -> None:
+    @classmethod
+    def write_all(cls, connection: sqlite3.Connection, writes: Sequence[Self]) -> None:
         """Enter several instances, in order."""
         for at in range(0, len(writes), _MOST_ROWS):
             rows = [write.row for write in writes[at : at + _MOST_ROWS]]
