@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
 from typing import Any
+
+from pydicom.dataset import Dataset
+from pydicom.filereader import read_dataset
 
 from dicomnode.host.configuration.config import DeliveryTable, PeerTable
 from dicomnode.host.delivery.outbox import Outbox
@@ -177,6 +181,29 @@ def peer(port: int, ae_title: str = "PACS", name: str = "PACS", **values: Any) -
     """Return a peer on the loopback interface as a destination."""
     table = PeerTable(ae_title=ae_title, address=f"127.0.0.1:{port}", **{"timeout": 1, **values})
     return PeerDestination(name, table, "DICOMNODE")
+
+
+def asked_with(request: bytes) -> Dataset:
+    """Return the data set of an N-ACTION that asks for storage commitment."""
+    return read_dataset(BytesIO(request), is_implicit_VR=False, is_little_endian=True)
+
+
+def commitment_report(committed: Iterable[str], failed: Mapping[str, int], transaction: str) -> Dataset:
+    """Return the Event Information of a report about storage commitment (PS3.4 table J.3-3)."""
+    made = Dataset()
+    made.TransactionUID = transaction
+    made.ReferencedSOPSequence = [_reference(each) for each in committed]
+    if failed:
+        made.FailedSOPSequence = [_reference(each, reason) for each, reason in failed.items()]
+    return made
+
+
+def _reference(instance: str, reason: int | None = None) -> Dataset:
+    made = Dataset()
+    made.ReferencedSOPClassUID, made.ReferencedSOPInstanceUID = "1.2.840.10008.5.1.4.1.1.4", instance
+    if reason is not None:
+        made.FailureReason = reason
+    return made
 
 
 def deliver_until_killed(directory: str, port: int, ready: Any) -> None:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 
 from acceptor import Acceptor, acceptor
-from delivering import deliveries, peer
+from delivering import asked_with, commitment_report, deliveries, peer
 from dicomnode.errors import DeliveryError
 from dicomnode.host.configuration.config import PeerTable
 from dicomnode.host.delivery.dimse_scu import DimseAssociation, Message
@@ -188,23 +188,6 @@ def test_a_move_to_nowhere() -> None:
 # -- storage commitment --------------------------------------------------------------------------------------
 
 
-def report(stored: list[str], failed: dict[str, int]) -> Dataset:
-    made = Dataset()
-    made.TransactionUID = "1.2.3"
-    made.ReferencedSOPSequence = [_reference(each) for each in stored]
-    if failed:
-        made.FailedSOPSequence = [_reference(each, reason) for each, reason in failed.items()]
-    return made
-
-
-def _reference(instance: str, reason: int | None = None) -> Dataset:
-    made = Dataset()
-    made.ReferencedSOPClassUID, made.ReferencedSOPInstanceUID = "1.2.840.10008.5.1.4.1.1.4", instance
-    if reason is not None:
-        made.FailureReason = reason
-    return made
-
-
 def event_report(dataset: Dataset) -> bytes:
     """Return an N-EVENT-REPORT-RQ as PDUs."""
     body = uid(0x0002, STORAGE_COMMITMENT) + element(0x0100, b"\x00\x01") + element(0x0110, b"\x09\x00")
@@ -229,8 +212,9 @@ def test_a_report_on_the_same_association(tmp_path: Path, before_the_answer: boo
 
     def commit(pacs: Acceptor) -> None:
         pacs.accept()
-        pacs.message()
-        told = event_report(report(uids[:1], {uids[1]: 0x0122, uids[2]: 0x0112}))
+        _command, request = pacs.message()
+        transaction = asked_with(request).TransactionUID
+        told = event_report(commitment_report(uids[:1], {uids[1]: 0x0122, uids[2]: 0x0112}, transaction))
         parts = [response(0x8130, 0), told]
         for part in reversed(parts) if before_the_answer else parts:
             pacs.socket.sendall(part)
@@ -245,7 +229,7 @@ def test_a_report_on_the_same_association(tmp_path: Path, before_the_answer: boo
         job, uids = work.images(3, "PACS")
         destination = partial(peer, storage_commitment="ask")
         with acceptor(script, connections=2) as port, work.outbox(destination(port)):
-            work.wait_event("1 refused by PACS for good")
+            work.wait_event("PACS never commits to 1 instance")
         by_uid = {each.item["SOPInstanceUID"]: each for each in work.ledger.deliveries(job=job)}
         states = [by_uid[each].state for each in uids]
         assert states == [DeliveryState.CONFIRMED, DeliveryState.DEAD, DeliveryState.PENDING]
@@ -253,9 +237,45 @@ def test_a_report_on_the_same_association(tmp_path: Path, before_the_answer: boo
     assert struct.pack("<HHIH", 0, 0x0100, 2, 0x8100) in answers[0]
 
 
+def test_a_stray_report_on_the_association(tmp_path: Path) -> None:
+    """A report on a request that was never made is refused, and the right one is awaited still."""
+    answers: list[bytes] = []
+
+    def store(pacs: Acceptor) -> None:
+        pacs.accept()
+        pacs.message()
+        pacs.answer(0)
+        pacs.release()
+
+    def commit(pacs: Acceptor) -> None:
+        pacs.accept()
+        transaction = asked_with(pacs.message()[1]).TransactionUID
+        pacs.socket.sendall(response(0x8130, 0))
+        for each in ("1.2.3", transaction):
+            pacs.socket.sendall(event_report(commitment_report(uids, {}, each)))
+            answers.append(pacs.pdu()[1])
+        pacs.release()
+
+    def script(pacs: Acceptor) -> None:
+        next(scripts)(pacs)
+
+    scripts = iter([store, commit])
+    with deliveries(tmp_path) as work:
+        job, uids = work.images(1, "PACS")
+        with (
+            acceptor(script, connections=2) as port,
+            work.outbox(peer(port, storage_commitment="ask")),
+        ):
+            work.wait_settled(job)
+    statuses = [element(0x0900, struct.pack("<H", status)) for status in (0x0115, 0)]
+    assert [status in answer for status, answer in zip(statuses, answers, strict=True)] == [True, True]
+
+
 def test_what_a_report_means() -> None:
     """Committed is confirmed; what has gone is sent again; what is not supported is a dead letter."""
-    told = CommitmentReport.from_dataset(report(["1"], {"2": 0x0112, "3": 0x0119, "4": 0x0213}))
+    told = CommitmentReport.from_dataset(
+        commitment_report(["1"], {"2": 0x0112, "3": 0x0119, "4": 0x0213}, "1.2.3")
+    )
     outcomes = [told.outcome(each) for each in ("1", "2", "3", "4", "5")]
     assert [each and each.delivery for each in outcomes] == [
         Delivery.CONFIRMED,

@@ -162,7 +162,7 @@ def test_orthanc_does_not_commit_to_what_it_lost(work: Deliveries) -> None:
         destination = peer(pacs.port, "ORTHANC", timeout=5, storage_commitment="ask")
         ask, lost = destination._ask_to_commit, []
 
-        def lose_one_first(stored: Any, wait: float) -> Any:
+        def lose_one_first(commitments: Any, stored: Any, wait: float) -> None:
             if not lost:
                 (number,) = pacs.ask(
                     "/tools/find",
@@ -170,12 +170,12 @@ def test_orthanc_does_not_commit_to_what_it_lost(work: Deliveries) -> None:
                 )
                 pacs.ask(f"/instances/{number}", method="DELETE")
                 lost.append(number)
-            return ask(stored, wait)
+            ask(commitments, stored, wait)
 
         destination._ask_to_commit = lose_one_first  # type: ignore[method-assign]
         with taking_reports(work, port) as outboxes, work.outbox(destination) as outbox:
             outboxes.append(outbox)
-            event = work.wait_event("PACS does not commit to an instance")
+            event = work.wait_event("PACS does not commit to 1 instance")
             assert "no such instance" in event.detail
             work.wait_settled(job)
         assert pacs.instances() == sorted(uids)

@@ -137,6 +137,16 @@ class DimseAssociation(OutgoingAssociation):
             raise AssociationEndedError("the association is not open")
         return self._acceptance.route(self._sop_class, EXPLICIT_LITTLE)
 
+    def ensure_offered(self) -> None:
+        """See to it that the peer offers the service, before anything is done for a request.
+
+        Raises
+        ------
+        NoAcceptedContextError
+            When it does not.
+        """
+        _ = self.route
+
     def request(
         self, command: dict[str, Any], dataset: Dataset | None, timeout: float | None = None
     ) -> Iterator[Message]:

@@ -10,21 +10,17 @@ from pathlib import Path
 
 from pydicom.dataset import Dataset
 
-from dicomnode.dicom.safe import safe_text
-from dicomnode.errors import DeliveryError
 from dicomnode.host.configuration.config import DeliveryTable
-from dicomnode.host.delivery.courier import STATE_AFTER, Courier
-from dicomnode.host.delivery.delivery_rules import BackOff
-from dicomnode.host.delivery.storage_commitment import CommitmentReport
+from dicomnode.host.delivery.commitments import Commitments
+from dicomnode.host.delivery.courier import Courier
+from dicomnode.host.delivery.peer_destination import PeerDestination
 from dicomnode.host.events import Event, Events, Station
 from dicomnode.host.ledger.ledger import Ledger
-from dicomnode.host.ledger.ledger_records import DeliveryRecord
-from dicomnode.host.ledger.ledger_writes import move_delivery, note_deliveries
-from dicomnode.pipeline.destination import Delivery, Destination, Outcome
+from dicomnode.host.ledger.ledger_writes import note_deliveries
+from dicomnode.pipeline.destination import Destination
 from dicomnode.pipeline.outputs import PipelineOutput
 
 _LOG = logging.getLogger(__name__)
-_PROCESSING_FAILURE = 0x0110
 
 
 class Outbox:
@@ -66,8 +62,12 @@ class Outbox:
         settled: Callable[[int], None],
     ) -> None:
         self._ledger, self._events, self._settled = ledger, events, settled
-        self._destinations = dict(destinations)
-        self._back_off = BackOff(settings.first_retry, settings.longest_retry)
+        self._commitments = Commitments(
+            root, ledger, destinations, events=events, settings=settings, entered=self.wake
+        )
+        for destination in destinations.values():
+            if isinstance(destination, PeerDestination):
+                destination.commitments = self._commitments
         self._couriers = {
             name: Courier(
                 root,
@@ -113,55 +113,9 @@ class Outbox:
     def take_report(self, ae_title: str, event_information: Dataset) -> int:
         """Take a report about storage commitment that a peer sends on an association of its own.
 
-        Parameters
-        ----------
-        ae_title : str
-            The peer's AE title, as it called.
-        event_information : pydicom.Dataset
-            Of the N-EVENT-REPORT (PS3.4 table J.3-3). Instances that nobody waits for are passed over.
-
-        Returns
-        -------
-        int
-            The status with which it is answered.
+        See :meth:`~dicomnode.host.delivery.commitments.Commitments.take_report`.
         """
-        try:
-            self._committed(ae_title, CommitmentReport.from_dataset(event_information))
-        except DeliveryError as error:
-            _LOG.warning("%s: %s", safe_text(ae_title), error)
-            return _PROCESSING_FAILURE
-        return 0
-
-    def _committed(self, ae_title: str, report: CommitmentReport) -> None:
-        self._ledger.flush()  # the peer may be quicker than the ledger
-        uids = (*report.committed, *report.failed)
-        for name, destination in self._destinations.items():
-            if getattr(destination, "ae_title", None) != ae_title:
-                continue
-            for record in self._ledger.stored_instances(name, uids):
-                outcome = report.outcome(str(record.item["SOPInstanceUID"]))
-                if outcome is not None:
-                    self._enter(record, outcome)
-        self.wake()
-
-    def _enter(self, record: DeliveryRecord, outcome: Outcome) -> None:
-        not_before = 0.0
-        if outcome.delivery is Delivery.LATER:
-            not_before = time.time() + self._back_off.delay(record.attempts)
-        state = STATE_AFTER[outcome.delivery]
-        self._ledger.write(
-            move_delivery(record.id, state, outcome.reason, outcome.status, not_before=not_before)
-        )
-        if outcome.delivery is not Delivery.CONFIRMED:
-            message = f"{record.destination} does not commit to an instance"
-            event = Event(
-                Station.UNDELIVERED,
-                message,
-                job=str(record.job),
-                detail=outcome.reason,
-                level=logging.WARNING,
-            )
-            self._events.tell(event)
+        return self._commitments.take_report(ae_title, event_information)
 
     # -- the thread that settles ----------------------------------------------------------------------------
 

@@ -6,14 +6,16 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import Final
 
 from dicomnode.errors import DeliveryError
 from dicomnode.host.configuration.config import PeerTable
+from dicomnode.host.delivery.commitments import Commitments
 from dicomnode.host.delivery.delivery_rules import outcome_of_status
 from dicomnode.host.delivery.outgoing_association import AssociationEndedError
 from dicomnode.host.delivery.peer import Peer
-from dicomnode.host.delivery.storage_commitment import STORAGE_COMMITMENT, CommitmentReport, CommitmentRequest
+from dicomnode.host.delivery.storage_commitment import STORAGE_COMMITMENT, CommitmentRequest
 from dicomnode.host.delivery.store_scu import StoreAssociation, UnfitFileError
 from dicomnode.host.receiver.association_request import NoAcceptedContextError
 from dicomnode.pipeline.destination import Delivery, OutboxItem, Outcome
@@ -28,7 +30,7 @@ class PeerDestination:
 
     Where the configuration says so, the peer is asked afterwards to commit to what it stored (PS3.4 annex J).
     Its report may come within a second on the same association, or later on one of its own, which the
-    receiver takes.
+    receiver takes; both ways it is for :attr:`commitments`.
 
     Parameters
     ----------
@@ -43,12 +45,19 @@ class PeerDestination:
     ------
     ConfigurationError
         When the peer has no address, or its TLS files cannot be used.
+
+    Attributes
+    ----------
+    commitments : Commitments or None
+        Who remembers what the peer is asked to commit to, and takes its reports; the outbox sets it. Without
+        it the peer is not asked.
     """
 
     takes_files = False
 
     def __init__(self, name: str, table: PeerTable, calling_ae_title: str) -> None:
         self._peer = Peer(name, table, calling_ae_title)
+        self.commitments: Commitments | None = None
 
     @property
     def name(self) -> str:
@@ -85,7 +94,8 @@ class PeerDestination:
         DeliveryError
             When no association can be had.
         """
-        if self._peer.table.storage_commitment == "off":
+        commitments = self.commitments if self._peer.table.storage_commitment == "ask" else None
+        if commitments is None:
             yield from self._store(items)
             return
         stored: list[OutboxItem] = []
@@ -98,9 +108,9 @@ class PeerDestination:
                     yield item, outcome
         except BaseException:  # GeneratorExit too: the host stops, and what was stored is to be committed to
             with suppress(DeliveryError):
-                self._ask_to_commit(stored, 0.0)
+                self._ask_to_commit(commitments, stored, 0.0)
             raise
-        yield from self._commit(stored)
+        yield from self._commit(commitments, stored)
 
     # -- C-STORE ------------------------------------------------------------------------------------------
 
@@ -126,29 +136,27 @@ class PeerDestination:
 
     # -- storage commitment -------------------------------------------------------------------------------
 
-    def _commit(self, stored: Sequence[OutboxItem]) -> Iterator[tuple[OutboxItem, Outcome]]:
-        """Ask for commitment, and report what is known at once."""
+    def _commit(
+        self, commitments: Commitments, stored: Sequence[OutboxItem]
+    ) -> Iterator[tuple[OutboxItem, Outcome]]:
+        """Ask for commitment, and say what becomes of what could not be asked for."""
         try:
-            report = self._ask_to_commit(stored, _COMMITMENT_WAIT)
+            self._ask_to_commit(commitments, stored, _COMMITMENT_WAIT)
         except NoAcceptedContextError:
             outcome = Outcome(Delivery.CONFIRMED, "stored; the peer does not offer storage commitment", 0)
             yield from ((item, outcome) for item in stored)
-            return
         except DeliveryError as error:
             reason = f"stored, but the peer could not be asked to commit to it: {error}"
             yield from ((item, Outcome(Delivery.LATER, reason)) for item in stored)
-            return
-        for item in stored:
-            told = None if report is None else report.outcome(item.SOPInstanceUID)
-            if told is not None:
-                yield item, told
 
-    def _ask_to_commit(self, stored: Sequence[OutboxItem], wait: float) -> CommitmentReport | None:
+    def _ask_to_commit(self, commitments: Commitments, stored: Sequence[OutboxItem], wait: float) -> None:
         if not stored:
-            return None
-        request = CommitmentRequest(stored)
+            return
+        request = CommitmentRequest(stored, partial(commitments.take_report, self.ae_title))
         with self._peer.asking(STORAGE_COMMITMENT, request.handle) as association:
-            return request.ask(association, wait)
+            association.ensure_offered()
+            commitments.remember(request.TransactionUID, self.name, stored)  # it may report at once
+            request.ask(association, wait)
 
 
 def _stored(association: StoreAssociation, item: OutboxItem) -> Outcome:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,12 +16,13 @@ from dicomnode.pipeline.destination import Delivery, OutboxItem, Outcome
 
 STORAGE_COMMITMENT: Final = "1.2.840.10008.1.20.1"
 """Storage Commitment Push Model SOP Class."""
+PROCESSING_FAILURE: Final = 0x0110
 
 _LOG = logging.getLogger(__name__)
 _WELL_KNOWN_INSTANCE: Final = "1.2.840.10008.1.20.1.1"
 _N_EVENT_REPORT_RQ, _N_ACTION_RQ = 0x0100, 0x0130
 _REQUEST_COMMITMENT: Final = 1
-_NO_SUCH_OPERATION, _PROCESSING_FAILURE = 0x0211, 0x0110
+_NO_SUCH_OPERATION: Final = 0x0211
 _UNKNOWN_REASON: Final = 0x0110
 # PS3.3 section C.14.1.1
 _REASONS: Final = {
@@ -41,13 +42,16 @@ class CommitmentReport:
 
     Attributes
     ----------
-    committed : tuple of str
+    TransactionUID : str
+        Of the request that it answers (0008,1195).
+    committed : frozenset of str
         SOP Instance UIDs that it will keep.
     failed : mapping of str to int
         SOP Instance UID -> Failure Reason (0008,1197) of those that it will not.
     """
 
-    committed: tuple[str, ...]
+    TransactionUID: str
+    committed: frozenset[str]
     failed: Mapping[str, int]
 
     @classmethod
@@ -57,10 +61,11 @@ class CommitmentReport:
         Raises
         ------
         DeliveryError
-            When it is broken.
+            When it is broken, or does not say which request it answers.
         """
         try:
-            committed = tuple(
+            transaction = str(dataset.get("TransactionUID") or "")
+            committed = frozenset(
                 str(each.ReferencedSOPInstanceUID) for each in dataset.get("ReferencedSOPSequence") or ()
             )
             failed = {
@@ -70,7 +75,9 @@ class CommitmentReport:
         except Exception as error:  # whatever pydicom stumbles over
             msg = f"the report about storage commitment cannot be read: {type(error).__name__}"
             raise DeliveryError(msg) from None
-        return cls(committed, failed)
+        if not transaction:
+            raise DeliveryError("the report about storage commitment has no Transaction UID")
+        return cls(transaction, committed, failed)
 
     def outcome(self, uid: str) -> Outcome | None:
         """Return what it means for the delivery of an instance, or ``None`` where it does not say."""
@@ -90,13 +97,22 @@ class CommitmentRequest:
     ----------
     items : sequence of OutboxItem
         What it has stored.
+    take_report : callable
+        Takes the Event Information of a report that comes on the same association, and returns the status
+        with which it is answered.
+
+    Attributes
+    ----------
+    TransactionUID : str
+        By which the report on it is known.
     """
 
-    def __init__(self, items: Sequence[OutboxItem]) -> None:
-        self._items = items
-        self._reports: list[CommitmentReport] = []
+    def __init__(self, items: Sequence[OutboxItem], take_report: Callable[[Dataset], int]) -> None:
+        self.TransactionUID = str(generate_uid(prefix=None))
+        self._items, self._take_report = items, take_report
+        self._reported = False
 
-    def ask(self, association: DimseAssociation, wait: float) -> CommitmentReport | None:
+    def ask(self, association: DimseAssociation, wait: float) -> None:
         """Ask, and wait a moment for a report on the same association.
 
         Parameters
@@ -123,23 +139,23 @@ class CommitmentRequest:
             if answer.status:
                 msg = f"it refuses the request for storage commitment with status {answer.status:#06x}"
                 raise DeliveryError(msg)
-        association.serve(wait, until=lambda: bool(self._reports))
-        return self._reports[0] if self._reports else None
+        association.serve(wait, until=lambda: self._reported)
 
     def handle(self, message: Message) -> int:
-        """Take a report that comes on the association of the request."""
+        """Take a report that comes on the association of the request. It may be on an earlier one."""
         if message.field != _N_EVENT_REPORT_RQ:
             return _NO_SUCH_OPERATION
         try:
-            self._reports.append(CommitmentReport.from_dataset(message.dataset()))
+            report = message.dataset()
         except DeliveryError as error:
             _LOG.warning("%s", error)
-            return _PROCESSING_FAILURE
-        return 0
+            return PROCESSING_FAILURE
+        self._reported |= report.get("TransactionUID") == self.TransactionUID
+        return self._take_report(report)
 
     def _dataset(self) -> Dataset:
         request = Dataset()
-        request.TransactionUID = generate_uid(prefix=None)
+        request.TransactionUID = self.TransactionUID
         request.ReferencedSOPSequence = []
         for item in self._items:
             reference = Dataset()

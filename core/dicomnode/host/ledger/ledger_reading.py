@@ -13,6 +13,7 @@ from pathlib import Path
 
 from dicomnode.errors import DataDirectoryError
 from dicomnode.host.ledger.ledger_records import (
+    AskedDelivery,
     DeliveryRecord,
     InstanceRecord,
     JobRecord,
@@ -236,14 +237,22 @@ class LedgerReader:
         query = f"SELECT * FROM delivery WHERE id IN ({_marks(tuple(ids))})"  # noqa: S608 - question marks
         return [DeliveryRecord.from_row(row) for row in self._reader().execute(query, ids)]
 
-    def stored_instances(self, destination: str, uids: Sequence[str]) -> list[DeliveryRecord]:
-        """Return the deliveries of some instances that await the destination's commitment."""
+    def asked_to_commit(self, TransactionUID: str) -> str | None:  # noqa: N803 - DICOM's own spelling
+        """Return the destination that was asked for commitment under a Transaction UID, if any was."""
+        query = "SELECT destination FROM commitment WHERE TransactionUID = ?"
+        row = self._reader().execute(query, (TransactionUID,)).fetchone()
+        return None if row is None else str(row["destination"])
+
+    def commitments(self, TransactionUID: str) -> list[AskedDelivery]:  # noqa: N803 - DICOM's own spelling
+        """Return the deliveries that a request for commitment was about, as far as they are not over."""
         query = (
-            "SELECT * FROM delivery WHERE state = ? AND destination = ? AND"  # noqa: S608 - question marks
-            f" json_extract(item, '$.SOPInstanceUID') IN ({_marks(tuple(uids))})"
+            "SELECT delivery.*, NOT EXISTS (SELECT 1 FROM commitment AS later WHERE"  # noqa: S608 - marks
+            " later.delivery = delivery.id AND later.id > commitment.id) AS last FROM commitment"
+            " JOIN delivery ON delivery.id = commitment.delivery"
+            f" WHERE TransactionUID = ? AND state IN ({_marks(UNSETTLED)}) ORDER BY delivery.id"
         )
-        rows = self._reader().execute(query, (DeliveryState.STORED, destination, *uids))
-        return [DeliveryRecord.from_row(row) for row in rows]
+        rows = map(dict, self._reader().execute(query, (TransactionUID, *UNSETTLED)))
+        return [AskedDelivery(bool(row.pop("last")), DeliveryRecord.from_row(row)) for row in rows]
 
     def settled_jobs(self) -> list[int]:
         """Return the built jobs of which no delivery is left to be done."""

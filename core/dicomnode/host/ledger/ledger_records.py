@@ -206,3 +206,10 @@ class DeliveryRecord:
         plain["item"] = json.loads(plain["item"])
         plain["state"] = DeliveryState(plain["state"])
         return cls(**plain)
+
+
+class AskedDelivery(NamedTuple):
+    """A delivery that a peer was asked to commit to, and whether no later request was about it, too."""
+
+    last: bool
+    record: DeliveryRecord

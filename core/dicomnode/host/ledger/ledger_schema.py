@@ -78,7 +78,16 @@ INSERT INTO result SELECT DISTINCT job, json_extract(item, '$.SOPInstanceUID'), 
 # In the column "index", 2097165 is StudyInstanceUID (0020,000D) and 2097166 SeriesInstanceUID (0020,000E).
 # The index of instances is of those in jobs alone, so that reception does not pay for it.
 
-MIGRATIONS: Sequence[str] = (_FIRST, _SECOND, _THIRD, _FOURTH)
+_FIFTH = """
+CREATE TABLE commitment (
+    id INTEGER PRIMARY KEY, TransactionUID TEXT NOT NULL, destination TEXT NOT NULL,
+    delivery INTEGER NOT NULL, asked REAL NOT NULL
+);
+CREATE INDEX commitment_by_transaction ON commitment (TransactionUID);
+CREATE INDEX commitment_by_delivery ON commitment (delivery);
+"""
+
+MIGRATIONS: Sequence[str] = (_FIRST, _SECOND, _THIRD, _FOURTH, _FIFTH)
 """The n-th script takes a ledger from schema n to n + 1."""
 
 SCHEMA_VERSION = len(MIGRATIONS)

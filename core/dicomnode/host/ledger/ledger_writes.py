@@ -10,13 +10,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Self, TypeVar
 
 from dicomnode.host.ledger.ledger_records import InstanceRecord, JobRecord
-from dicomnode.host.ledger.states import DeliveryState, InstanceState, JobState, check_transition
+from dicomnode.host.ledger.states import UNSETTLED, DeliveryState, InstanceState, JobState, check_transition
 
 T = TypeVar("T")
 Write = Callable[[sqlite3.Connection], T]
 """A change of the ledger; called on the ledger's own thread."""
 
 _MOST_ROWS = 64
+_OVER = frozenset({DeliveryState.CONFIRMED, DeliveryState.DISCARDED})
 
 DeliveryPlan = tuple[str, Mapping[str, Any]]
 """A destination's name and an :class:`~dicomnode.OutboxItem` as plain data."""
@@ -277,7 +278,11 @@ def move_delivery(
     *,
     not_before: float = 0.0,
 ) -> Write[None]:
-    """Enter the outcome of an attempt. ``PENDING`` is an attempt that is made again at ``not_before``."""
+    """Enter the outcome of an attempt. ``PENDING`` is an attempt that is made again at ``not_before``.
+
+    What is over stays so: while this was being sent, the operator may have given the job up, or the peer may
+    have committed to what it stored before.
+    """
 
     def write(connection: sqlite3.Connection) -> None:
         row = connection.execute("SELECT state FROM delivery WHERE id = ?", (number,)).fetchone()
@@ -285,7 +290,7 @@ def move_delivery(
             msg = f"the ledger has no delivery {number}"
             raise ValueError(msg)
         (old,) = row
-        if old == DeliveryState.DISCARDED:  # the operator gave the job up while this was being sent
+        if old in _OVER:
             return
         if old != new:
             check_transition(DeliveryState(old), new)
@@ -296,6 +301,31 @@ def move_delivery(
         )
         if old != new:
             note(connection, "delivery", number, old, new, reason)
+
+    return write
+
+
+def remember_commitment(TransactionUID: str, destination: str, paths: Iterable[str]) -> Write[None]:  # noqa: N803
+    """Enter that a destination is asked to commit to what it stored (PS3.4 annex J).
+
+    Parameters
+    ----------
+    TransactionUID : str
+        Of the request (0008,1195), by which its report is known.
+    destination : str
+        Who is asked.
+    paths : iterable of str
+        What it stored, by its files in the outbox: the same instance may be in another job, too.
+    """
+    names = json.dumps(tuple(paths))
+
+    def write(connection: sqlite3.Connection) -> None:
+        connection.execute(
+            "INSERT INTO commitment (TransactionUID, destination, delivery, asked)"
+            " SELECT ?, destination, id, ? FROM delivery WHERE destination = ? AND state IN (?, ?)"
+            " AND json_extract(item, '$.path') IN (SELECT value FROM json_each(?))",
+            (TransactionUID, time.time(), destination, *UNSETTLED, names),
+        )
 
     return write
 

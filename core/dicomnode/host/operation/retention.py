@@ -86,6 +86,7 @@ _FORGET = (
     f"DELETE FROM provenance WHERE job IN ({_OLD_JOBS})",
     "DELETE FROM environment WHERE NOT EXISTS"
     " (SELECT 1 FROM provenance WHERE provenance.environment = environment.sha256)",
+    "DELETE FROM commitment WHERE asked < :moment",
     f"DELETE FROM job WHERE id IN ({_OLD_JOBS})",
     "DELETE FROM instance WHERE state IN ('expired', 'lost', 'quarantined') AND received < :moment",
     "DELETE FROM transition WHERE entity = 'history' AND CAST(entity_id AS INTEGER) IN"
