@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from dicomnode.host.ledger.states import InstanceState
 from raw_peer import ACCEPTED, RELEASED, RawPeer, echo_time, store_message
 from receiving import encoded, receiving, small_dataset
+from route_under_fault import route
 
 HOUR, YEAR = 3600.0, 365 * 86_400.0
 
@@ -49,3 +53,25 @@ def test_deadlines_hold_in_spite_of_a_jump(
         monkeypatch.setattr(time, "time", lambda: true_time() + jump)
         assert peer.receive()[0] in {0, 7}
         assert 1 < time.monotonic() - begin < 3
+
+
+@pytest.mark.parametrize(("passed", "expired"), [(2 * HOUR, True), (HOUR / 2, False), (-YEAR, False)])
+def test_expiry_over_a_restart(tmp_path: Path, passed: float, expired: bool) -> None:
+    """The time for which the host was down counts to a patient's age; a clock that was set back does not."""
+    with route(tmp_path, config="expires = 3600.0") as made:
+        made.start()
+        images = made.new_patient()[:2]
+        assert made.send(images) == [0, 0]
+        made.host.stop()
+        with closing(sqlite3.connect(made.host.data / "ledger.sqlite")) as ledger, ledger:
+            ledger.execute("UPDATE instance SET received = received - ?", (passed,))
+            ledger.execute("UPDATE association SET started = started - ?", (passed,))
+        made.start()
+        if expired:
+            made.host.wait_for_log("2 images expired: no image came for 3600 s")
+        else:
+            quiet = made.host.ask("status", patients=True)["pipelines"]["three"]["patients"][0]["quiet"]
+            assert max(passed, 0) <= quiet < max(passed, 0) + 120
+        states = [row.state for image in images for row in made.rows()[image.uid]]
+        assert states == [InstanceState.EXPIRED if expired else InstanceState.WAITING] * 2
+        made.host.stop()

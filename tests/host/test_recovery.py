@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,6 +19,7 @@ from dicomnode.host.ledger.ledger_records import InstanceRecord
 from dicomnode.host.ledger.ledger_writes import (
     add_instance,
     begin_association,
+    come_again,
     create_job,
     end_association,
     end_job,
@@ -311,6 +313,67 @@ def test_images_that_were_not_sorted(stopped: Stopped) -> None:
     }
     with tree.storing(one.uid) as held:
         assert held is not None
+
+
+# -- how long patients have been quiet -----------------------------------------------------------------------
+
+NOW = 1_000_000.0
+
+
+@pytest.fixture
+def stopped_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stop the wall clock."""
+    monkeypatch.setattr("dicomnode.host.operation.recovery.time.time", lambda: NOW)
+
+
+@pytest.mark.usefixtures("stopped_clock")
+@pytest.mark.parametrize(
+    ("received", "quiet"),
+    [
+        ((NOW - 500,), 500),
+        ((NOW - 500, NOW - 40), 40),
+        ((NOW - 40, NOW - 500), 40),
+        ((NOW + 9000,), 0),
+        ((NOW + 9000, NOW - 500), 0),
+    ],
+)
+def test_the_last_image_keeps_its_age(stopped: Stopped, received: tuple[float, ...], quiet: float) -> None:
+    """A patient has been quiet since its last image came; since one that is still to come, for no time."""
+    stopped.association("a", None)
+    for image, moment in zip(images_of(1), received, strict=False):
+        stopped.kept_and_entered(image, received=moment)
+    _, tree = stopped.recover()
+    assert tree.quiet_for(images_of(1)[0].patient) == pytest.approx(quiet, abs=5)
+
+
+@pytest.mark.usefixtures("stopped_clock")
+def test_an_image_that_came_again_counts(stopped: Stopped) -> None:
+    """An instance that was sent once more came when the association began that brought it last."""
+    image = images_of(1)[0]
+    path = stopped.kept_and_entered(image, received=NOW - 500)
+    stopped.ledger.write(begin_association("b", "SENDER", "THREE", "127.0.0.1", NOW - 60))
+    stopped.ledger.write(come_again(stopped.spool.name_of(path), "b"))
+    _, tree = stopped.recover()
+    assert tree.quiet_for(image.patient) == pytest.approx(60, abs=5)
+
+
+@pytest.mark.usefixtures("stopped_clock")
+def test_the_age_of_a_file_that_the_ledger_does_not_know(stopped: Stopped) -> None:
+    """After the loss of the ledger, the time of the file counts."""
+    image = images_of(1)[0]
+    os.utime(stopped.keep(image), (NOW - 300, NOW - 300))
+    _, tree = stopped.recover()
+    assert tree.quiet_for(image.patient) == pytest.approx(300, abs=5)
+
+
+@pytest.mark.usefixtures("stopped_clock")
+def test_the_age_where_the_inputs_have_changed(stopped: Stopped) -> None:
+    """An image that goes to another input than before the restart is as old as it was."""
+    image = images_of(1)[0]
+    stopped.kept_and_entered(image, received=NOW - 500, inputs=("gone",))
+    _, tree = stopped.recover()
+    assert tree.counts() == {image.patient: {"images": 1}}
+    assert tree.quiet_for(image.patient) == pytest.approx(500, abs=5)
 
 
 # -- jobs ----------------------------------------------------------------------------------------------------

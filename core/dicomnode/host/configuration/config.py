@@ -60,7 +60,7 @@ class HostTable(_Table):
         Seconds that jobs and deliveries get to finish when the host stops.
     quiet_after_restart : float
         Seconds without an image after which a patient whose association was cut off by a stop of the host
-        may be processed.
+        may be processed. No patient is given up sooner after a restart.
     checksum_after : float
         Seconds after which a received file that still waits gets a checksum, so that it is noticed if the
         disk changes it before its job reads it.
@@ -283,7 +283,8 @@ class PipelineTable(DeclaredPipeline):
     quiet : float, optional
         Seconds without an image; see ``trigger``.
     expires : float, optional
-        Seconds without an image after which a patient that is not complete is given up.
+        Seconds without an image after which a patient that is not complete is given up; those while the host
+        was down count.
     history : str, optional
         The peer that is asked for earlier images, where an input wants them; by default the only peer that
         has an address.

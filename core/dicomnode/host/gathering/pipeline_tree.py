@@ -277,6 +277,12 @@ class PipelineTree:
                 waiting.last_image = self._now()
             return True
 
+    def came_ago(self, key: str, seconds: float) -> None:
+        """Say how long ago a patient's last image came: before a restart, when this tree was not there."""
+        with self._lock:
+            if (waiting := self._containers.get(key)) is not None:
+                waiting.last_image = self._now() - seconds
+
     # -- earlier images are fetched -----------------------------------------------------------------------
 
     def set_history(self, key: str, name: str, status: HistoryStatus) -> None:

@@ -84,28 +84,41 @@ class Triggers:
     def after_restart(self, tree: PipelineTree, key: str, quiet: float, *, cut_off: bool) -> None:
         """Watch a patient that was waiting when the host stopped.
 
+        It is given up when its last image, from before the restart, is too old; but not before senders have
+        had the time to go on.
+
         Parameters
         ----------
         tree : PipelineTree
         key : str
         quiet : float
-            Seconds without an image after which it is looked at.
+            Seconds without an image after which it is looked at, and may be given up.
         cut_off : bool
             Whether the association that brought its last image was not aborted by the peer: only then may the
             quiet stand for a release that never came, or came just before the host was stopped.
         """
         if cut_off and tree.node.rules.trigger in _ON_RELEASE:
             self._watch(tree, key, quiet, self._look)
+        expires, so_far = tree.node.rules.expires, tree.quiet_for(key)
+        if expires is not None and so_far is not None:
+            self._watch(tree, key, expires, self._expire, first=max(expires - so_far, quiet))
         self.image_came(tree, key)
 
-    def _watch(self, tree: PipelineTree, key: str, quiet: float, action: _Action) -> None:
-        """Do something once a patient has been quiet for so long; one watch of a kind is enough."""
+    def _watch(
+        self, tree: PipelineTree, key: str, quiet: float, action: _Action, first: float | None = None
+    ) -> None:
+        """Do something once a patient has been quiet for so long; one watch of a kind is enough.
+
+        It has been quiet since its last image, which may have come before a restart. So what shall count from
+        now on is not looked at before `first` seconds (`quiet`, where it is not given).
+        """
         watch = (tree, key, quiet, action)
         with self._lock:
             if watch in self._watched:
                 return
             self._watched.add(watch)
-        self._clock.at(quiet, partial(self._when_quiet, tree, key, quiet, action))
+        wait = quiet if first is None else first
+        self._clock.at(wait, partial(self._when_quiet, tree, key, quiet, action))
 
     def _when_quiet(self, tree: PipelineTree, key: str, quiet: float, action: _Action) -> None:
         """Do what is watched for, or look again when it may be time."""

@@ -14,6 +14,7 @@ from pathlib import Path
 from dicomnode.errors import DataDirectoryError
 from dicomnode.host.ledger.ledger_records import (
     AskedDelivery,
+    AssociationRecord,
     DeliveryRecord,
     InstanceRecord,
     JobRecord,
@@ -272,14 +273,13 @@ class LedgerReader:
         )
         return dict(rows.fetchall())
 
-    def association_ends(self) -> dict[str, tuple[str, float]]:
-        """Return id -> outcome and time of the end of every association that brought something.
-
-        The outcome is ``open``, or what :class:`~dicomnode.host.receiver.reception_types.AssociationEnd`
-        says; what is open has not ended, so its time is infinite.
-        """
-        rows = self._reader().execute("SELECT id, outcome, ended FROM association")
-        return {id_: (outcome, math.inf if ended is None else ended) for id_, outcome, ended in rows}
+    def associations(self) -> dict[str, AssociationRecord]:
+        """Return id -> every association that brought something."""
+        rows = self._reader().execute("SELECT id, started, outcome, ended FROM association")
+        return {
+            id_: AssociationRecord(started, outcome, math.inf if ended is None else ended)
+            for id_, started, outcome, ended in rows
+        }
 
     def transitions(self, entity: str, entity_id: object) -> list[tuple[str, str, str, float]]:
         """Return (old, new, reason, time) of every change of state of one entity."""

@@ -155,6 +155,18 @@ class WaitingPatient(NamedTuple):
     last: float
 
 
+class AssociationRecord(NamedTuple):
+    """When an association that brought something began and ended, and how.
+
+    The outcome is ``open``, or what :class:`~dicomnode.host.receiver.reception_types.AssociationEnd` says;
+    what is open has not ended, so its time is infinite.
+    """
+
+    started: float
+    outcome: str
+    ended: float
+
+
 class UnsettledDelivery(NamedTuple):
     """What the outbox plans with: a delivery that is not over, without its item."""
 

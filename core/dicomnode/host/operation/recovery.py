@@ -7,6 +7,7 @@ stopped, an instance that was acknowledged is afterwards in a tree, in a job, or
 from __future__ import annotations
 
 import logging
+import math
 import shutil
 import time
 from collections.abc import Iterable, Mapping
@@ -17,7 +18,7 @@ from dicomnode.dicom.lazy import LazyDataset
 from dicomnode.errors import ImageRefusedError, StructureError
 from dicomnode.host.gathering.pipeline_tree import PipelineTree
 from dicomnode.host.ledger.ledger import Ledger
-from dicomnode.host.ledger.ledger_records import InstanceRecord
+from dicomnode.host.ledger.ledger_records import AssociationRecord, InstanceRecord
 from dicomnode.host.ledger.ledger_writes import (
     add_instance,
     move_instances,
@@ -33,7 +34,7 @@ from dicomnode.host.spool.spool import Spool
 
 _LOG = logging.getLogger(__name__)
 _KEPT = frozenset({InstanceState.RECEIVED, InstanceState.WAITING, InstanceState.IN_JOB})
-_UNKNOWN_END = ("open", float("inf"))
+_UNKNOWN = AssociationRecord(-math.inf, "open", math.inf)
 
 
 @dataclass(slots=True)
@@ -102,8 +103,9 @@ class Recovery:
         self._layouts = Layouts()
         self._needless = {InstanceState.EXPIRED} | (set() if keep_inputs else {InstanceState.RELEASED})
         self._by_title = {tree.node.ae_title: tree for tree in trees.values()}
-        self._ends = ledger.association_ends()
-        self._last: dict[tuple[PipelineTree, str], tuple[str, float]] = {}
+        self._associations = ledger.associations()
+        self._last: dict[tuple[PipelineTree, str], AssociationRecord] = {}
+        self._came: dict[tuple[PipelineTree, str], float] = {}
 
     def run(self) -> Recovered:
         """Do it, and say what was found."""
@@ -115,8 +117,9 @@ class Recovery:
         for path in unknown:
             self._enter(path, found)
         found.cut_off = {
-            patient for patient, (outcome, _) in self._last.items() if outcome != AssociationEnd.ABORTED
+            patient for patient, last in self._last.items() if last.outcome != AssociationEnd.ABORTED
         }
+        self._date_patients()
         self._jobs(found)
         self._ledger.flush()
         found.seconds = time.monotonic() - started
@@ -216,6 +219,7 @@ class Recovery:
                 self._put_aside(path, str(refused), found)
                 return
         found.waiting += 1
+        self._count(tree, placement.container, record)
         self._touch(tree, placement.container, "")
 
     def _put_aside(self, path: Path, reason: str, found: Recovered) -> None:
@@ -245,8 +249,8 @@ class Recovery:
             else:
                 tree.hold(row.SOPInstanceUID, self._spool.path_of(row.path))
                 if row.state is InstanceState.RECEIVED:
-                    outcome, _ = self._ends.get(row.association, _UNKNOWN_END)
-                    found.unsorted.append((row, outcome != AssociationEnd.ABORTED))
+                    end = self._associations.get(row.association, _UNKNOWN)
+                    found.unsorted.append((row, end.outcome != AssociationEnd.ABORTED))
         if strangers:
             _LOG.warning("%d images wait for pipelines that are not configured any more", strangers)
 
@@ -268,6 +272,7 @@ class Recovery:
                 return
             container = placement.container
         found.waiting += 1
+        self._count(tree, container, row)
         if not tree.asked_for(image):
             self._touch(tree, container, row.association)
 
@@ -276,10 +281,30 @@ class Recovery:
 
         If it was released, the host may have been stopped before it looked at the patient.
         """
-        end = self._ends.get(association, _UNKNOWN_END)
+        end = self._associations.get(association, _UNKNOWN)
         patient = (tree, container)
-        if patient not in self._last or end[1] >= self._last[patient][1]:
+        if patient not in self._last or end.ended >= self._last[patient].ended:
             self._last[patient] = end
+
+    def _count(self, tree: PipelineTree, container: str, row: InstanceRecord) -> None:
+        """Remember when a patient's last image came, by the wall clock.
+
+        An instance that was sent again belongs to the association that brought it last, and came after that
+        began.
+        """
+        began = self._associations.get(row.association, _UNKNOWN).started
+        patient = (tree, container)
+        self._came[patient] = max(self._came.get(patient, -math.inf), row.received, began)
+
+    def _date_patients(self) -> None:
+        """Tell the trees how old the patients' last images are.
+
+        A time that is still to come shows that the clock was set back: nothing has passed since, as far as is
+        known.
+        """
+        now = time.time()
+        for (tree, container), came in self._came.items():
+            tree.came_ago(container, max(now - came, 0.0))
 
     # -- jobs ---------------------------------------------------------------------------------------------
 
