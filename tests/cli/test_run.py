@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import socket
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from dicomnode.host.configuration.node import no_pipeline_message
+from route_under_fault import route
 from running_host import RunningHost
 
 SMOOTH = "[pipelines.smooth]\n"
@@ -125,3 +128,23 @@ def test_data_is_closed_to_others(tmp_path: Path) -> None:
     with RunningHost(tmp_path / "host", SMOOTH) as host:
         for path in [host.data, *host.data.rglob("*")]:
             assert path.lstat().st_mode & 0o077 == 0, path
+
+
+def test_a_clean_stop_leaves_the_ledger_whole(tmp_path: Path) -> None:
+    """After SIGTERM the ledger is one file, without a log beside it, that has all that happened."""
+    with route(tmp_path) as made:
+        made.start()
+        delivered, waiting = made.new_patient(), made.new_patient()[:2]
+        assert made.send(delivered) == [0, 0, 0]
+        made.wait_delivered()
+        assert made.send(waiting) == [0, 0]
+        assert made.host.ask("status")["pipelines"]["three"]["waiting"]["images"] == 2
+        made.host.stop()
+        assert [each.name for each in made.host.data.glob("ledger*")] == ["ledger.sqlite"]
+        uri = f"{(made.host.data / 'ledger.sqlite').as_uri()}?mode=ro&immutable=1"
+        with closing(sqlite3.connect(uri, uri=True)) as ledger:
+            states = dict(ledger.execute("SELECT SOPInstanceUID, state FROM instance"))
+            jobs = ledger.execute("SELECT state FROM job").fetchall()
+    assert jobs == [("delivered",)]
+    expected = dict.fromkeys((image.uid for image in delivered), "released")
+    assert states == {**expected, **dict.fromkeys((image.uid for image in waiting), "waiting")}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sqlite3
 import subprocess
 import sys
@@ -53,6 +54,26 @@ def instance(path: str = "kept/000001/a.dcm", **values: object) -> InstanceRecor
         "association": "a",
     }
     return InstanceRecord(**{**given, **values})  # type: ignore[arg-type]
+
+
+def test_a_close_leaves_one_file(tmp_path: Path) -> None:
+    """After a close all is in the file and the log is gone, whoever has read before; nothing is collected."""
+    path = tmp_path / "ledger.sqlite"
+    gc.disable()
+    try:
+        ledger = Ledger(path)
+        ledger.write(add_instance(instance()))
+        threads = [threading.Thread(target=ledger.instance_states) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+            thread.join()
+        assert ledger.instance_states()
+        ledger.close()
+        assert [each.name for each in tmp_path.iterdir()] == [path.name]
+    finally:
+        gc.enable()
+    with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro&immutable=1", uri=True)) as alone:
+        assert alone.execute("SELECT count(*) FROM instance").fetchone() == (1,)
 
 
 def full_until(there_is_room: threading.Event) -> Callable[[sqlite3.Connection], None]:

@@ -130,11 +130,16 @@ class Ledger(LedgerReader):
         self.write(lambda connection: None)  # noqa: ARG005 - a write that writes nothing
 
     def close(self) -> None:
-        """Finish what was asked for and close."""
+        """Finish what was asked for and close.
+
+        SQLite moves all that is in the write-ahead log into the file, and removes the log, when the last
+        connection is closed and may write: the writer's, after this thread's reader and those of threads that
+        have ended.
+        """
+        self.close_reader()
         self._writes.put(None)
         self._urgent.set()
         self._writer.join()
-        self.close_reader()
 
     def __enter__(self) -> Self:
         return self

@@ -24,8 +24,23 @@ from dicomnode.host.ledger.ledger_records import (
 from dicomnode.host.ledger.states import UNSETTLED, DeliveryState, InstanceState, JobState
 
 
+class _Held:
+    """A thread's connection, closed at the latest when the thread has ended and lets go of it.
+
+    SQLite's own object does not see to that: it is part of a cycle (with its cache of statements), so that it
+    stays open until garbage is collected, and for ever if the collector was told to pass it over
+    (:func:`gc.freeze`).
+    """
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self.connection = connection
+
+    def __del__(self) -> None:
+        self.connection.close()
+
+
 class LedgerReader:
-    """A ledger's file, read-only. Each thread has a connection of its own.
+    """A ledger's file, read-only. Each thread has a connection of its own, which is closed when it ends.
 
     Parameters
     ----------
@@ -38,24 +53,25 @@ class LedgerReader:
         self._local = threading.local()
 
     def _reader(self) -> sqlite3.Connection:
-        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
-        if connection is None:
+        held: _Held | None = getattr(self._local, "held", None)
+        if held is None:
             try:
                 uri = f"{self._path.absolute().as_uri()}?mode=ro"
-                connection = sqlite3.connect(uri, uri=True, isolation_level=None)
+                # Whoever lets go of it last closes it, on whatever thread.
+                connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
             except sqlite3.OperationalError as error:
                 msg = f"the ledger {self._path} cannot be read: {error}"
                 raise DataDirectoryError(msg) from error
             connection.row_factory = sqlite3.Row
-            self._local.connection = connection
-        return connection
+            held = self._local.held = _Held(connection)
+        return held.connection
 
     def close_reader(self) -> None:
         """Close this thread's connection."""
-        connection = getattr(self._local, "connection", None)
-        if connection is not None:
-            connection.close()
-            del self._local.connection
+        held: _Held | None = getattr(self._local, "held", None)
+        if held is not None:
+            held.connection.close()
+            del self._local.held
 
     def schema_version(self) -> int:
         """Return the version of the ledger's schema.
