@@ -21,6 +21,7 @@ def _serve(pipe: Any, directory: str, options: dict[str, Any]) -> None:
     from receiving import RecordingSink, receiving
 
     delay, durability = options.pop("delay", 0), options.pop("durability", "process")
+    forgets = options.pop("forgets", False)
     options.setdefault("receivers", int(os.environ.get("DICOMNODE_TEST_RECEIVERS", "1")))
     path = Path(directory)
     logging.basicConfig(filename=path / "log", level=logging.INFO, force=True)
@@ -28,7 +29,16 @@ def _serve(pipe: Any, directory: str, options: dict[str, Any]) -> None:
     class Sink(RecordingSink):
         def received(self, request: Any, index: Any, spooled: Any, opinion: Any = None) -> Any:
             time.sleep(delay)
-            return super().received(request, index, spooled)
+            try:
+                return super().received(request, index, spooled)
+            finally:
+                if forgets:
+                    self.kept.clear()
+
+        def association_ended(self, association: Any, end: Any) -> None:
+            super().association_ended(association, end)
+            if forgets:
+                self.ended.clear()
 
     with receiving(path, Sink(), durability, **options) as (receiver, sink, _spool):
         pipe.send(receiver.address)
