@@ -85,8 +85,12 @@ def _host(receivers: int) -> Command:
     return lambda given: host_command(given, receivers)
 
 
-def host_command(given: Conditions, receivers: int) -> Sequence[str]:
-    """Return how a host is started, with a pipeline whose input takes all that the clients send."""
+def host_command(given: Conditions, receivers: int, **settings: str) -> Sequence[str]:
+    """Return how a host is started, with a pipeline whose input takes all that the clients send.
+
+    Further settings are keys of ``[host]``.
+    """
+    more = "".join(f'{key} = "{value}"\n' for key, value in settings.items())
     file = given.directory / "host.toml"
     file.write_text(
         f"""
@@ -95,7 +99,7 @@ ae_title = "DICOMNODE"
 bind = "127.0.0.1:{given.port}"
 data = "{given.directory}/data"
 durability = "{given.durability}"
-
+{more}
 [receiver]
 max_pdu_length = {given.max_pdu}
 receivers = {receivers}
