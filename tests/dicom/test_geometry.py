@@ -123,6 +123,31 @@ def test_a_missing_slice_is_named_by_its_neighbours(missing):
     assert faults == [Fault.GAP]
     low, high = f"(0, 0, {2.5 * (missing - 1):g})", f"(0, 0, {2.5 * (missing + 1):g})"
     assert f"slices are 2.5 mm apart, but there are 5 mm between {low} and {high}" in text
+    assert f"gap between slices {missing} and {missing + 2}: slices are" in text
+
+
+def brief_of(images):
+    (problem,) = sort_by_geometry(images).problems
+    return problem.brief
+
+
+@pytest.mark.parametrize("number", [lambda k: k + 1, lambda k: 40 - k])
+def test_several_gaps_are_told_in_short_by_the_numbers_of_slices(number):
+    """The numbers of the neighbours, the lower first, whether they count up the stack or down."""
+    images = [image((0, 0, 2 * k), number=number(k)) for k in range(40) if k not in {3, 9, 10, 20, 25, 30}]
+    gaps = [sorted((number(low), number(high))) for low, high in ((2, 4), (8, 11), (19, 21))]
+    shown = ", ".join(f"{low} and {high}" for low, high in gaps)
+    assert brief_of(images) == (
+        f"gaps between slices {shown} and 2 more (4 to 6 mm, where slices are 2 mm apart)"
+    )
+
+
+@pytest.mark.parametrize("numbers", [[1, 2, 3, 3, 5], [1, 5, 2, 3, 4], [None] * 5])
+def test_numbers_that_do_not_run_with_the_position_name_no_slice(numbers):
+    """A gap is told by the places then: such numbers would send the reader to other slices."""
+    heights = (0, 2, 4, 8, 10)
+    images = [image((0, 0, z), number=n) for z, n in zip(heights, numbers, strict=True)]
+    assert brief_of(images) == "gap between (0, 0, 4) and (0, 0, 8) (4 mm, where slices are 2 mm apart)"
 
 
 def test_slices_that_drift_apart_are_found_though_each_step_is_nearly_right():

@@ -131,9 +131,21 @@ def test_completeness_in_words() -> None:
     images.add_images([*slices[:2], *slices[3:4]])
     said = images.missing()
     assert said is not None
-    assert said.startswith("3 of 5 images, ")
+    assert said.startswith("3 of 5 images, gap between ")
     images.add_images([slices[2], slices[4]])
     assert images.missing() is None
+
+
+def test_a_gap_is_told_in_slice_numbers() -> None:
+    """What a volume lacks is told by the InstanceNumbers that a viewer shows; the millimetres are added."""
+    slices = mr_slices(9)
+    for number, image in enumerate(slices, start=40):
+        image.InstanceNumber = number
+    images = made(expected_images=9, complete_volume=True)
+    images.add_images([*slices[:3], *slices[4:]])
+    assert images.missing() == (
+        "8 of 9 images, gap between slices 42 and 44 (10 mm, where slices are 5 mm apart)"
+    )
 
 
 def test_the_number_that_an_attribute_says() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -27,6 +28,7 @@ STEP_TOLERANCE: Final = 0.02
 _UNIT_TOLERANCE: Final = 0.01
 _SPACING_TOLERANCE: Final = 1e-4
 _NAMED: Final = 6
+_NAMED_IN_BRIEF: Final = 3
 
 
 class Fault(Enum):
@@ -51,11 +53,18 @@ class Problem:
     fault : Fault
         Its kind.
     message : str
-        What is wrong and where.
+        What is wrong and where, with the positions.
+    brief : str
+        The same in short, for a line that says what a patient still lacks; the message where it is left out.
     """
 
     fault: Fault
     message: str
+    brief: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.brief:
+            object.__setattr__(self, "brief", self.message)
 
 
 @dataclass(frozen=True, eq=False)
@@ -335,7 +344,41 @@ def _gaps(slices: list[Plane], heights: Array, tolerance: float) -> list[Problem
             return []
         return [Problem(Fault.GAP, f"the distances of slices change along the stack, {_range(steps)} mm")]
     texts = [f"{steps[i]:.6g} mm between {slices[i].place} and {slices[i + 1].place}" for i in uneven]
-    return [Problem(Fault.GAP, f"slices are {usual:.6g} mm apart, but there are {_few(texts)}")]
+    text = f"slices are {usual:.6g} mm apart, but there are {_few(texts)}"
+    wide = [int(i) for i in uneven if steps[i] > usual]
+    if not wide:
+        return [Problem(Fault.GAP, text)]
+    numbers = _slice_numbers(slices)
+    pairs = [_pair(i, slices, numbers) for i in wide]
+    what = "gap between" if len(pairs) == 1 else "gaps between"
+    between = f"{what} {'slices ' if numbers else ''}{_few(pairs, most=_NAMED_IN_BRIEF)}"
+    brief = f"{between} ({_range(steps[wide])} mm, where slices are {usual:.6g} mm apart)"
+    return [Problem(Fault.GAP, f"{between}: {text}" if numbers else text, brief)]
+
+
+def _slice_numbers(slices: list[Plane]) -> list[int]:
+    """Return the InstanceNumbers of slices, if they count the slices along the stack, up or down; else none.
+
+    An operator looks for a slice by the number that a viewer shows. Numbers that do not run with the position
+    (those of frames, of series that were put together) would name other slices.
+    """
+    texts = [str(plane.facts.get("InstanceNumber") or "") for plane in slices]
+    if any(plane.groups or plane.frame for plane in slices) or not all(map(_is_integer, texts)):
+        return []
+    numbers = [int(text) for text in texts]
+    run = np.diff(numbers)
+    return numbers if (run > 0).all() or (run < 0).all() else []
+
+
+def _is_integer(text: str) -> bool:
+    return re.fullmatch(r"\s*[+-]?\d+\s*", text) is not None
+
+
+def _pair(index: int, slices: list[Plane], numbers: list[int]) -> str:
+    """Name the slices on both sides of a gap: by their numbers, the lower first, or by their places."""
+    if numbers:
+        return "{} and {}".format(*sorted(numbers[index : index + 2]))
+    return f"{slices[index].place} and {slices[index + 1].place}"
 
 
 def _tilt(positions: Array, normal: Array, step: Array, tolerance: float) -> list[Problem]:
@@ -408,12 +451,13 @@ def _vector(vector: Any) -> str:
 
 
 def _range(values: Array) -> str:
-    return f"{values.min():.6g} to {values.max():.6g}"
+    low, high = f"{values.min():.6g}", f"{values.max():.6g}"
+    return low if low == high else f"{low} to {high}"
 
 
-def _few(texts: Sequence[str], separator: str = ", ") -> str:
-    shown = separator.join(texts[:_NAMED])
-    return shown if len(texts) <= _NAMED else f"{shown} and {len(texts) - _NAMED} more"
+def _few(texts: Sequence[str], separator: str = ", ", *, most: int = _NAMED) -> str:
+    shown = separator.join(texts[:most])
+    return shown if len(texts) <= most else f"{shown} and {len(texts) - most} more"
 
 
 __all__ = ["Fault", "Problem", "SliceStack", "same_grid", "sort_by_geometry"]

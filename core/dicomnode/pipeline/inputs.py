@@ -283,7 +283,7 @@ class AbstractInput(ImageTreeInterface):
     def _gap(self) -> str | None:
         if not self.complete_volume:
             return None
-        return "; ".join(problem.message for problem in sort_by_geometry(self).problems) or None
+        return "; ".join(problem.brief for problem in sort_by_geometry(self).problems) or None
 
 
 def _plain(image: Dataset, tags: tuple[int, ...]) -> Sequence[Any]:
