@@ -68,6 +68,20 @@ def test_the_hooks_of_this_host_are_known():
     assert hook_arguments()["dicomnode_validate_image"] == ("pipeline", "input_name", "input", "image")
 
 
+def test_a_star_import_of_the_public_face_is_no_fault(plugins):
+    """``from dicomnode import *`` works in Python; the hooks marked with what it brings are found, too."""
+    text = """
+        from dicomnode import *
+
+        @hookimpl
+        def dicomnode_host_started(host): ...
+    """
+    plugins.install("acme-star", {"hooks": {"rules": "acme_star"}}, modules={"acme_star.py": text})
+    found = examined("acme-star")
+    assert (found.status, found.reason, found.hooks) == (Status.ACTIVE, "", ["dicomnode_host_started"])
+    assert loaded("acme-star").status is Status.ACTIVE
+
+
 def test_hooks_are_read_from_the_source(plugins):
     """Whatever the marker is called, under whatever name the function stands, also within an if."""
     plugins.install(

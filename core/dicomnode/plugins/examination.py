@@ -18,7 +18,7 @@ from functools import cache
 from . import hookspecs
 from .plugin import GROUPS, Plugin, Registration, Status
 from .registry import HOST_DISTRIBUTION, Registry
-from .source import Module, SourceError, Sources, statements
+from .source import ImportedName, Module, SourceError, Sources, statements
 
 _ROOTS = {
     "pipelines": ("dicomnode.pipeline.nodes", "AbstractPipeline"),
@@ -146,7 +146,7 @@ def _face_faults(names: list[ast.alias], sources: Sources) -> Iterator[str]:
     """Yield what a plugin wants of the public face and this host does not have."""
     face = sources.module("dicomnode")
     for alias in names:
-        known = face is None or face.opaque or alias.name in face.bindings
+        known = face is None or face.opaque or alias.name == "*" or alias.name in face.bindings
         if not known and not sources.exists(f"dicomnode.{alias.name}"):
             yield f"imports {alias.name} from dicomnode, which this version does not have"
 
@@ -279,6 +279,8 @@ def _is_marker(expression: ast.expr, module: Module) -> bool:
         return expression.attr == "hookimpl"
     if not isinstance(expression, ast.Name):
         return False
+    if expression.id == "hookimpl" and ImportedName("dicomnode", "*") in module.bindings.get("*", []):
+        return True
     for bound in module.bindings.get(expression.id, []):
         if getattr(bound, "name", None) == "hookimpl":
             return True
