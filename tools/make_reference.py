@@ -56,16 +56,20 @@ kept: `{ env = "VARIABLE" }` or `{ file = "/path" }`. They are shown as asterisk
 Workers read them again where they are kept; variables whose names begin with `DICOMNODE_` do not reach workers.
 
 **The environment** overrides every key: `DICOMNODE_`, then the tables and the key in capitals, with two underscores between
-them and one for a hyphen. Values are as in TOML; what is no TOML value is text.
+them and one for a hyphen. Values are as in TOML; what is no TOML value is text. An empty variable unsets a key, so that its
+default holds, whatever the file says; empty text is `'""'`.
 
 ```sh
 DICOMNODE_HOST__BIND=0.0.0.0:11112
 DICOMNODE_PEERS__PACS__TIMEOUT="2 min"
 DICOMNODE_PIPELINES__PET_CT__SETTINGS__SIGMA=2.5
 DICOMNODE_PLUGINS__DISABLED='["acme-rules"]'
+DICOMNODE_LOG__FILE=
 ```
 
-**What is wrong** is told all at once, by file, line and key, or by the variable that sets it:
+**What is wrong** is told all at once, by file, line and key, or by the variable that sets it: first everything that the
+configuration alone shows (keys, values, names of peers that there are not), and once that is right, everything that the
+plugins say (pipelines that are not installed, their settings, resources, AE titles that are taken):
 
 ```text
 dicomnode.toml:2: host.bnd: unknown key; did you mean bind?

@@ -72,6 +72,34 @@ def test_a_broken_plugin_fails_only_who_needs_it(configured, tmp_path):
         assert found["sound"][0] == "ok"
 
 
+SEVERAL = """
+[pipelines.absent]
+[pipelines.smooth]
+settings = { sigma = "wide", colour = 3 }
+[pipelines.other]
+plugin = "smooth"
+ae_title = "SMOOTH"
+"""
+
+
+def test_all_that_is_wrong_with_pipelines_is_told_at_once(configured):
+    """By `check` and `run` alike: unknown plugins, every wrong setting, and AE titles that are taken."""
+    file = configured(SEVERAL, bind="0.0.0.0:0")
+    wrong = [
+        f"{file}:6: pipelines.absent: no installed plugin registers 'absent'",
+        f"{file}:8: pipelines.smooth.settings.colour: unknown setting; Smooth",
+        f"{file}:8: pipelines.smooth.settings.sigma: Input should be a valid number",
+        f"{file}:11: pipelines.other.ae_title: pipelines 'smooth' and 'other' are both called 'SMOOTH'",
+        f"{file}:3: host.bind: the receiver would listen",
+    ]
+    rows = told("check", "--config", file, expect=1)
+    failed = [row["message"] for row in rows if row["verdict"] == "failed"]
+    lines = command("run", "--config", file, expect=2).stderr.splitlines()
+    for line, message, expected in zip(lines, failed, wrong, strict=True):
+        assert message.startswith(expected)
+        assert line.removeprefix("dicomnode-host: ").strip().startswith(expected)
+
+
 @pytest.mark.parametrize(
     ("text", "what", "told_of_it"),
     [
@@ -79,8 +107,8 @@ def test_a_broken_plugin_fails_only_who_needs_it(configured, tmp_path):
         ("[pipelines.absent]", "absent", "no installed plugin registers 'absent'"),
         (
             "".join(f'[pipelines.{name}]\nplugin = "smooth"\nae_title = "X"\n' for name in "ab"),
-            "a, b",
-            "they are all called X: set pipelines.b.ae_title",
+            "b",
+            "dicomnode.toml:10: pipelines.b.ae_title: pipelines 'a' and 'b' are both called 'X'",
         ),
     ],
 )

@@ -173,6 +173,8 @@ def test_a_file_that_cannot_be_made_is_a_configuration_error(tmp_path):
         ConfigurationError, match=r"log\.file: .*/nowhere/log cannot be written: No such file"
     ):
         set_up_logging(LogTable(file=tmp_path / "nowhere" / "log"))
+    with pytest.raises(ConfigurationError, match=r"^DICOMNODE_LOG__FILE: log\.file: "):
+        set_up_logging(LogTable(file=tmp_path / "nowhere" / "log"), "DICOMNODE_LOG__FILE: log.file")
 
 
 def test_a_file_that_was_moved_away_is_made_anew(log, tmp_path):

@@ -58,7 +58,6 @@ def test_nothing_configured_is_a_host_on_loopback():
         ("\n\n[host]\n# a comment\nbind = 11112", "dicomnode.toml:5: host.bind: "),
         ('host.bind = "::1:99999"', "dicomnode.toml:1: host.bind: an address is HOST:PORT"),
         ('host = { bind = "x" }', "dicomnode.toml:1: host.bind: an address is HOST:PORT"),
-        ("host = 3", "dicomnode.toml:1: host: "),
         (
             '[host]\ndurability = "sometimes"',
             "host.durability: Input should be 'power' or 'process' (it is 'sometimes')",
@@ -90,6 +89,8 @@ def test_nothing_configured_is_a_host_on_loopback():
             '[peers.PACS]\nae_title = "A"\n[pipelines.smooth]\ndestinations = ["PACS"]',
             "toml:4: pipelines.smooth.destinations: the peer 'PACS' has no address: set peers.PACS.",
         ),
+        ('host.allow = "CT"', "dicomnode.toml:1: host.allow: Input should be a list (it is 'CT')"),
+        ("host = 3", "dicomnode.toml:1: host: Input should be a table (it is 3)"),
         (
             '[log]\nlevel = "LOUD"',
             "log.level: Input should be 'DEBUG', 'INFO', 'WARNING' or 'ERROR' (it is 'LOUD')",
@@ -112,6 +113,7 @@ def test_a_wrong_value_is_told_with_file_line_and_key(load, text, told):
             "peers.PACS.tls.certficate: unknown key; did you mean certificate?",
         ),
         ("[pipelines.smooth]\nsetting = {}", "pipelines.smooth.setting: unknown key; did you mean settings?"),
+        ("[pipelines.smooth]\nresource = 1", "pipelines.smooth.resource: unknown key; there are: process,"),
         ("[log]\nxyz = 1", "log.xyz: unknown key; there are: level, format, file"),
     ],
 )
@@ -125,6 +127,24 @@ def test_everything_that_is_wrong_is_told_at_once(load):
     lines = refusal(load, '[host]\nbind = "x"\ndrain = "y"\nbnd = 1').splitlines()
     assert [line.split(": ")[1] for line in lines] == ["host.bind", "host.drain", "host.bnd"]
     assert [line.split(": ")[0] for line in lines] == [f"dicomnode.toml:{number}" for number in (2, 3, 4)]
+
+
+def test_names_that_lead_nowhere_are_told_with_all_other_mistakes(load):
+    """Destinations, `history` and `host.allow` are looked at whatever else is wrong with the file."""
+    text = (
+        '[host]\ndrain = "soon"\nallow = ["PACKS", "10.0.0.0/8"]\n[pipelines.smooth]\n'
+        'destinations = ["PASC", "file:/a", "ARCHIVE"]\nhistory = "PAST"\nblueprint = "none.toml"\n'
+    )
+    lines = refusal(load, text, DICOMNODE_HOST__DRAIN__X="1").splitlines()
+    assert [line.split(": ")[:2] for line in lines] == [
+        ["DICOMNODE_HOST__DRAIN__X", "host.drain is a value, and no table that could hold x"],
+        ["dicomnode.toml:2", "host.drain"],
+        ["dicomnode.toml:7", "pipelines.smooth.blueprint"],
+        ["dicomnode.toml:3", "host.allow"],
+        ["dicomnode.toml:5", "pipelines.smooth.destinations"],
+        ["dicomnode.toml:5", "pipelines.smooth.destinations"],
+        ["dicomnode.toml:6", "pipelines.smooth.history"],
+    ]
 
 
 def test_what_is_not_toml_is_told_with_its_place(load):
@@ -179,12 +199,30 @@ def test_the_environment_overrides_the_file(load):
         ("DICOMNODE_HOST__BND", "1", "DICOMNODE_HOST__BND: host.bnd: unknown key; did you mean bind?"),
         ("DICOMNODE_HOST__AE_TITLE", "12", "write it as '\"12\"', in quotes within quotes, to have"),
         ("DICOMNODE_HOST__BIND__PORT", "1", "DICOMNODE_HOST__BIND__PORT: host.bind is a value, and no table"),
+        ("DICOMNODE_HOSTS__BIND", "1", "DICOMNODE_HOSTS__BIND: hosts: unknown key; did you mean host?"),
+        ("DICOMNODE_PEERS__CT__ADDRESS", "a:1", "DICOMNODE_PEERS__CT__ADDRESS: peers.ct.ae_title: must be"),
+        ("DICOMNODE_PEERS__PACS__AE_TITLE", "", "DICOMNODE_PEERS__PACS__AE_TITLE: peers.PACS.ae_title: must"),
         ("DICOMNODE_PEERS__PACS__TIMEOUT", "-1", "DICOMNODE_PEERS__PACS__TIMEOUT: peers.PACS.timeout: "),
     ],
 )
 def test_what_the_environment_sets_wrongly_is_told_by_the_variable(load, variable, value, told):
     """Not by a line of the file, which does not say it."""
     assert told in refusal(load, PEER + "[host]\nbind = '127.0.0.1:1'", **{variable: value})
+
+
+def test_an_empty_variable_unsets_a_key(load):
+    """What the file says does not hold then, and no table comes into being."""
+    text = '[log]\nfile = "/x"\n[pipelines.smooth]\nsettings = { sigma = 1 }\n'
+    config = load(
+        text,
+        DICOMNODE_LOG__FILE="",
+        DICOMNODE_TLS__AUTHORITIES="",
+        DICOMNODE_PIPELINES__SMOOTH__SETTINGS__SIGMA="",
+        DICOMNODE_PIPELINES__SMOOTH__SETTINGS__LABEL='""',
+    )
+    assert (config.log.file, config.tls) == (None, None)
+    assert config.pipelines["smooth"].settings == {"label": ""}
+    assert config.sources.origin(("log", "file")) == "DICOMNODE_LOG__FILE"
 
 
 def test_a_title_of_digits_can_be_set_in_the_environment(load):
@@ -268,7 +306,7 @@ def test_durations_have_units(load, written, seconds):
             '[host]\nbind = "0.0.0.0:11112"',
             "dicomnode.toml:2: host.bind: the receiver would listen on 0.0.0.0",
         ),
-        ('[host]\nallow = ["PACKS"]', "dicomnode.toml:2: host.allow names 'PACKS', which is no peer"),
+        ('[host]\nallow = ["PACKS"]', "dicomnode.toml:2: host.allow: 'PACKS' is no peer"),
     ],
 )
 def test_what_the_receiver_cannot_do_is_told_with_its_line(load, text, told):

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, field_validator
 from pydicom.tag import Tag
 
 from dicomnode import AbstractInput, AbstractPipeline, Blueprint, CopyElement, NoOutput
-from dicomnode.errors import ConfigurationError
+from dicomnode.errors import ConfigurationError, SettingsError
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,30 @@ def test_wrong_settings(kind: type) -> None:
         some.validated_settings({"sigma": "wide"})
     with pytest.raises(ConfigurationError, match="width: unknown setting; Some has: sigma"):
         some.validated_settings({"width": 1})
+
+
+class Even(BaseModel):
+    """Settings with a check of their own."""
+
+    size: int = 2
+
+    @field_validator("size")
+    @classmethod
+    def _even(cls, value: int) -> int:
+        if value % 2:
+            msg = "it must be even"
+            raise ValueError(msg)
+        return value
+
+
+def test_all_wrong_settings_are_told_at_once() -> None:
+    """The unknown beside those with wrong values, in the author's words, without Python's."""
+    with pytest.raises(SettingsError) as caught:
+        pipeline(Settings=Even).validated_settings({"size": 3, "colour": 3})
+    assert caught.value.problems == (
+        (("colour",), "unknown setting; Some has: size"),
+        (("size",), "it must be even"),
+    )
 
 
 def test_no_settings() -> None:

@@ -146,17 +146,24 @@ class JournalHandler(logging.Handler):
         super().close()
 
 
-def set_up_logging(table: LogTable) -> None:
+def set_up_logging(table: LogTable, named: str = "log.file") -> None:
     """Send the log of the host, and of the libraries' warnings, where the configuration says.
 
     Without ``log.file`` that is stderr; where stderr is the journal, the journal.
+
+    Parameters
+    ----------
+    table : LogTable
+        The configuration.
+    named : str
+        How a message calls the key of the file, with where it is set.
 
     Raises
     ------
     ConfigurationError
         When the file cannot be written.
     """
-    handler, journal = _handler(table)
+    handler, journal = _handler(table, named)
     handler.setFormatter(JSONFormatter() if table.format == "json" else TextFormatter(journal=journal))
     handler.addFilter(_with_association)
     root = logging.getLogger()
@@ -167,14 +174,14 @@ def set_up_logging(table: LogTable) -> None:
     _catch_the_rest(debug=table.level == "DEBUG")
 
 
-def _handler(table: LogTable) -> tuple[logging.Handler, bool]:
+def _handler(table: LogTable, named: str) -> tuple[logging.Handler, bool]:
     """Return where records go, and whether that is the journal."""
     if table.file is not None:
         file = table.file.expanduser()
         try:
             return logging.handlers.WatchedFileHandler(file, encoding="utf-8"), False
         except OSError as error:
-            msg = f"log.file: {file} cannot be written: {error.strerror}"
+            msg = f"{named}: {file} cannot be written: {error.strerror}"
             raise ConfigurationError(msg) from error
     if is_journal(sys.stderr, os.environ.get("JOURNAL_STREAM", "")):
         try:

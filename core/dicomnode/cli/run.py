@@ -39,7 +39,7 @@ def run(root_config: Path | None, config: Path | None, *, strict: bool) -> int:
 
     file = config or root_config
     settings = load_config(file)
-    set_up_logging(settings.log)
+    set_up_logging(settings.log, settings.named(("log", "file")))
     host = Host(settings)
     if strict:
         from .plugins_list import require_sound

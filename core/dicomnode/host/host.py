@@ -20,8 +20,9 @@ from typing import Any
 from pydicom.dataset import Dataset
 
 from dicomnode.errors import ConfigurationError, ListenError
-from dicomnode.host.configuration.config import FILE_SCHEME, Config
+from dicomnode.host.configuration.config import Config
 from dicomnode.host.configuration.node import Node, configured_nodes
+from dicomnode.host.configuration.references import FILE_SCHEME
 from dicomnode.host.delivery.folder_destination import FolderDestination
 from dicomnode.host.delivery.outbox import Outbox
 from dicomnode.host.delivery.peer_destination import PeerDestination
@@ -96,7 +97,7 @@ class Host:
         self.hooks.register(_OwnExecutor(self._worker_pool), "dicomnode-host")
         self.data = DataDirectory(Path(config.host.data).expanduser().absolute())
         self.isolation = Isolation.of(config)
-        nodes = configured_nodes(config, self.registry, self.isolation)
+        nodes = _all_checked(config, self.registry, self.isolation)
         self.nodes = {node.name: node for node in nodes}
         self.destinations = _destinations(config, self.nodes.values())
         self.trees: Mapping[str, PipelineTree] = {
@@ -366,6 +367,23 @@ class Host:
     def _tell(self, message: str, level: int = logging.INFO) -> None:
         whole = f"{self.config.host.ae_title} {host_version()}: {message}"
         self.events.tell(Event(Station.HOST, whole, level=level))
+
+
+def _all_checked(config: Config, registry: Registry, isolation: Isolation) -> list[Node]:
+    """Return the configured pipelines, if the receiver can be set up, too: what is wrong is told at once."""
+    problems: list[str] = []
+    nodes: list[Node] = []
+    try:
+        nodes = configured_nodes(config, registry, isolation)
+    except ConfigurationError as error:
+        problems.append(str(error))
+    try:
+        receiver_settings(config)
+    except ConfigurationError as error:
+        problems.append(str(error))
+    if problems:
+        raise ConfigurationError("\n".join(problems))
+    return nodes
 
 
 class _OwnExecutor:

@@ -19,6 +19,7 @@ from ..errors import ConfigurationError, SettingsError
 from .container import InputContainer
 from .inputs import AbstractInput
 from .outputs import PipelineOutput
+from .validation_messages import told_plainly
 
 Trigger = Literal["release", "quiet", "both"]
 """When a patient's inputs are looked at."""
@@ -184,15 +185,20 @@ class AbstractPipeline(ABC):
         known = getattr(cls.Settings, "model_fields", None) or getattr(
             cls.Settings, "__dataclass_fields__", None
         )
-        if known is not None and (unknown := sorted(set(values) - set(known))):
-            offered = ", ".join(sorted(known)) or "none"
-            what = f"unknown setting; {cls.__name__} has: {offered}"
-            raise SettingsError([((name,), what) for name in unknown])
+        unknown = set() if known is None else set(values) - set(known)
+        offered = ", ".join(sorted(known or ())) or "none"
+        what = f"unknown setting; {cls.__name__} has: {offered}"
+        problems: list[tuple[tuple[str, ...], str]] = [((name,), what) for name in sorted(unknown)]
+        held = None
         try:
-            return TypeAdapter(cls.Settings).validate_python(dict(values))
+            held = TypeAdapter(cls.Settings).validate_python(
+                {name: value for name, value in values.items() if name not in unknown}
+            )
         except ValidationError as error:
-            problems = [(tuple(map(str, each["loc"])), each["msg"]) for each in error.errors()]
-            raise SettingsError(problems) from error
+            problems += [(tuple(map(str, each["loc"])), told_plainly(each)) for each in error.errors()]
+        if problems:
+            raise SettingsError(problems)
+        return held
 
     @classmethod
     def check_definition(cls) -> None:

@@ -167,7 +167,7 @@ class DeclaredPipeline(_Table):
         return {key: value for key, value in plain.items() if value is not None} or None
 
 
-def read_blueprint_files(tables: Mapping[str, Any], folder: Path) -> None:
+def read_blueprint_files(tables: Mapping[str, Any], folder: Path) -> list[tuple[tuple[str, ...], str]]:
     """Put blueprint files in the place of their paths, in the tables of a configuration.
 
     Parameters
@@ -177,23 +177,28 @@ def read_blueprint_files(tables: Mapping[str, Any], folder: Path) -> None:
     folder : pathlib.Path
         What relative paths are relative to.
 
-    Raises
-    ------
-    ConfigurationError
-        When a file cannot be read, or is not TOML.
+    Returns
+    -------
+    list of (tuple of str, str)
+        The key of each file that cannot be read, or is not TOML, and what is wrong with it.
     """
+    problems: list[tuple[tuple[str, ...], str]] = []
     pipelines = tables.get("pipelines")
     for name, table in pipelines.items() if isinstance(pipelines, Mapping) else ():
         blueprint = table.get("blueprint") if isinstance(table, dict) else None
         if isinstance(blueprint, str) and blueprint.endswith(".toml"):
-            table["blueprint"] = _read(folder / blueprint, f"pipelines.{name}.blueprint")
+            try:
+                table["blueprint"] = _read(folder / blueprint)
+            except ConfigurationError as error:
+                problems.append((("pipelines", name, "blueprint"), str(error)))
+    return problems
 
 
-def _read(file: Path, key: str) -> dict[str, Any]:
+def _read(file: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
-        msg = f"{key}: {file} cannot be read: {error.strerror}"
+        msg = f"{file} cannot be read: {error.strerror}"
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        msg = f"{key}: {file} is not TOML: {error}"
+        msg = f"{file} is not TOML: {error}"
     raise ConfigurationError(msg)

@@ -21,10 +21,12 @@ from dicomnode.host.configuration.config_values import (
     Seconds,
     SecondsOrNone,
 )
+from dicomnode.host.configuration.references import wrong_references
 from dicomnode.pipeline.secret import Secret
 from dicomnode.plugins.declared_tables import DeclaredPipeline
 
-FILE_SCHEME = "file:"
+WRONG_REFERENCE = "wrong_reference"
+"""The kind of error of names that lead nowhere; the first one, :func:`.wrong_references` knows all."""
 
 
 class _Table(BaseModel):
@@ -379,24 +381,14 @@ class Config(_Table):
         return [name for name in type(self).model_fields if getattr(ours, name) != getattr(theirs, name)]
 
     @model_validator(mode="after")
-    def _destinations_exist(self) -> Config:
-        for name, table in (self.pipelines or {}).items():
-            for destination in table.destinations or ():
-                self._check_destination(destination, f"pipelines.{name}.destinations")
-            if table.history is not None:
-                self._check_peer(table.history, f"pipelines.{name}.history")
+    def _names_lead_somewhere(self) -> Config:
+        held: Any = {
+            "host": {"allow"},
+            "peers": {"__all__": {"address"}},
+            "pipelines": {"__all__": {"destinations", "history"}},
+        }
+        for path, what in wrong_references(self.model_dump(include=held)):
+            raise PydanticCustomError(
+                WRONG_REFERENCE, "{path}: {what}", {"path": ".".join(path), "what": what}
+            )
         return self
-
-    def _check_destination(self, destination: str, key: str) -> None:
-        if not destination.startswith(FILE_SCHEME):
-            self._check_peer(destination, key, f" nor {FILE_SCHEME}/a/folder")
-
-    def _check_peer(self, name: str, key: str, otherwise: str = "") -> None:
-        if name not in self.peers:
-            known = ", ".join(self.peers) or "none"
-            msg = f"{name!r} is {'neither' if otherwise else 'not'} a peer (there are: {known}){otherwise}"
-        elif self.peers[name].address is None:
-            msg = f"the peer {name!r} has no address: set peers.{name}.address"
-        else:
-            return
-        raise PydanticCustomError("destination", "{text}", {"text": msg, "key": key})

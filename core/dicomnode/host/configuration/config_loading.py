@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from dicomnode.errors import ConfigurationError
-from dicomnode.host.configuration.config import Config
+from dicomnode.host.configuration.config import WRONG_REFERENCE, Config
 from dicomnode.host.configuration.config_sources import (
     ConfigSources,
     KeyPath,
@@ -20,6 +20,8 @@ from dicomnode.host.configuration.config_sources import (
     known_keys,
     suggestion,
 )
+from dicomnode.host.configuration.references import wrong_references
+from dicomnode.pipeline.validation_messages import told_plainly
 from dicomnode.plugins.declared_tables import read_blueprint_files
 
 ENVIRONMENT_PREFIX = "DICOMNODE_"
@@ -50,12 +52,16 @@ def load_config(file: Path | None, environment: Mapping[str, str] = os.environ) 
     except tomllib.TOMLDecodeError as error:
         msg = f"{file}: not TOML: {error}"
         raise ConfigurationError(msg) from error
-    sources = ConfigSources(file, text, _override(tables, environment))
-    read_blueprint_files(tables, folder)
+    overridden, problems = _override(tables, environment)
+    sources = ConfigSources(file, text, overridden)
+    wrong = [*read_blueprint_files(tables, folder), *wrong_references(tables)]
     try:
         config = Config.model_validate(tables, context={"folder": folder})
     except ValidationError as error:
-        raise ConfigurationError("\n".join(_told(each, sources) for each in error.errors())) from error
+        problems += [_told(each, sources) for each in error.errors() if each["type"] != WRONG_REFERENCE]
+    problems += [f"{_named(path, sources)}{what}" for path, what in wrong]
+    if problems:
+        raise ConfigurationError("\n".join(problems))
     return config.from_sources(sources)
 
 
@@ -71,26 +77,46 @@ def _read(file: Path) -> str:
     raise ConfigurationError(msg)
 
 
-def _override(tables: dict[str, Any], environment: Mapping[str, str]) -> dict[KeyPath, str]:
-    """Put what the environment says into the tables; return which variable set which key."""
+def _override(tables: dict[str, Any], environment: Mapping[str, str]) -> tuple[dict[KeyPath, str], list[str]]:
+    """Put what the environment says into the tables.
+
+    Returns
+    -------
+    overridden : dict of KeyPath to str
+        Which variable set, or unset, which key.
+    problems : list of str
+        What could not be put in.
+    """
     overridden: dict[KeyPath, str] = {}
+    problems: list[str] = []
     for variable in sorted(environment):
         parts = variable.removeprefix(ENVIRONMENT_PREFIX).split("__")
         if not variable.startswith(ENVIRONMENT_PREFIX) or len(parts) == 1:
             continue
-        table = tables
-        keys: KeyPath = ()
-        for part in parts[:-1]:
-            keys = (*keys, _same_key(table, part))
-            table = table.setdefault(keys[-1], {})
-            if not isinstance(table, dict):
-                name = ".".join(keys)
-                msg = f"{variable}: {name} is a value, and no table that could hold {parts[-1].lower()}"
-                raise ConfigurationError(msg)
-        keys = (*keys, _same_key(table, parts[-1]))
-        table[keys[-1]] = _value(environment[variable])
-        overridden[keys] = variable
-    return overridden
+        try:
+            overridden[_set(tables, parts, environment[variable])] = variable
+        except ConfigurationError as error:
+            problems.append(f"{variable}: {error}")
+    return overridden, problems
+
+
+def _set(tables: dict[str, Any], parts: list[str], text: str) -> KeyPath:
+    """Set the key that a variable names, or unset it where the variable is empty; return the key."""
+    table = tables
+    keys: KeyPath = ()
+    for part in parts[:-1]:
+        keys = (*keys, _same_key(table, part))
+        # What unsets a key is no reason for a table to be there.
+        table = table.setdefault(keys[-1], {}) if text else table.get(keys[-1], {})
+        if not isinstance(table, dict):
+            msg = f"{'.'.join(keys)} is a value, and no table that could hold {parts[-1].lower()}"
+            raise ConfigurationError(msg)
+    keys = (*keys, _same_key(table, parts[-1]))
+    if text:
+        table[keys[-1]] = _value(text)
+    else:
+        table.pop(keys[-1], None)
+    return keys
 
 
 def _same_key(table: Mapping[str, Any], part: str) -> str:
@@ -109,20 +135,20 @@ def _value(text: str) -> Any:
 
 def _told(error: ErrorDetails, sources: ConfigSources) -> str:
     """Return one thing that is wrong, in a line."""
-    path = tuple(str(error.get("ctx", {}).get("key", "")).split(".")) if not error["loc"] else ()
-    path = path or tuple(part for part in error["loc"] if isinstance(part, str))
-    source = sources.where(path)
-    named = "".join((f"{source}: " if source else "", f"{'.'.join(path)}: " if path != ("",) else ""))
-    return f"{named}{_what(error, path, from_variable=source in sources.variables.values())}"
+    path = tuple(part for part in error["loc"] if isinstance(part, str))
+    from_variable = sources.where(path) in sources.variables.values()
+    return f"{_named(path, sources)}{_what(error, path, from_variable=from_variable)}"
+
+
+def _named(path: KeyPath, sources: ConfigSources) -> str:
+    return "".join(f"{each}: " for each in (sources.where(path), ".".join(path)) if each)
 
 
 def _what(error: ErrorDetails, path: KeyPath, *, from_variable: bool) -> str:
     kind, value = error["type"], error["input"]
     if kind == "extra_forbidden":
         return suggestion(path[-1], known_keys(Config, path[:-1]))
-    if kind == "missing":
-        return "must be set"
-    what = error["msg"].removeprefix("Value error, ")
+    what = told_plainly(error)
     if isinstance(value, str | int | float) and not is_secret(Config, path):
         shown = repr(value)
         what += f" (it is {shown if len(shown) <= _LONGEST_SHOWN else shown[:_LONGEST_SHOWN] + '...'})"

@@ -13,6 +13,9 @@ from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, SecretStr
 
+_CLOSE = 0.75
+"""How much alike two keys are of which one may be the other misspelt; at 0.6 `resources` is `process`."""
+
 KeyPath = tuple[str, ...]
 """The names of tables and, at the end, of a key: ``("host", "bind")``."""
 
@@ -38,26 +41,28 @@ class ConfigSources:
     def where(self, path: KeyPath) -> str:
         """Return where a key is set: ``dicomnode.toml:3``, a variable's name, or an empty text.
 
-        For a key that is missing, the line of the table that lacks it.
+        For a key that is missing, where the table is begun that lacks it.
         """
-        variable = self._variable(path)
-        if variable:
+        if variable := self._variable(path):
             return variable
-        line = self._line(path)
-        return "" if self.file is None else f"{self.file}:{line}" if line else f"{self.file}"
+        for length in range(len(path), 0, -1):
+            if begun := self._line(path[:length]) or self._variable_within(path[:length]):
+                return begun
+        return "" if self.file is None else f"{self.file}"
 
     def origin(self, path: KeyPath) -> str:
         """Return where the very key is set, an empty text where it is set nowhere."""
-        return self._variable(path) or (f"{self.file}:{line}" if (line := self._lines.get(path)) else "")
+        return self._variable(path) or self._line(path)
 
     def _variable(self, path: KeyPath) -> str:
         return next((name for keys, name in self.variables.items() if path[: len(keys)] == keys), "")
 
-    def _line(self, path: KeyPath) -> int | None:
-        for length in range(len(path), 0, -1):
-            if path[:length] in self._lines:
-                return self._lines[path[:length]]
-        return None
+    def _variable_within(self, table: KeyPath) -> str:
+        """Return the first variable that sets a key in a table: where no line does, it made the table."""
+        return next((name for keys, name in self.variables.items() if keys[: len(table)] == table), "")
+
+    def _line(self, path: KeyPath) -> str:
+        return f"{self.file}:{self._lines[path]}" if path in self._lines else ""
 
     @cached_property
     def _lines(self) -> dict[KeyPath, int]:
@@ -111,7 +116,7 @@ def is_secret(model: type[BaseModel], path: KeyPath) -> bool:
 
 def suggestion(key: str, known: list[str]) -> str:
     """Return what to say of a key that is not known: what was meant, or what there is."""
-    if close := difflib.get_close_matches(key, known, n=1):
+    if close := difflib.get_close_matches(key, known, n=1, cutoff=_CLOSE):
         return f"unknown key; did you mean {close[0]}?"
     return f"unknown key; there are: {', '.join(known)}" if known else "unknown key"
 

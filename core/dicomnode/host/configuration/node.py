@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
@@ -11,9 +11,10 @@ from typing import Any, Protocol
 from pydicom.tag import BaseTag
 
 from dicomnode.errors import ConfigurationError, PluginError, SettingsError
-from dicomnode.host.configuration.config import FILE_SCHEME, Config, PipelineTable
+from dicomnode.host.configuration.config import Config, PipelineTable
+from dicomnode.host.configuration.references import FILE_SCHEME
 from dicomnode.pipeline.nodes import AbstractPipeline, IODCheck, Trigger
-from dicomnode.plugins.declared import resolve_pipeline
+from dicomnode.plugins.declared import Resolved, resolve_pipeline
 from dicomnode.plugins.registry import Registration, Registry
 
 _LONGEST_AE_TITLE = 16
@@ -112,6 +113,28 @@ class Elsewhere(Protocol):
         ...
 
 
+@dataclass(slots=True)
+class Judged:
+    """What is known of a configured pipeline, whether it can run or not.
+
+    Attributes
+    ----------
+    name : str
+        The table's name.
+    ae_title : str or None
+        What it is, or would be, called; ``None`` where its class is not known, and it is not configured.
+    node : Node or None
+        The pipeline, where nothing is wrong with it alone.
+    problems : list of str
+        What is wrong, each with file, line and key.
+    """
+
+    name: str
+    ae_title: str | None = None
+    node: Node | None = None
+    problems: list[str] = field(default_factory=list)
+
+
 def configured_nodes(config: Config, registry: Registry, elsewhere: Elsewhere | None = None) -> list[Node]:
     """Return the pipelines that the configuration asks for, or every installed one where it names none.
 
@@ -127,29 +150,58 @@ def configured_nodes(config: Config, registry: Registry, elsewhere: Elsewhere | 
     Raises
     ------
     ConfigurationError
-        When a pipeline is not installed or cannot be used, its settings are wrong, or two have one AE title.
+        When pipelines are not installed or cannot be used, settings are wrong, resources are lacking, or two
+        have one AE title: all that is wrong, in a line each.
     """
-    if config.pipelines is None:
-        tables: Iterable[tuple[str, PipelineTable]] = (
-            (name, PipelineTable()) for name in registry.names("pipelines")
-        )
-        nodes = [
-            node for name, table in tables if (node := _working(name, table, config, registry)) is not None
-        ]
-    else:
-        nodes = [_node(name, table, config, registry, elsewhere) for name, table in config.pipelines.items()]
+    judged = judged_pipelines(config, registry, elsewhere)
+    if config.pipelines is None:  # nobody asked for them by name: the registry says why they are left out
+        for each in judged:
+            if each.node is None:
+                plugin = registry.plugin_of(registry.registration("pipelines", each.name))
+                plugin.fail("\n".join(each.problems))
+        judged = [each for each in judged if each.node is not None]
+    if problems := [problem for each in judged for problem in each.problems]:
+        raise ConfigurationError("\n".join(problems))
+    nodes = [each.node for each in judged if each.node is not None]
     if not nodes:
         raise ConfigurationError(no_pipeline_message(registry))
-    by_title: dict[str, Node] = {}
-    for node in nodes:
-        other = by_title.setdefault(node.ae_title, node)
-        if other is not node:
-            msg = (
-                f"pipelines {other.name!r} and {node.name!r} are both called {node.ae_title!r}: "
-                f"set pipelines.{node.name}.ae_title to another AE title"
-            )
-            raise ConfigurationError(msg)
     return nodes
+
+
+def judged_pipelines(
+    config: Config,
+    registry: Registry,
+    elsewhere: Elsewhere | None = None,
+    *,
+    but: Collection[str] = (),
+) -> list[Judged]:
+    """Judge every pipeline as :func:`configured_nodes` does, and raise nothing.
+
+    Parameters
+    ----------
+    config, registry, elsewhere
+        As there.
+    but : collection of str
+        Pipelines that are passed over.
+    """
+    tables = config.pipelines
+    if tables is None:
+        tables = {name: PipelineTable() for name in registry.names("pipelines")}
+    judged = [
+        _judge(name, table, config, registry, elsewhere) for name, table in tables.items() if name not in but
+    ]
+    by_title: dict[str, Judged] = {}
+    for each in judged:
+        if each.ae_title is None or (config.pipelines is None and each.node is None):
+            continue
+        other = by_title.setdefault(each.ae_title, each)
+        if other is not each:
+            each.problems.append(
+                f"{config.named(('pipelines', each.name, 'ae_title'))}: pipelines {other.name!r} and"
+                f" {each.name!r} are both called {each.ae_title!r}: set pipelines.{each.name}.ae_title to"
+                " another AE title"
+            )
+    return judged
 
 
 def no_pipeline_message(registry: Registry) -> str:
@@ -168,57 +220,65 @@ def no_pipeline_message(registry: Registry) -> str:
     )
 
 
-def _working(name: str, table: PipelineTable, config: Config, registry: Registry) -> Node | None:
-    """Return a pipeline that nobody asked for by name; ``None`` if it is broken (the registry says why)."""
-    try:
-        return _node(name, table, config, registry)
-    except ConfigurationError as error:
-        registry.plugin_of(registry.registration("pipelines", name)).fail(str(error))
-        return None
-
-
-def _node(
-    name: str, table: PipelineTable, config: Config, registry: Registry, elsewhere: Elsewhere | None = None
-) -> Node:
+def _judge(
+    name: str, table: PipelineTable, config: Config, registry: Registry, elsewhere: Elsewhere | None
+) -> Judged:
+    """Find out all that is wrong with one pipeline, as far as its class can be had."""
     where = config.named(("pipelines", name))
+    judged = Judged(name, table.ae_title)
+    kind: type[AbstractPipeline] | None = None
+    installed: Installed | None = None
     try:
-        installed = (
-            installed_here(name, table, registry)
-            if table.environment is None
-            else _there(name, table, table.environment, elsewhere or _isolation(config))
-        )
+        if table.environment is None:
+            resolved = resolve_pipeline(registry, name, table.plugin, table.declaration())
+            kind = resolved.kind
+            installed = _made(resolved, table)
+        else:
+            installed = _there(name, table, table.environment, elsewhere or _isolation(config))
+            kind = type(installed.pipeline)
     except SettingsError as error:
-        keys = (("pipelines", name, "settings", *key) for key, _ in error.problems)
-        told = (f"{config.named(key)}: {what}" for key, (_, what) in zip(keys, error.problems, strict=True))
         whose = "".join(getattr(error, "__notes__", ()))
-        raise ConfigurationError("\n".join(f"{each}{whose}" for each in told)) from error
+        for key, what in error.problems:
+            judged.problems.append(f"{config.named(('pipelines', name, 'settings', *key))}: {what}{whose}")
     except (ConfigurationError, PluginError) as error:
-        msg = f"{where}: {error}" + "".join(getattr(error, "__notes__", ()))
-        raise ConfigurationError(msg) from error
-    pipeline, kind = installed.pipeline, type(installed.pipeline)
-    lacking = {
-        each: count
-        for each, count in pipeline.resources.items()
-        if config.host.resources.get(each, 0) < count
-    }
-    if lacking:
-        needs = ", ".join(f"{each} = {count}" for each, count in lacking.items())
-        msg = f"{where}: it needs {needs}, which host.resources does not have: set host.resources"
-        raise ConfigurationError(msg)
-    return Node(
-        name=name,
-        pipeline=pipeline,
-        ae_title=table.ae_title or kind.ae_title or name.upper()[:_LONGEST_AE_TITLE],
-        destinations=table.destinations if table.destinations is not None else (default_destination(config),),
-        table=table,
-        registration=installed.registration,
-        environment=installed.environment,
-    )
+        judged.problems.append(f"{where}: {error}" + "".join(getattr(error, "__notes__", ())))
+    if kind is None:
+        return judged
+    judged.ae_title = table.ae_title or kind.ae_title or name.upper()[:_LONGEST_AE_TITLE]
+    judged.problems += _lacking(kind.resources, where, config)
+    if installed is not None and not judged.problems:
+        judged.node = Node(
+            name=name,
+            pipeline=installed.pipeline,
+            ae_title=judged.ae_title,
+            destinations=(
+                table.destinations if table.destinations is not None else (default_destination(config),)
+            ),
+            table=table,
+            registration=installed.registration,
+            environment=installed.environment,
+        )
+    return judged
+
+
+def _lacking(resources: Mapping[str, int], where: str, config: Config) -> list[str]:
+    """Say which of the host's resources a pipeline needs, and could never get."""
+    lacking = [
+        f"{each} = {count}" for each, count in resources.items() if config.host.resources.get(each, 0) < count
+    ]
+    if not lacking:
+        return []
+    what = f"it needs {', '.join(lacking)}, which host.resources does not have: set host.resources"
+    return [f"{where}: {what}"]
 
 
 def installed_here(name: str, table: PipelineTable, registry: Registry) -> Installed:
     """Return a pipeline of the host's own environment."""
-    resolved = resolve_pipeline(registry, name, table.plugin, table.declaration())
+    return _made(resolve_pipeline(registry, name, table.plugin, table.declaration()), table)
+
+
+def _made(resolved: Resolved, table: PipelineTable) -> Installed:
+    """Return the object of a pipeline's class, with its settings."""
     registration, kind = resolved.registration, resolved.kind
     whose = f"{kind.__name__} of {registration.distribution} {registration.version}"
     try:

@@ -8,7 +8,7 @@ from typing import Any
 
 from dicomnode.errors import ConfigurationError
 from dicomnode.host.configuration.config import Config
-from dicomnode.host.configuration.node import Node, configured_nodes
+from dicomnode.host.configuration.node import Node, judged_pipelines
 from dicomnode.host.operation.checking_disk import check_data, check_folders
 from dicomnode.host.operation.checking_peers import check_peers
 from dicomnode.host.operation.finding import Finding, Verdict
@@ -59,26 +59,23 @@ def _plugins(registry: Registry, config: Config) -> Iterator[Finding]:
 
 
 def _pipelines(registry: Registry, config: Config, nodes: list[Node]) -> Iterator[Finding]:
-    tables = config.pipelines
-    names = registry.names("pipelines") if tables is None else list(tables)
-    for name in names:
-        trouble = _broken(registry, config, name)
-        if trouble is not None:
-            verdict = Verdict.WARNING if tables is None else Verdict.FAILED
-            yield Finding("pipelines", name, verdict, trouble)
+    left_out = Verdict.WARNING if config.pipelines is None else Verdict.FAILED
+    names = registry.names("pipelines") if config.pipelines is None else list(config.pipelines)
+    broken = {name: trouble for name in names if (trouble := _broken(registry, config, name)) is not None}
+    for name, trouble in broken.items():
+        yield Finding("pipelines", name, left_out, trouble)
+    for each in judged_pipelines(config, registry, but=broken):
+        for problem in each.problems:
+            yield Finding("pipelines", each.name, left_out if each.node is None else Verdict.FAILED, problem)
+        if each.node is None:
             continue
-        alone = config if tables is None else config.model_copy(update={"pipelines": {name: tables[name]}})
-        try:
-            found = configured_nodes(alone, registry)
-        except ConfigurationError as error:
-            yield Finding("pipelines", name, Verdict.FAILED, str(error))
-            continue
-        node = next(each for each in found if each.name == name)
-        nodes.append(node)
-        whose = f"{node.registration.distribution} {node.registration.version}"
-        message = f"{whose}, called {node.ae_title}, to {', '.join(node.destinations)}"
-        yield Finding("pipelines", name, Verdict.OK, message)
-    yield from _together(nodes)
+        nodes.append(each.node)
+        if not each.problems:
+            whose = f"{each.node.registration.distribution} {each.node.registration.version}"
+            message = f"{whose}, called {each.ae_title}, to {', '.join(each.node.destinations)}"
+            yield Finding("pipelines", each.name, Verdict.OK, message)
+    if not nodes:
+        yield Finding("pipelines", "", Verdict.FAILED, "no pipeline can run")
 
 
 def _broken(registry: Registry, config: Config, name: str) -> str | None:
@@ -89,18 +86,6 @@ def _broken(registry: Registry, config: Config, name: str) -> str | None:
         if each.name == entry and (plugin := registry.plugin_of(each)).broken:
             return f"{plugin} is {plugin.status.value}: {plugin.reason}"
     return None
-
-
-def _together(nodes: list[Node]) -> Iterator[Finding]:
-    titles: dict[str, list[str]] = {}
-    for node in nodes:
-        titles.setdefault(node.ae_title, []).append(node.name)
-    for title, names in titles.items():
-        if len(names) > 1:
-            message = f"they are all called {title}: set pipelines.{names[-1]}.ae_title to another AE title"
-            yield Finding("pipelines", ", ".join(names), Verdict.FAILED, message)
-    if not nodes:
-        yield Finding("pipelines", "", Verdict.FAILED, "no pipeline can run")
 
 
 # -- the receiver -------------------------------------------------------------------------------------------

@@ -10,8 +10,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from dicomnode.errors import DataDirectoryError
-from dicomnode.host.configuration.config import FILE_SCHEME, Config
+from dicomnode.host.configuration.config import Config
 from dicomnode.host.configuration.node import Node
+from dicomnode.host.configuration.references import FILE_SCHEME
 from dicomnode.host.free_space import free_bytes
 from dicomnode.host.ledger.states import DEAD_LETTERS
 from dicomnode.host.operation.finding import Finding, Verdict

@@ -8,8 +8,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Self
 
-from dicomnode.host.configuration.config import FILE_SCHEME, Config
+from dicomnode.host.configuration.config import Config
 from dicomnode.host.configuration.node import Node
+from dicomnode.host.configuration.references import FILE_SCHEME
 from dicomnode.host.delivery.outbox import Outbox
 from dicomnode.host.events import Event, Events
 from dicomnode.host.gathering.clock_work import ClockWork

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from dicomnode.errors import ConfigurationError
-from dicomnode.host.configuration.config import FILE_SCHEME, Config, PipelineTable
+from dicomnode.host.configuration.config import Config, PipelineTable
 from dicomnode.host.configuration.node import configured_nodes
+from dicomnode.host.configuration.references import FILE_SCHEME
 from dicomnode.host.events import Event, Station
 from dicomnode.host.jobs.job_folder import read_manifest
 from dicomnode.host.ledger.ledger_records import JobRecord
