@@ -201,6 +201,21 @@ def test_a_failure_is_tried_again_and_then_a_dead_letter(bench: Bench) -> None:
     ]
 
 
+def test_what_the_configuration_says_of_order_and_resources(bench: Bench) -> None:
+    """A table's `resources` and `in_order` hold in place of those of the class."""
+    bench.pipeline("first", PipelineTable(resources={"gpu": 1}), concurrency=2)
+    bench.pipeline("second", PipelineTable(in_order=True, retry_after=60, resources={}), concurrency=2)
+    for name in ("first", "first", "second"):
+        bench.job(name)
+    bench.scheduler.start()
+    assert bench.executor.wait_for(2) == ["1", "3"]
+    bench.executor.fail(1, JobFailedError("it raised", Failure.RAISED))
+    bench.wait_for(3, JobState.QUEUED)
+    bench.job("second")
+    bench.executor.finish(0)
+    assert bench.executor.wait_for(3) == ["1", "3", "2"]
+
+
 def test_in_order_waits_for_the_failed_one(bench: Bench) -> None:
     """Where order matters, a job does not overtake one that waits for its second attempt."""
     bench.pipeline("ordered", PipelineTable(attempts=2, retry_after=0.3), in_order=True)

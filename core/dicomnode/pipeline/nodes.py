@@ -24,6 +24,9 @@ from .validation_messages import told_plainly
 Trigger = Literal["release", "quiet", "both"]
 """When a patient's inputs are looked at."""
 
+LateImages = Literal["new", "join"]
+"""What an image does that comes while its patient's job is queued or runs."""
+
 IODCheck = Literal["off", "warn", "block"]
 """What the check of a result against its IOD is for."""
 
@@ -42,8 +45,12 @@ class AbstractPipeline(ABC):
     """A pipeline: its inputs, its blueprint, its settings, and what it does.
 
     The host makes one object where images are sorted, and one in each worker process where :meth:`process`
-    runs. Nothing is shared between the two but the settings. What is a class attribute here can be set for
-    one host in its configuration, too.
+    runs. Nothing is shared between the two but the settings. ``ae_title``, and what says when and how jobs
+    run, can be set for one host in its configuration, too (``[pipelines.NAME]``): ``trigger``, ``quiet``,
+    ``expires``, ``late_images``, ``sorts_before_answer``, ``timeout``, ``memory``, ``disk``, ``concurrency``,
+    ``in_order``, ``priority``, ``resources``, ``iod_check``. So can, in a declaration, ``inputs``,
+    ``blueprint``, ``filling_strategy``, ``header_input`` and ``patient_identifier_tag``. ``alternatives``,
+    ``index_also``, ``Settings`` and ``changes_identity`` are the author's alone.
 
     Attributes
     ----------
@@ -120,7 +127,7 @@ class AbstractPipeline(ABC):
     trigger: ClassVar[Trigger] = "release"
     quiet: ClassVar[float] = 30.0
     expires: ClassVar[float | None] = None
-    late_images: ClassVar[Literal["new", "join"]] = "new"
+    late_images: ClassVar[LateImages] = "new"
     timeout: ClassVar[float] = 3600.0
     memory: ClassVar[int | None] = None
     disk: ClassVar[int | None] = 10 * 2**30

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import platformdirs
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
@@ -277,8 +277,12 @@ class PipelineTable(DeclaredPipeline):
         Seconds before the second run, doubled before each further one.
     concurrency : int, optional
         How many of its jobs run at once.
+    in_order : bool, optional
+        Whether a job waits until those that came before it are over.
     priority : int, optional
         Who goes first where resources are short: the higher.
+    resources : mapping of str to int, optional
+        What a job takes of ``host.resources`` while it runs, such as ``{ gpu = 1 }``.
     trigger : {"release", "quiet", "both"}, optional
         When a patient's inputs are looked at: when an association that brought an image is released, after
         ``quiet`` seconds without an image, or both.
@@ -287,6 +291,12 @@ class PipelineTable(DeclaredPipeline):
     expires : float, optional
         Seconds without an image after which a patient that is not complete is given up; those while the host
         was down count.
+    late_images : {"new", "join"}, optional
+        What an image does that comes while its patient's job is queued or runs: wait for a new job, or join
+        that job, which then starts again.
+    sorts_before_answer : bool, optional
+        Whether a C-STORE is answered after the image has found its input, so that a refusal is told to the
+        sender, or as soon as the image is durable.
     history : str, optional
         The peer that is asked for earlier images, where an input wants them; by default the only peer that
         has an address.
@@ -312,10 +322,14 @@ class PipelineTable(DeclaredPipeline):
     attempts: int = Field(default=3, ge=1)
     retry_after: Seconds = 10.0
     concurrency: int | None = Field(default=None, ge=1)
+    in_order: bool | None = None
     priority: int | None = None
+    resources: dict[str, Annotated[int, Field(ge=0)]] | None = None
     trigger: Literal["release", "quiet", "both"] | None = None
     quiet: Seconds | None = None
     expires: Seconds | None = None
+    late_images: Literal["new", "join"] | None = None
+    sorts_before_answer: bool | None = None
     on_unwanted: Literal["refuse", "discard"] = "refuse"
     on_conflict: Literal["refuse", "replace"] = "refuse"
     iod_check: Literal["off", "warn", "block"] | None = None

@@ -13,7 +13,7 @@ from pydicom.tag import BaseTag
 from dicomnode.errors import ConfigurationError, PluginError, SettingsError
 from dicomnode.host.configuration.config import Config, PipelineTable
 from dicomnode.host.configuration.references import FILE_SCHEME
-from dicomnode.pipeline.nodes import AbstractPipeline, IODCheck, Trigger
+from dicomnode.pipeline.nodes import AbstractPipeline, IODCheck, LateImages, Trigger
 from dicomnode.plugins.declared import Resolved, resolve_pipeline
 from dicomnode.plugins.registry import Registration, Registry
 
@@ -27,11 +27,15 @@ class Rules:
     trigger: Trigger
     quiet: float
     expires: float | None
+    late_images: LateImages
+    sorts_before_answer: bool
     timeout: float
     memory: int | None
     disk: int | None
     concurrency: int
+    in_order: bool
     priority: int
+    resources: Mapping[str, int]
     iod_check: IODCheck
 
 
@@ -245,7 +249,8 @@ def _judge(
     if kind is None:
         return judged
     judged.ae_title = table.ae_title or kind.ae_title or name.upper()[:_LONGEST_AE_TITLE]
-    judged.problems += _lacking(kind.resources, where, config)
+    needed = kind.resources if table.resources is None else table.resources
+    judged.problems += _lacking(needed, where, config)
     if installed is not None and not judged.problems:
         judged.node = Node(
             name=name,

@@ -205,7 +205,7 @@ class RulesMaker:
                 node.registration.version,
             )
             for node in nodes
-            if node.environment is None and node.pipeline.sorts_before_answer
+            if node.environment is None and node.rules.sorts_before_answer
         )
         return cls(pipelines, plugins, hooks.validating)
 

@@ -110,7 +110,7 @@ class Reception:
         self._sorters = {
             tree.node.name: Sorter(tree, spool, ledger, events)
             for tree in self._trees.values()
-            if not tree.node.pipeline.sorts_before_answer
+            if not tree.node.rules.sorts_before_answer
         }
         self._touched: defaultdict[str, set[tuple[PipelineTree, str]]] = defaultdict(set)
         self._lock = threading.Lock()

@@ -212,7 +212,7 @@ class Fetcher:
         """Say whether all is here that was sent: in the input, or refused by its rules."""
         moved = list(moved)
         sent, failed = sum(each.sent for each in moved), sum(each.failed for each in moved)
-        sorted_already = target.tree.node.pipeline.sorts_before_answer
+        sorted_already = target.tree.node.rules.sorts_before_answer
         deadline = time.monotonic() + (0.0 if sorted_already else _SORTING)
         while (here := _here(target)) < sent + failed and not failed and time.monotonic() < deadline:
             self._stop.wait(0.05)

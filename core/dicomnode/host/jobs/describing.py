@@ -69,7 +69,7 @@ def describe_job(
         disk=rules.disk,
         iod_check=rules.iod_check,
         environment=None if node.environment is None else str(node.environment),
-        resources=dict(node.pipeline.resources),
+        resources=dict(rules.resources),
         disabled=plugins.disabled,
         only=plugins.only,
         durable=config.host.durability == "power",

@@ -126,7 +126,7 @@ class Jobs:
         The job is given up, and its images wait again, together with those that came late. Images that cannot
         wait together with those of the job (another series, say, where an input takes one) do not join it.
         """
-        if tree.node.pipeline.late_images != "join" or tree.quiet_for(key) is None:
+        if tree.node.rules.late_images != "join" or tree.quiet_for(key) is None:
             return
         for job in self._ledger.jobs(*_UNBUILT):
             if (job.pipeline, job.container) != (tree.node.name, key):

@@ -157,7 +157,7 @@ class Scheduler:
             wait = self._wait_of(job, node)
             if wait > 0:
                 soonest = wait if soonest is None else min(soonest, wait)
-                if node.pipeline.in_order:
+                if node.rules.in_order:
                     blocked.add(job.pipeline)
                 continue
             if not self._fits(node):
@@ -203,9 +203,9 @@ class Scheduler:
     def _fits(self, node: Node) -> bool:
         used: Counter[str] = Counter()
         for job in self._running.values():
-            used.update(self._nodes[job.pipeline].pipeline.resources)
+            used.update(self._nodes[job.pipeline].rules.resources)
         return all(
-            used[name] + count <= self._resources[name] for name, count in node.pipeline.resources.items()
+            used[name] + count <= self._resources[name] for name, count in node.rules.resources.items()
         )
 
     def _start(self, job: JobRecord, node: Node) -> None:

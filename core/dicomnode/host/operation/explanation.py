@@ -128,7 +128,7 @@ def _refusal(tree: PipelineTree, refused: ImageRefusedError) -> dict[str, Any]:
     cause = refused.__cause__
     told = f" ({type(cause).__name__}: {cause})" if cause is not None else ""
     # A pipeline that sorts later has answered by then; the image is put aside.
-    status = answer_to(refused, tree).status if tree.node.pipeline.sorts_before_answer else SUCCESS
+    status = answer_to(refused, tree).status if tree.node.rules.sorts_before_answer else SUCCESS
     return {"status": status, "reason": f"{refused}{told}"}
 
 
