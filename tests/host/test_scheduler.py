@@ -21,7 +21,7 @@ from dicomnode.host.events import Events
 from dicomnode.host.jobs.job_failure import Failure
 from dicomnode.host.jobs.job_folder import JobFolder
 from dicomnode.host.jobs.jobs import Jobs
-from dicomnode.host.jobs.scheduler import Scheduler
+from dicomnode.host.jobs.scheduler import _MOST_PASSED, Scheduler
 from dicomnode.host.ledger.ledger import Ledger
 from dicomnode.host.ledger.ledger_writes import create_job
 from dicomnode.host.ledger.states import JobState
@@ -68,7 +68,13 @@ class ByHand(Executor):
 class Bench:
     """A scheduler with a ledger, a by-hand executor and pipelines made on the spot."""
 
-    def __init__(self, directory: Path, resources: dict[str, int] | None = None, least_free: int = 0) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        resources: dict[str, int] | None = None,
+        least_free: int = 0,
+        workers: int | None = None,
+    ) -> None:
         self.data = DataDirectory(directory / "data").hold()
         self.ledger = Ledger(self.data.ledger, durable=False)
         self.spool = Spool(self.data.spool, "process")
@@ -90,6 +96,7 @@ class Bench:
             events=events,
             resources=resources or {},
             least_free=least_free,
+            workers=workers,
             describe=lambda job, node, rows: SimpleNamespace(to_json=lambda: {"id": str(job.id)}),
         )
 
@@ -132,7 +139,17 @@ class Bench:
 @pytest.fixture
 def bench(tmp_path: Path) -> Iterator[Bench]:
     """Run a scheduler."""
-    made = Bench(tmp_path, {"gpu": 1})
+    yield from running(Bench(tmp_path, {"gpu": 1}))
+
+
+@pytest.fixture
+def bounded(tmp_path: Path) -> Iterator[Bench]:
+    """Run a scheduler of a host that runs two jobs at once."""
+    yield from running(Bench(tmp_path, workers=2))
+
+
+def running(made: Bench) -> Iterator[Bench]:
+    """Give a bench to a test, and end it."""
     yield made
     if made.scheduler._thread.ident is not None:
         made.scheduler.stop(0.2)
@@ -177,6 +194,38 @@ def test_resources_and_priority(bench: Bench) -> None:
     assert bench.executor.wait_for(2) == [str(first), str(free)]
     bench.executor.finish(0)
     assert bench.executor.wait_for(3)[2] == str(high)
+
+
+def test_a_bound_over_all_pipelines(bounded: Bench) -> None:
+    """No more jobs run at once than the host has workers; priority goes first, then age."""
+    for name in "abcd":
+        bounded.pipeline(name, concurrency=2)
+    bounded.pipeline("urgent", priority=1)
+    numbers = [str(bounded.job(name)) for name in "abcd"]
+    bounded.scheduler.start()
+    assert bounded.executor.wait_for(2) == numbers[:2]
+    urgent = bounded.job("urgent")
+    order = [*numbers[:2], str(urgent), *numbers[2:]]
+    for turn in range(3):
+        bounded.executor.finish(turn)
+        assert bounded.executor.wait_for(turn + 3) == order[: turn + 3]
+
+
+def test_no_pipeline_waits_for_ever_for_a_worker(bounded: Bench) -> None:
+    """However many jobs of a higher priority come: a pipeline passed over often enough goes next."""
+    bounded.pipeline("urgent", priority=1, concurrency=2)
+    bounded.pipeline("patient")
+    first = [bounded.job("urgent") for _ in range(2)]
+    waits = str(bounded.job("patient"))
+    for _ in range(2 * _MOST_PASSED):
+        bounded.job("urgent")
+    bounded.scheduler.start()
+    for turn in range(_MOST_PASSED + 1):
+        bounded.executor.wait_for(turn + 2)
+        bounded.executor.finish(turn)
+    ran = bounded.executor.wait_for(_MOST_PASSED + 3)
+    assert ran[:2] == [str(number) for number in first]
+    assert ran.index(waits) in {_MOST_PASSED, _MOST_PASSED + 1}
 
 
 def test_a_failure_is_tried_again_and_then_a_dead_letter(bench: Bench) -> None:

@@ -205,6 +205,7 @@ class Host:
             output_class=self.output_class,
             events=self.events,
             resources=host.resources,
+            workers=host.workers,
             least_free=self._least_free,
             describe=self.describe_job,
         )
@@ -308,6 +309,8 @@ class Host:
 
     def _worker_pool(self) -> WorkerPool:
         workers = sum(node.rules.concurrency for node in self.nodes.values())
+        if self.config.host.workers is not None:
+            workers = min(workers, self.config.host.workers)
         limits = Limits(free=self._least_free)
         return WorkerPool(workers, limits=limits, scratch=self.data.work)
 

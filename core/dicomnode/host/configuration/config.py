@@ -66,6 +66,9 @@ class HostTable(_Table):
     checksum_after : float
         Seconds after which a received file that still waits gets a checksum, so that it is noticed if the
         disk changes it before its job reads it.
+    workers : int, optional
+        How many jobs run at once over all pipelines, and worker processes are kept; by default as many as the
+        ``concurrency`` of the pipelines adds up to. The higher ``priority`` goes first, then the older job.
     resources : mapping of str to int
         What jobs share, such as ``{ gpu = 1 }``.
     """
@@ -80,6 +83,7 @@ class HostTable(_Table):
     drain: Seconds = 30.0
     quiet_after_restart: Seconds = 30.0
     checksum_after: Seconds = 30.0
+    workers: int | None = Field(default=None, ge=1)
     resources: dict[str, int] = {}
 
 

@@ -37,12 +37,17 @@ _LOG = logging.getLogger(__name__)
 _LONGEST_LOG = 64 * 1024
 _PAUSE = 1.0
 _UNTIL_THERE_IS_ROOM = 5.0
+_MOST_PASSED = 20
+"""How many jobs of other pipelines may begin while one has a job that waits for a worker alone."""
 
 _Finished = tuple[JobRecord, "Future[dict[str, Any]]"]
 
 
 class Scheduler:
     """Runs queued jobs, as many at once as pipelines and resources allow, each pipeline's oldest first.
+
+    Where the host bounds how many run over all pipelines, the higher priority goes first, then the older job;
+    a pipeline that was passed over :data:`_MOST_PASSED` times goes next, whatever its priority.
 
     Parameters
     ----------
@@ -62,6 +67,8 @@ class Scheduler:
     events : Events
     resources : mapping of str to int
         What running jobs share.
+    workers : int, optional
+        How many jobs run at once over all pipelines; by default as many as the pipelines allow.
     describe : callable
         Makes the description of a job; see :func:`describe_job`.
     least_free : int
@@ -82,6 +89,7 @@ class Scheduler:
         events: Events,
         resources: Mapping[str, int],
         describe: Callable[[JobRecord, Node, Iterable[InstanceRecord]], JobDescription],
+        workers: int | None = None,
         least_free: int = 0,
     ) -> None:
         self._ledger, self._jobs, self._nodes, self._executor = ledger, jobs, nodes, executor
@@ -89,6 +97,8 @@ class Scheduler:
         self._output_class, self._events, self._resources = output_class, events, Counter(resources)
         self._describe = describe
         self._least_free, self._full = least_free, False
+        self._workers = workers
+        self._passed: Counter[str] = Counter()
         self._running: dict[int, JobRecord] = {}
         self._ended: list[_Finished | None] = []
         self._ready: dict[int, tuple[int, float]] = {}
@@ -150,6 +160,8 @@ class Scheduler:
         soonest: float | None = None
         per_pipeline: Counter[str] = Counter(job.pipeline for job in self._running.values())
         blocked: set[str] = set()
+        started: Counter[str] = Counter()
+        left: set[str] = set()
         for job in self._in_turn():
             node = self._nodes[job.pipeline]
             if job.pipeline in blocked or per_pipeline[job.pipeline] >= node.rules.concurrency:
@@ -163,9 +175,21 @@ class Scheduler:
             if not self._fits(node):
                 blocked.add(job.pipeline)
                 continue
+            if self._workers is not None and len(self._running) >= self._workers:
+                left.add(job.pipeline)
+                continue
             per_pipeline[job.pipeline] += 1
+            started[job.pipeline] += 1
             self._start(job, node)
+        self._count_passed(started, left)
         return soonest
+
+    def _count_passed(self, started: Counter[str], left: set[str]) -> None:
+        """Count how many jobs of others began while a pipeline's waited for nothing but a worker."""
+        for name in started:
+            self._passed.pop(name, None)
+        for name in left - set(started):
+            self._passed[name] += started.total()
 
     def _no_room(self) -> bool:
         """Say whether the disk is too full for any job; tell of it once."""
@@ -192,13 +216,21 @@ class Scheduler:
         return known[1] - time.monotonic()
 
     def _in_turn(self) -> list[JobRecord]:
-        """Return the queued jobs that may have their turn: by priority, then by age."""
+        """Return the queued jobs that may have their turn: by priority, then by age.
+
+        Those of pipelines that were passed over too often come before all others.
+        """
         queued = [
             job
             for name, node in self._nodes.items()
             for job in self._ledger.queued_jobs(name, node.rules.concurrency)
         ]
-        return sorted(queued, key=lambda job: (-self._nodes[job.pipeline].rules.priority, job.id))
+
+        def turn(job: JobRecord) -> tuple[bool, int, int]:
+            priority = self._nodes[job.pipeline].rules.priority
+            return self._passed[job.pipeline] < _MOST_PASSED, -priority, job.id
+
+        return sorted(queued, key=turn)
 
     def _fits(self, node: Node) -> bool:
         used: Counter[str] = Counter()
