@@ -1,4 +1,4 @@
-"""``status``, ``jobs``, ``show``, ``replay``, ``discard``: the node up, the node down, plugins broken."""
+"""The commands that look after a node, from ``status`` to ``give-up``: node up or down, plugins broken."""
 
 from __future__ import annotations
 
@@ -57,6 +57,57 @@ def site(tmp_path):
     factory.add("broken", BROKEN, pipelines={"broken": "Pipeline"}, hooks={"broken": ""})
     factory.environment = {"PYTHONPATH": str(factory.folder)}
     return factory
+
+
+WAITING = (
+    PRELUDE
+    + """
+class Many(AbstractInput):
+    expected_images = 99
+
+class Pipeline(AbstractPipeline):
+    inputs = {"images": Many}
+
+    def process(self, inputs):
+        return NoOutput()
+"""
+)
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+def test_a_patient_that_waits_is_given_up(tmp_path, site, stopped):
+    """By the key that `status --patients` shows, host up or down; the images may come again."""
+    site.add("waiting", WAITING)
+    images = ct_slices()
+    with RunningHost(tmp_path / "host", "[pipelines.waiting]\n", environment=site.environment) as host:
+        send_to(host.port, "WAITING", images)
+        if stopped:
+            host.stop()
+        told_by = lambda *arguments, **more: told(  # noqa: E731
+            *arguments, "--config", host.config, **site.environment, **more
+        )
+        give_up = lambda key: ("give-up", "waiting", key, "--reason", "never made")  # noqa: E731
+        status = told_by("status", "--patients")
+        (patient,) = status["ledger" if stopped else "host"]["pipelines"]["waiting"]["patients"]
+        refused = command(*give_up("nobody"), "--config", host.config, expect=1, **site.environment)
+        assert "no patient 'nobody' waits for the pipeline 'waiting'" in refused.stderr
+        assert told_by(*give_up(patient["container"])) == {
+            "pipeline": "waiting",
+            "container": patient["container"],
+            "images": len(images),
+            "running": not stopped,
+        }
+        assert not list((host.data / "spool" / "kept").rglob("*.dcm"))
+        with sqlite3.connect(host.data / "ledger.sqlite") as ledger:
+            states = ledger.execute("SELECT DISTINCT state, reason FROM instance").fetchall()
+        assert [state for state, _ in states] == ["expired"]
+        assert host.text().count("never made") == (0 if stopped else 1)
+        if stopped:
+            host.start()
+        assert told_by("status")["ledger"]["pipelines"]["waiting"]["waiting"]["patients"] == 0
+        send_to(host.port, "WAITING", images)
+        (again,) = told_by("status", "--patients")["host"]["pipelines"]["waiting"]["patients"]
+        assert again["inputs"] == {"images": len(images)}
 
 
 @pytest.mark.parametrize("stopped", [False, True])

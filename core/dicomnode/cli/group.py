@@ -20,6 +20,7 @@ COMMANDS = {
     "show": "operate:show",
     "replay": "operate:replay",
     "discard": "operate:discard",
+    "give-up": "operate:give_up",
     "explain": "explain:explain",
     "trace": "trace:trace",
     "new": "new:new",

@@ -1,4 +1,4 @@
-"""``status``, ``jobs``, ``show``, ``replay``, ``discard``: looking after a node, whether it runs or not.
+"""``status``, ``jobs``, ``show``, ``replay``, ``discard``, ``give-up``: looking after a node, running or not.
 
 No plugin is imported here, nor anything of DICOM: these commands work however broken a plugin is.
 """
@@ -180,6 +180,30 @@ def discard(root_config: Path | None, config: Path | None, *, job: int, reason: 
     done = _operations(root_config, config).discard(job, reason)
     _print_done(done, as_json=as_json)
     return 0
+
+
+@click.command("give-up")
+@config_option
+@click.argument("pipeline")
+@click.argument("patient")
+@click.option("--reason", required=True, help="Why; it is kept with the images in the ledger.")
+@json_option
+@click.pass_obj
+def give_up(
+    root_config: Path | None, config: Path | None, *, pipeline: str, patient: str, reason: str, as_json: bool
+) -> int:
+    """Give up a PATIENT that waits for a PIPELINE and will never be complete, as if it had expired.
+
+    Both are named as ``status --patients`` shows them. The images are removed; they may be sent again. What
+    is in a job already is given up by ``discard``.
+    """
+    done = _operations(root_config, config).give_up(pipeline, patient, reason)
+    if as_json:
+        _print_json(done)
+    else:
+        count = f"{done['images']} image{'s' * (done['images'] != 1)}"
+        click.echo(safe_text(f"{pipeline}: gave up {patient}, {count} released"))
+    return DONE
 
 
 # -- printing -------------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from dicomnode.host.ledger.history_ledger import end_histories
 from dicomnode.host.ledger.ledger import Ledger
 from dicomnode.host.ledger.ledger_records import InstanceRecord, JobRecord
 from dicomnode.host.ledger.ledger_writes import (
+    Write,
     create_job,
     end_job,
     move_instances,
@@ -33,7 +34,7 @@ from dicomnode.host.spool.spool_files import SpoolFiles
 # imported before it is needed.
 if TYPE_CHECKING:
     from dicomnode.dicom.lazy import LazyDataset
-    from dicomnode.host.gathering.pipeline_tree import PipelineTree
+    from dicomnode.host.gathering.pipeline_tree import PipelineTree, Taken
 
 _UNBUILT = (JobState.QUEUED, JobState.RUNNING, JobState.FAILED)
 _REPLAYED = "replayed by the operator"
@@ -238,24 +239,64 @@ class Jobs:
     def expire(self, tree: PipelineTree, key: str, age: float) -> None:
         """Give up a patient that has waited too long without becoming complete."""
         taken = tree.expire(key, age)
-        if taken is None:
-            return
-        images, reason = taken.images, f"no image came for {age:g} s"
+        if taken is not None:
+            self._release(tree, taken, f"no image came for {age:g} s", "expired")
+
+    def give_up(self, pipeline: str, key: str, reason: str) -> int:
+        """Give up a patient that waits, on the operator's word, as if it had expired.
+
+        Returns
+        -------
+        int
+            How many images were released.
+
+        Raises
+        ------
+        JobStateError
+            When no such patient waits.
+        """
+        tree = self._trees.get(pipeline)
+        if tree is not None:
+            taken = tree.expire(key, 0.0)
+            count = 0 if taken is None else self._release(tree, taken, reason, "given up")
+        else:  # the host is down, or the pipeline is not configured any more
+            count = self._give_up_recorded(pipeline, key, reason)
+        if not count:
+            msg = (
+                f"no patient {key!r} waits for the pipeline {pipeline!r}; `dicomnode-host status --patients`"
+                " shows pipelines and patients that wait"
+            )
+            raise JobStateError(msg)
+        return count
+
+    def _release(self, tree: PipelineTree, taken: Taken, reason: str, how: str) -> int:
+        """Release the images of a patient that was taken out of its tree; return how many."""
+        images, key, pipeline = taken.images, taken.container, tree.node.name
         paths = [self._spool.name_of(image.path) for image in images]
         try:
-            self._ledger.write(
-                together(
-                    move_instances(paths, InstanceState.EXPIRED, reason), end_histories(tree.node.name, key)
-                )
-            )
+            self._ledger.write(_expired(pipeline, key, paths, reason))
         except Exception:
             tree.put_back(key, taken.with_inputs(), taken.last_image)
             raise
         tree.forget_history(key)
         for image in images:
             self._spool.remove(image.path)
-        message = f"{len(images)} image{'s' * (len(images) != 1)} expired: {reason}"
-        self._events.tell(Event(Station.RELEASED, message, pipeline=tree.node.name, level=logging.WARNING))
+        message = f"{len(images)} image{'s' * (len(images) != 1)} {how}: {reason}"
+        self._events.tell(Event(Station.RELEASED, message, pipeline=pipeline, level=logging.WARNING))
+        return len(images)
+
+    def _give_up_recorded(self, pipeline: str, key: str, reason: str) -> int:
+        """Release the images that wait for a patient by the ledger alone; return how many."""
+        paths = [
+            row.path
+            for row in self._ledger.instances(InstanceState.WAITING)
+            if (row.pipeline, row.container) == (pipeline, key)
+        ]
+        if paths:
+            self._ledger.write(_expired(pipeline, key, paths, reason))
+        for path in paths:
+            self._spool.remove(self._spool.path_of(path))
+        return len(paths)
 
     def _end(self, number: int, new: JobState, reason: str) -> JobRecord:
         held = [
@@ -295,6 +336,11 @@ class Jobs:
         from dicomnode.dicom.lazy import LazyDataset
 
         return [(LazyDataset(self._spool.path_of(row.path), row.index), row.inputs) for row in rows]
+
+
+def _expired(pipeline: str, key: str, paths: Iterable[str], reason: str) -> Write[None]:
+    """Enter that a patient was given up, and nothing is fetched for it any more."""
+    return together(move_instances(paths, InstanceState.EXPIRED, reason), end_histories(pipeline, key))
 
 
 _STATION = {

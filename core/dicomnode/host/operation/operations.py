@@ -108,18 +108,37 @@ class Operations:
         """
         return self._change("discard", {"job": number, "reason": reason})
 
+    def give_up(self, pipeline: str, patient: str, reason: str) -> dict[str, Any]:
+        """Give up a patient that waits; see :meth:`Jobs.give_up <dicomnode.host.jobs.jobs.Jobs.give_up>`.
+
+        Returns
+        -------
+        dict
+            ``pipeline``, ``container``, how many ``images`` were released, and whether a host is ``running``.
+
+        Raises
+        ------
+        DicomnodeError
+            When it cannot be done; the message says why.
+        """
+        named = {"pipeline": pipeline, "container": patient}
+        images, running = self._ordered("give-up", {**named, "reason": reason})
+        return {**named, "images": images, "running": running}
+
     # -- how ----------------------------------------------------------------------------------------------
 
     def _change(self, order: str, details: Mapping[str, Any]) -> dict[str, Any]:
+        state, running = self._ordered(order, details)
+        return {"job": details["job"], "state": state, "running": running}
+
+    def _ordered(self, order: str, details: Mapping[str, Any]) -> tuple[Any, bool]:
+        """Have an order carried out; return the answer, and whether it is that of a running host."""
         try:
-            state = self.ask(order, **details)
+            return self.ask(order, **details), True
         except NotRunningError:
             self._check_there()
-        else:
-            return {"job": details["job"], "state": state, "running": True}
         with self._held(), closing(Ledger(self.data.ledger)) as ledger:
-            state = job_orders(self._jobs(ledger))[order](details)
-        return {"job": details["job"], "state": state, "running": False}
+            return job_orders(self._jobs(ledger))[order](details), False
 
     def _jobs(self, ledger: Ledger) -> Jobs:
         retention = self.config.retention
@@ -156,10 +175,13 @@ class Operations:
 
 
 def job_orders(jobs: Jobs) -> dict[str, Any]:
-    """Return what may be done to a job on the operator's word: order -> callable, as the control socket's."""
+    """Return what the operator may have done to a job, or to a patient that waits: order -> callable."""
     return {
         "replay": lambda order: jobs.replay(int(order["job"]), rerun=bool(order.get("rerun"))).state,
         "discard": lambda order: jobs.discard(int(order["job"]), str(order["reason"])).state,
+        "give-up": lambda order: jobs.give_up(
+            str(order["pipeline"]), str(order["container"]), str(order["reason"])
+        ),
     }
 
 
