@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import pydicom
 import pytest
 from pydicom.data import get_testdata_file
 from pydicom.uid import generate_uid
 
 from command_line import command, send_to, told, write_images
+from dicomnode.testing import send
 from plugin_factory import PRELUDE, PluginFactory
 from running_host import RunningHost
 from sources import ct_slices, pet_slices
@@ -143,7 +145,42 @@ def test_a_pipeline_that_is_not_there_is_told(tmp_path, config):
     """With those that are."""
     (file,) = write_images(tmp_path / "ct", ct_slices()[:1])
     refusal = command("explain", file, "--pipeline", "nothing", "--config", config, expect=2).stderr
-    assert "no pipeline is called 'nothing'; there are: petct, smooth, fragile" in refusal
+    assert (
+        "no pipeline is called 'nothing'; there are: petct (PETCT), smooth (SMOOTH), fragile (FRAGILE)"
+        in refusal
+    )
+
+
+def test_a_pipeline_may_be_called_by_its_ae_title(tmp_path, config):
+    """As `explain` itself names it."""
+    (file,) = write_images(tmp_path / "ct", ct_slices()[:1])
+    (found,) = told("explain", file, "--pipeline", "PETCT", "--config", config)["pipelines"]
+    assert found["pipeline"] == "petct"
+
+
+def test_a_file_is_judged_by_its_data_set(tmp_path, config):
+    """Senders say what the data set says: pydicom's rtplan.dcm, whose meta information names another."""
+    file = get_testdata_file("rtplan.dcm")
+    answer = told("explain", file, "--pipeline", "petct", "--config", config, expect=1)
+    assert answer["refused"] is None
+    assert answer["SOPInstanceUID"] == pydicom.dcmread(file).SOPInstanceUID
+    assert answer["pipelines"][0]["status"] == 0x0124
+
+
+def test_another_instance_of_a_uid_that_is_here_is_told(tmp_path, plugins):
+    """The status is the one that a sender gets, whatever the inputs would say of it."""
+    images = ct_slices()
+    with RunningHost(tmp_path / "host", CONFIG) as host:
+        send_to(host.port, "PETCT", images[:1])
+        other = images[0].copy()
+        other.Modality = "NM"
+        (file,) = write_images(tmp_path / "files", [other])
+        on = ("--pipeline", "petct", "--config", host.config)
+        (petct,) = told("explain", file, *on, expect=1)["pipelines"]
+        assert [petct["status"]] == send([other], ("127.0.0.1", host.port), "PETCT") == [0xC020]
+        shown = command("explain", file, *on, expect=1).stdout
+        assert "answered with 0xc020" in shown
+        assert "SOP instance is here with other content" in shown
 
 
 def test_the_running_host_counts_what_waits(tmp_path, plugins):

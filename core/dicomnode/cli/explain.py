@@ -24,7 +24,7 @@ _LONGEST = 2000
 @click.command()
 @config_option
 @click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
-@click.option("--pipeline", help="Only what this pipeline makes of it.")
+@click.option("--pipeline", help="Only what this pipeline makes of it: its name or AE title.")
 @json_option
 @click.pass_obj
 def explain(
@@ -48,8 +48,7 @@ def explain(
     if not live or not told["opened"]:  # the host may not read where the operator may
         live, told = False, _by_rules(settings, file.absolute())
     if pipeline is not None:
-        _check_name(pipeline, told)
-        told["pipelines"] = [each for each in told["pipelines"] if each["pipeline"] == pipeline]
+        told["pipelines"] = _called(pipeline, told["pipelines"])
         told["taken"] = any(each["taken"] for each in told["pipelines"])
     told["live"] = live
     if as_json:
@@ -75,11 +74,16 @@ def _by_rules(config: Config, file: Path) -> dict[str, Any]:
     return explained(file, trees, config, wanted_tags(trees))
 
 
-def _check_name(pipeline: str, told: Mapping[str, Any]) -> None:
-    names = [each["pipeline"] for each in told["pipelines"]]
-    if names and pipeline not in names:
-        msg = f"no pipeline is called {pipeline!r}; there are: {', '.join(names)}"
+def _called(name: str, pipelines: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the pipeline of a name, which may be its AE title: both stand in what is printed."""
+    for key in ("pipeline", "ae_title"):
+        if found := [each for each in pipelines if each[key] == name]:
+            return found
+    if pipelines:
+        names = ", ".join(f"{each['pipeline']} ({each['ae_title']})" for each in pipelines)
+        msg = f"no pipeline is called {name!r}; there are: {names}"
         raise ConfigurationError(msg)
+    return []
 
 
 def _print(told: Mapping[str, Any]) -> None:

@@ -47,7 +47,7 @@ NO_IDENTIFIER = CANNOT_UNDERSTAND | 0x10
 CONFLICT = CANNOT_UNDERSTAND | 0x20
 
 _STORED = StoreResponse(SUCCESS)
-_CONFLICT = StoreResponse(CONFLICT, "SOP instance is here with other content")
+IS_ANOTHER = StoreResponse(CONFLICT, "SOP instance is here with other content")
 
 Touch = Callable[[PipelineTree, str | None, AssociationInfo], None]
 """Remembers that an association brought an image of a patient, who is to be looked at when it is released."""
@@ -197,7 +197,7 @@ class Arrivals:
         replaces = tree.node.table.on_conflict == "replace" and tree.waits(arrival.uid)
         if found is Held.OTHER and not replaces:
             self._tell(Station.REFUSED, "an image has the UID of another that is here", tree, level=WARNING)
-            return _CONFLICT
+            return IS_ANOTHER
         try:
             placement = tree.place(arrival.image, arrival.opinion)
         except ImageRefusedError as refused:
@@ -210,7 +210,7 @@ class Arrivals:
             return self._unwanted(arrival, refused)
         if not done:  # it became the input of a job in this very moment
             self._spool.remove(arrival.spooled.path)
-        return _STORED if done else _CONFLICT
+        return _STORED if done else IS_ANOTHER
 
     def _came_again(self, arrival: Arrival, held: Path) -> bool:
         """Count an image that is sent again, as after an abort; say whether it is still here."""

@@ -7,13 +7,13 @@ from contextlib import suppress
 from dataclasses import replace
 from enum import Enum
 from pathlib import Path
+from typing import Protocol
 
 from dicomnode.errors import StructureError
 from dicomnode.host.ledger.ledger import Ledger
 from dicomnode.host.ledger.ledger_records import InstanceRecord
 from dicomnode.host.ledger.ledger_writes import add_instance, move_instances
 from dicomnode.host.ledger.states import InstanceState
-from dicomnode.host.receiver.reception_types import SpooledFile
 from dicomnode.host.spool.file_meta import decode_prefix
 from dicomnode.host.spool.spool import Spool
 
@@ -33,14 +33,61 @@ class Held(Enum):
     """There is no such file any more."""
 
 
-def compare(held: Path, spooled: SpooledFile, sha256: str) -> Held:
+class HasDataSet(Protocol):
+    """A file with a data set in it: what came (:class:`.SpooledFile`), or what could come."""
+
+    @property
+    def size(self) -> int:
+        """The size of the whole file, in bytes."""
+        ...
+
+    @property
+    def dataset_offset(self) -> int:
+        """Where the data set begins."""
+        ...
+
+    def digest(self) -> bytes:
+        """Return the SHA-256 of the data set's bytes."""
+        ...
+
+
+class AnyFile:
+    """A PS3.10 file, wherever it lies.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The file.
+
+    Raises
+    ------
+    StructureError
+        When its beginning is none of such a file.
+    OSError
+        When it cannot be read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.size = path.stat().st_size
+        self._path = path
+        with path.open("rb") as file:
+            _, self.dataset_offset = decode_prefix(file.read(_HEAD))
+
+    def digest(self) -> bytes:
+        """Return the SHA-256 of the data set's bytes."""
+        with self._path.open("rb") as file:
+            file.seek(self.dataset_offset)
+            return hashlib.file_digest(file, "sha256").digest()
+
+
+def compare(held: Path, spooled: HasDataSet, sha256: str) -> Held:
     """Compare a file that is here with what came.
 
     Parameters
     ----------
     held : pathlib.Path
         A file of the spool.
-    spooled : SpooledFile
+    spooled : HasDataSet
         What came.
     sha256 : str
         The checksum that was taken of the file when it was whole; empty if none was.

@@ -261,6 +261,12 @@ class PipelineTree:
         with self._lock:
             return self._held.get(SOPInstanceUID) == str(path)
 
+    def held(self, SOPInstanceUID: str) -> Path | None:  # noqa: N803 - DICOM's own spelling
+        """Return the file of an instance that is here, ``None`` where it is not here."""
+        with self._lock:
+            path = self._held.get(SOPInstanceUID)
+            return None if path is None else Path(path)
+
     def here(self, SOPInstanceUID: str) -> str | None:  # noqa: N803 - DICOM's own spelling
         """Say where an instance is, in words; ``None`` where it is not here."""
         with self._lock:

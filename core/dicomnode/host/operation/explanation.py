@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from dicomnode.dicom.lazy import LazyDataset
 from dicomnode.errors import ImageRefusedError, StructureError
 from dicomnode.host.configuration.config import Config
-from dicomnode.host.gathering.arrivals import answer_to
+from dicomnode.host.gathering.arrivals import IS_ANOTHER, answer_to
+from dicomnode.host.gathering.duplicates import AnyFile, Held, compare
 from dicomnode.host.gathering.pipeline_tree import CheckFailedError, PipelineTree, Verdicts
 from dicomnode.host.receiver.inspection import RefusedDataSetError
 from dicomnode.host.receiver.pynetdicom_private import Negotiator
@@ -57,7 +58,8 @@ def explain(
         "pipelines": [],
     }
     try:
-        meta, index = read_index(file, wanted, settings.limits)
+        # Senders (storescu, dcmsend) request what the data set says, whatever the meta information says.
+        meta, index = read_index(file, wanted, settings.limits, as_named=False)
         size = file.stat().st_size
     except RefusedDataSetError as refused:
         told["refused"] = {"status": refused.response.status, "reason": str(refused)}
@@ -68,14 +70,12 @@ def explain(
     except OSError as error:
         reason = f"it cannot be opened: {error.strerror}"
         return {**told, "opened": False, "refused": {"status": None, "reason": reason}}
-    told["SOPClassUID"], told["SOPInstanceUID"] = (
-        meta.MediaStorageSOPClassUID,
-        meta.MediaStorageSOPInstanceUID,
-    )
-    unread = _not_received(settings, meta.MediaStorageSOPClassUID, meta.TransferSyntaxUID, size)
+    image = LazyDataset(file, index)
+    told["SOPClassUID"], told["SOPInstanceUID"] = str(image.SOPClassUID), str(image.SOPInstanceUID)
+    unread = _not_received(settings, told["SOPClassUID"], meta.TransferSyntaxUID, size)
     if unread is not None:
         return {**told, "refused": {"status": None, "reason": unread}}
-    told["pipelines"] = [_by_pipeline(tree, LazyDataset(file, index)) for tree in trees]
+    told["pipelines"] = [_by_pipeline(tree, image) for tree in trees]
     told["taken"] = any(each["taken"] for each in told["pipelines"])
     return told
 
@@ -114,6 +114,8 @@ def _by_pipeline(tree: PipelineTree, image: LazyDataset) -> dict[str, Any]:
         "here": tree.here(str(image.SOPInstanceUID)),
         "missing": None,
     }
+    if _is_another(tree, image):
+        return {**told, "status": IS_ANOTHER.status, "reason": IS_ANOTHER.comment}
     try:
         verdicts = tree.verdicts(image)
     except ImageRefusedError as refused:
@@ -122,6 +124,15 @@ def _by_pipeline(tree: PipelineTree, image: LazyDataset) -> dict[str, Any]:
     if not verdicts.wanting:
         return {**told, **_refusal(tree, ImageRefusedError(str(verdicts)))}
     return {**told, "taken": True, "missing": _missing(tree, image, verdicts)}
+
+
+def _is_another(tree: PipelineTree, image: LazyDataset) -> bool:
+    """Say whether the instance is here with other content, and is not replaced by this one."""
+    uid = str(image.SOPInstanceUID)
+    held = tree.held(uid)
+    if held is None or (tree.node.table.on_conflict == "replace" and tree.waits(uid)):
+        return False
+    return compare(held, AnyFile(image.path), "") is Held.OTHER
 
 
 def _refusal(tree: PipelineTree, refused: ImageRefusedError) -> dict[str, Any]:

@@ -171,7 +171,12 @@ class Spool(SpoolFiles):
 
 
 def read_index(
-    path: Path, wanted: frozenset[int], limits: InspectionLimits, layouts: Layouts | None = None
+    path: Path,
+    wanted: frozenset[int],
+    limits: InspectionLimits,
+    layouts: Layouts | None = None,
+    *,
+    as_named: bool = True,
 ) -> tuple[FileMeta, dict[int, IndexedValue]]:
     """Read any PS3.10 file as the receiver reads what comes.
 
@@ -185,6 +190,8 @@ def read_index(
         What its data set may not exceed.
     layouts : Layouts, optional
         Those of files that were read before, to be fast with one that is laid out alike.
+    as_named : bool
+        Whether it must hold the instance that its meta information names, as a file of the spool must.
 
     Raises
     ------
@@ -198,7 +205,7 @@ def read_index(
         size = os.fstat(descriptor).st_size
         head = os.pread(descriptor, _HEAD, 0)
         meta, offset = decode_prefix(head)
-        expected = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
+        expected = (meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID) if as_named else None
         source = DescriptorSource(descriptor, head)
         syntax = meta.TransferSyntaxUID
         index = inspect(source, offset, size, syntax, wanted, limits, expected=expected, layouts=layouts)
