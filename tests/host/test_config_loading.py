@@ -113,7 +113,7 @@ def test_a_wrong_value_is_told_with_file_line_and_key(load, text, told):
             "peers.PACS.tls.certficate: unknown key; did you mean certificate?",
         ),
         ("[pipelines.smooth]\nsetting = {}", "pipelines.smooth.setting: unknown key; did you mean settings?"),
-        ("[pipelines.smooth]\nresource = 1", "pipelines.smooth.resource: unknown key; there are: process,"),
+        ("[pipelines.smooth]\nretries = 1", "pipelines.smooth.retries: unknown key; there are: process,"),
         ("[log]\nxyz = 1", "log.xyz: unknown key; there are: level, format, file"),
     ],
 )
