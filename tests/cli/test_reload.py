@@ -49,7 +49,7 @@ def test_peers_are_read_again_while_associations_stand(tmp_path):
 
         for wrong, told in (
             ("[host", "not TOML"),
-            (text.replace('["FIRST"]', '["THIRD"]'), "host.allow names 'THIRD'"),
+            (text.replace('["FIRST"]', '["THIRD"]'), "host.allow: 'THIRD' is no peer"),
             (text.replace('ae_title = "FIRST"', 'ae_titel = "FIRST"'), "did you mean ae_title"),
         ):
             reloaded(host, wrong, f"the configuration was not read again: .*{told}")
