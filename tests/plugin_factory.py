@@ -225,7 +225,7 @@ def job_of(
     uids = [index[0x00080018] for _, index in written]
     given: dict[str, Any] = {
         "id": str(number),
-        "identity": job_identity(plugin, "patient", uids),
+        "identity": job_identity(plugin, "patient", uids, ""),
         "pipeline": plugin,
         "plugin": plugin,
         "distribution": plugin,

@@ -25,11 +25,13 @@ from typing import Any
 from pydicom.uid import UID
 
 from dicomnode.dicom.uids import UIDSource
+from dicomnode.host.jobs.job_content import content_digest, settings_digest
 from dicomnode.host.jobs.job_identity import job_identity
 from dicomnode.host.kill_points import VARIABLE
 from dicomnode.host.ledger.ledger_reading import LedgerReader
 from dicomnode.host.ledger.ledger_records import InstanceRecord
 from dicomnode.host.ledger.states import InstanceState
+from dicomnode.plugins.registry import Registration
 from plugin_factory import PluginFactory
 from raw_peer import ACCEPTED, RawPeer, echo_time
 from receiving import dataset_bytes, encoded, small_dataset
@@ -122,7 +124,9 @@ def images_of(number: int, count: int = IMAGES) -> list[Instance]:
 def result_uid(images: Iterable[Instance], pipeline: str = "three") -> UID:
     """Return the SOP Instance UID of what the pipeline makes of these images."""
     images = list(images)
-    identity = job_identity(pipeline, images[0].patient, [image.uid for image in images])
+    registration = Registration("pipelines", pipeline, "three:Pipeline", "three", "1.0", entry_point=None)
+    content = content_digest(registration, None, settings_digest({}))
+    identity = job_identity(pipeline, images[0].patient, [image.uid for image in images], content)
     return UIDSource.derived(identity).uid("result")
 
 

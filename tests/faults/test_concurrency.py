@@ -28,13 +28,13 @@ MANY = 8
 PLUGIN = (
     PIPELINE.replace(
         "        uids = UIDSource",
-        """        hold = Path(self.settings.holds) / f"hold-{inputs.patient.PatientID}"
+        """        hold = Path(os.environ["HOLDS"]) / f"hold-{inputs.patient.PatientID}"
         if hold.exists():
             hold.with_name(f"runs-{inputs.patient.PatientID}-{len(inputs['images'])}").touch()
         while hold.exists():
             time.sleep(0.01)
         uids = UIDSource""",
-    ).replace('    inputs = {"images"', '    Settings = Settings\n    inputs = {"images"')
+    )
     + """
 class Joining(Pipeline):
     late_images = "join"
@@ -42,46 +42,37 @@ class Joining(Pipeline):
 )
 PLUGIN = (
     """
+import os
 import time
-from dataclasses import dataclass
-
-@dataclass(frozen=True)
-class Settings:
-    holds: str
 """
     + PLUGIN
 )
 TABLES = """
-settings = {{ holds = "{holds}" }}
 [pipelines.joining]
 ae_title = "JOINING"
 destinations = ["file:{results}"]
-settings = {{ holds = "{holds}" }}
 [pipelines.replacing]
 plugin = "three"
 ae_title = "REPLACING"
 on_conflict = "replace"
-settings = {{ holds = "{holds}" }}
 [pipelines.quiet]
 plugin = "three"
 ae_title = "QUIET"
 trigger = "quiet"
 quiet = 0.6
-settings = {{ holds = "{holds}" }}
 [pipelines.expiring]
 plugin = "three"
 ae_title = "EXPIRING"
 expires = 1.5
-settings = {{ holds = "{holds}" }}
 """
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Route]:
     directory = tmp_path_factory.mktemp("concurrency")
-    tables = TABLES.format(holds=directory, results=directory / "results")
+    tables, environment = TABLES.format(results=directory / "results"), {"HOLDS": str(directory)}
     pipelines = {"three": "Pipeline", "joining": "Joining"}
-    with route(directory, tables, plugin=PLUGIN, pipelines=pipelines) as running:
+    with route(directory, tables, plugin=PLUGIN, pipelines=pipelines, environment=environment) as running:
         running.holds = directory  # type: ignore[attr-defined]
         running.start()
         yield running

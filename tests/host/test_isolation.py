@@ -33,6 +33,7 @@ from dicomnode.host.isolation.description import (
 from dicomnode.host.isolation.environment import ready_environment
 from dicomnode.host.isolation.isolation import Isolation
 from dicomnode.host.isolation.own_wheel import write_own_wheel
+from dicomnode.host.jobs.job_content import settings_digest
 from dicomnode.host.workers.process_tree import children, descendants
 from dicomnode.pipeline.historic import HistoricAbstractInput
 from dicomnode.pipeline.history_state import HistoryState, HistoryStatus
@@ -403,6 +404,13 @@ def test_settings_are_judged_there(isolation: Isolation, environment: Path) -> N
     with pytest.raises(SettingsError, match="colour: unknown setting") as caught:
         isolation.pipeline("elsewhere", environment, settings={"colour": 1})
     assert [key for key, _ in caught.value.problems] == [("colour",)]
+
+
+def test_settings_in_force_there_decide_about_uids(installed: Installed) -> None:
+    """The digest from which UIDs derive is of what the settings class there makes, with its defaults."""
+    described = installed.pipeline.description
+    assert len(installed.settings_digest) == 64
+    assert installed.settings_digest == described.settings != settings_digest(installed.pipeline.settings)
 
 
 @pytest.mark.parametrize(

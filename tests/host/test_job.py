@@ -98,17 +98,18 @@ def test_dates_in_settings_become_text(tmp_path: Path, plugins: PluginFactory) -
 @given(st.text(), st.text(), st.lists(st.text()))
 def test_identity_depends_on_what_not_on_order(pipeline: str, container: str, uids: list[str]) -> None:
     """The identity is the same for the same instances in any order, and gives none of them away."""
-    identity = job_identity(pipeline, container, uids)
-    assert identity == job_identity(pipeline, container, [*reversed(uids), *uids])
+    identity = job_identity(pipeline, container, uids, "a")
+    assert identity == job_identity(pipeline, container, [*reversed(uids), *uids], "a")
     assert len(identity) == 64
-    assert identity != job_identity(pipeline, container, [*uids, "".join(uids) + "x"])
-    assert identity != job_identity(pipeline + "x", container, uids)
+    assert identity != job_identity(pipeline, container, [*uids, "".join(uids) + "x"], "a")
+    assert identity != job_identity(pipeline + "x", container, uids, "a")
+    assert identity != job_identity(pipeline, container, uids, "b")
 
 
 def test_identity_is_stable() -> None:
     """The identity never changes between versions: results of a job that is run again keep their UIDs."""
-    known = "9f5094c04ae70326ca65c8d98eedc2d179c3d495d94092a0c894410a2659ac60"
-    assert job_identity("smooth", "123", ["1.2", "1.3"]) == known
+    known = "0b795f06d14bd25da14eedc9d9aacb27659174458049e966eb29b70484ce2dc6"
+    assert job_identity("smooth", "123", ["1.2", "1.3"], "digest") == known
 
 
 # -- a job that is done

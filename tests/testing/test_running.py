@@ -59,6 +59,20 @@ def test_run_pipeline_gives_the_same_each_time(run_pipeline, synthetic_series):
     assert first == again
 
 
+def test_run_pipeline_gives_other_uids_under_other_settings(run_pipeline, synthetic_series):
+    """A SOP Instance UID never names two contents."""
+
+    class Scaled(Doubled):
+        Settings = dict
+
+    first, again, other = (
+        {each.SOPInstanceUID for each in run_pipeline(Scaled, synthetic_series("CT"), settings=settings)}
+        for settings in ({"by": 2}, {"by": 2}, {"by": 3})
+    )
+    assert first == again
+    assert not first & other
+
+
 def test_run_pipeline_tells_why_an_image_is_refused(run_pipeline, synthetic_series):
     """With the input and its rule."""
     with pytest.raises(ImageRefusedError, match="ct: Modality is MR, not CT"):

@@ -86,8 +86,8 @@ class Job:
     id : str
         The job's number in the ledger.
     identity : str
-        What its new UIDs are derived from: pipeline, patient and input instances. A job that is run again
-        has the same identity.
+        What its new UIDs are derived from: pipeline, its settings and version, patient and input instances.
+        A job that is run again has the same identity.
     workdir : pathlib.Path
         A folder that is the job's own while it runs, and is removed afterwards.
     """

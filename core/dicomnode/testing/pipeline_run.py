@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -15,6 +16,7 @@ from dicomnode.host.configuration.config import PipelineTable
 from dicomnode.host.configuration.node import Node
 from dicomnode.host.gathering.pipeline_tree import PipelineTree
 from dicomnode.host.jobs.job import JobDescription, job_identity, run_job
+from dicomnode.host.jobs.job_content import content_digest, settings_digest
 from dicomnode.host.jobs.job_folder import Manifest, read_manifest
 from dicomnode.host.jobs.job_plugin import Prepared
 from dicomnode.host.receiver.reception_types import ALWAYS_WANTED
@@ -127,7 +129,7 @@ def _node(
         pipeline=kind(kind.validated_settings(settings)),
         ae_title="TEST",
         destinations=(),
-        table=PipelineTable(settings=dict(settings)),
+        table=PipelineTable.model_validate({**(declared or {}), "settings": dict(settings)}),
         registration=registration,
     )
 
@@ -153,7 +155,7 @@ def _description(node: Node, tree: PipelineTree, key: str, folder: Path) -> JobD
     uids = [str(image.SOPInstanceUID) for image in complete.images]
     return JobDescription(
         id="1",
-        identity=job_identity(node.name, key, uids),
+        identity=job_identity(node.name, key, uids, _content(node)),
         pipeline=node.name,
         plugin=node.registration.name,
         distribution=node.registration.distribution,
@@ -167,6 +169,12 @@ def _description(node: Node, tree: PipelineTree, key: str, folder: Path) -> JobD
         iod_check=node.rules.iod_check,
         durable=False,
     )
+
+
+def _content(node: Node) -> str:
+    """Leave the version out, so that a stored result can be compared with what a new version makes."""
+    settings = settings_digest(node.pipeline.settings)
+    return content_digest(replace(node.registration, version=""), node.table.declaration(), settings)
 
 
 def _index(image: Dataset) -> dict[int, str]:

@@ -13,6 +13,7 @@ from pydicom.tag import BaseTag
 from dicomnode.errors import ConfigurationError, PluginError, SettingsError
 from dicomnode.host.configuration.config import Config, PipelineTable
 from dicomnode.host.configuration.references import FILE_SCHEME
+from dicomnode.host.jobs.job_content import content_digest, settings_digest
 from dicomnode.pipeline.nodes import AbstractPipeline, IODCheck, LateImages, Trigger
 from dicomnode.plugins.declared import Resolved, resolve_pipeline
 from dicomnode.plugins.registry import Registration, Registry
@@ -59,6 +60,8 @@ class Node:
         Which distribution it comes from.
     environment : pathlib.Path or None
         The virtual environment that it lives in, where that is not the host's own.
+    settings_digest : str
+        Of its effective settings, where the class that makes them is in another environment.
     """
 
     name: str
@@ -68,6 +71,7 @@ class Node:
     table: PipelineTable
     registration: Registration = field(repr=False)
     environment: Path | None = None
+    settings_digest: str = ""
 
     @property
     def kind(self) -> type[AbstractPipeline]:
@@ -78,6 +82,12 @@ class Node:
     def copied_tags(self) -> Mapping[str, frozenset[BaseTag]]:
         """Input name -> the tags that the blueprint copies from its images."""
         return self.kind.copied_tags()
+
+    @cached_property
+    def content(self) -> str:
+        """A digest of what decides about its results besides the images: plugin, version, settings."""
+        settings = self.settings_digest or settings_digest(self.pipeline.settings)
+        return content_digest(self.registration, self.table.declaration(), settings)
 
     @cached_property
     def rules(self) -> Rules:
@@ -94,11 +104,15 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Installed:
-    """A pipeline's object, where it comes from, and in which environment (``None``: the host's own)."""
+    """A pipeline's object, where it comes from, and in which environment (``None``: the host's own).
+
+    ``settings_digest`` is as :class:`Node` has it.
+    """
 
     pipeline: AbstractPipeline
     registration: Registration
     environment: Path | None = None
+    settings_digest: str = ""
 
 
 class Elsewhere(Protocol):
@@ -262,6 +276,7 @@ def _judge(
             table=table,
             registration=installed.registration,
             environment=installed.environment,
+            settings_digest=installed.settings_digest,
         )
     return judged
 

@@ -87,6 +87,9 @@ class PipelineDescription:
         Input name -> the tags that its blueprint copies from that input's images.
     code : tuple of str
         Its methods that are code of the plugin's.
+    settings : str
+        The digest of its effective settings (:func:`~dicomnode.host.jobs.job_content.settings_digest`): the
+        class that knows defaults, and where secrets are kept, is in its environment alone.
     """
 
     kind: str
@@ -98,6 +101,7 @@ class PipelineDescription:
     indexed: tuple[int, ...]
     copied: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     code: tuple[str, ...] = ()
+    settings: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data."""

@@ -89,7 +89,7 @@ class Isolation:
         origin = {"distribution": described.distribution, "version": described.version}
         kind = isolated_pipeline(described, Rules(self, {**asked, **origin}))
         registration = Registration("pipelines", plugin or name, described.value, **origin, entry_point=None)
-        return Installed(kind(dict(settings)), registration, path)
+        return Installed(kind(dict(settings)), registration, path, described.settings)
 
     def _described(self, asked: Mapping[str, Any]) -> PipelineDescription:
         try:

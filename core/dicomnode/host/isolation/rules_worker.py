@@ -27,6 +27,7 @@ from dicomnode.host.isolation.description import (
     plain_rule,
 )
 from dicomnode.host.isolation.plain_images import image_of
+from dicomnode.host.jobs.job_content import settings_digest
 from dicomnode.host.jobs.job_failure import Failure, failing_as
 from dicomnode.pipeline.historic import HistoricAbstractInput
 from dicomnode.pipeline.history_state import HistoryState, HistoryStatus
@@ -114,6 +115,7 @@ def describe_pipeline(asked: Mapping[str, Any]) -> dict[str, Any]:
         indexed=tuple(sorted(map(int, kind.indexed_tags()))),
         copied={name: tuple(sorted(map(int, tags))) for name, tags in kind.copied_tags().items()},
         code=_overridden(kind, AbstractPipeline, ("container_key",)),
+        settings=settings_digest(pipeline.settings),
     )
     return {"described": described.to_json()}
 

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterable
 
 
-def job_identity(pipeline: str, container: str, uids: Iterable[str]) -> str:
+def job_identity(pipeline: str, container: str, uids: Iterable[str], content: str) -> str:
     """Return what a job's new UIDs are derived from.
 
     Parameters
@@ -17,6 +17,10 @@ def job_identity(pipeline: str, container: str, uids: Iterable[str]) -> str:
         The key of the patient container.
     uids : iterable of str
         The SOP Instance UIDs of the inputs. Neither their order nor how often one is named matters.
+    content : str
+        What decides about the content of the results besides
+        (:func:`~dicomnode.host.jobs.job_content.content_digest`): the same images sent again under other
+        settings make other instances, which must not have the UIDs of the first.
 
     Returns
     -------
@@ -24,7 +28,7 @@ def job_identity(pipeline: str, container: str, uids: Iterable[str]) -> str:
         A digest, the same on every machine, which gives away neither patient nor instances.
     """
     digest = hashlib.sha256()
-    for part in (pipeline, container, *sorted(set(map(str, uids)))):
+    for part in (pipeline, container, content, *sorted(set(map(str, uids)))):
         text = part.encode("utf-8", "surrogatepass")
         digest.update(b"%d:%b" % (len(text), text))
     return digest.hexdigest()

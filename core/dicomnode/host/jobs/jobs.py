@@ -103,7 +103,8 @@ class Jobs:
         """
         taken = tree.take(key)
         images = taken.images
-        identity = job_identity(tree.node.name, key, [str(image.SOPInstanceUID) for image in images])
+        uids = [str(image.SOPInstanceUID) for image in images]
+        identity = job_identity(tree.node.name, key, uids, tree.node.content)
         paths = [self._spool.name_of(image.path) for image in images]
         try:
             record = self._ledger.write(
