@@ -17,6 +17,7 @@ from dicomnode import AbstractInput, AbstractPipeline, NoOutput
 from dicomnode.errors import JobFailedError
 from dicomnode.host.configuration.config import PipelineTable
 from dicomnode.host.configuration.node import Node
+from dicomnode.host.delivery.folder_destination import FolderDestination
 from dicomnode.host.events import Events
 from dicomnode.host.jobs.job_failure import Failure
 from dicomnode.host.jobs.job_folder import JobFolder
@@ -27,7 +28,9 @@ from dicomnode.host.ledger.ledger_writes import create_job
 from dicomnode.host.ledger.states import JobState
 from dicomnode.host.operation.data_directory import DataDirectory
 from dicomnode.host.spool.spool import Spool
-from dicomnode.pipeline.outputs import DicomOutput
+from dicomnode.pipeline.outputs import DicomOutput, FileOutput
+
+FOLDER = "file:results"
 
 
 class ByHand(Executor):
@@ -52,12 +55,14 @@ class ByHand(Executor):
             assert self.changed.wait_for(lambda: len(self.submitted) >= count, timeout), self.submitted
             return [job for job, _ in self.submitted]
 
-    def finish(self, number: int) -> None:
-        """End the n-th submitted job with an empty result."""
+    def finish(self, number: int, *, file_name: str = "") -> None:
+        """End the n-th submitted job with an empty result, or with a file."""
         job, future = self.submitted[number]
         folder = self.outbox / f"job-{job}-{number}"
         with JobFolder(folder, self.outbox.parent / "work" / job, durable=False) as building:
-            building.finish({"job": job, "identity": job, "warnings": []}, [])
+            output = FileOutput({file_name: "text"} if file_name else {})
+            items = output.write(building.output_folder(0)) if file_name else []
+            building.finish({"job": job, "identity": job, "warnings": []}, items)
         future.set_result({"folder": str(folder)})
 
     def fail(self, number: int, error: BaseException) -> None:
@@ -91,8 +96,8 @@ class Bench:
             executor=self.executor,
             data=self.data,
             spool=self.spool,
-            destinations={},
-            output_class=lambda name: DicomOutput,
+            destinations={FOLDER: FolderDestination(FOLDER, directory / "results")},
+            output_class=lambda name: FileOutput if name == "file" else DicomOutput,
             events=events,
             resources=resources or {},
             least_free=least_free,
@@ -111,14 +116,14 @@ class Bench:
             name=name,
             pipeline=kind(),
             ae_title=name.upper(),
-            destinations=(),
+            destinations=(FOLDER,),
             table=table or PipelineTable(retry_after=0.05),
             registration=SimpleNamespace(name=name, distribution=name, version="1"),
         )
 
-    def job(self, pipeline: str) -> int:
+    def job(self, pipeline: str, patient: str = "patient") -> int:
         """Queue a job."""
-        number = self.ledger.write(create_job(f"{pipeline}", pipeline, "patient", [])).id
+        number = self.ledger.write(create_job(f"{pipeline}", pipeline, patient, [])).id
         self.scheduler.wake()
         return number
 
@@ -166,6 +171,19 @@ def test_one_at_a_time_in_order(bench: Bench) -> None:
         assert bench.executor.wait_for(turn + 1) == [str(each) for each in numbers[: turn + 1]]
         bench.executor.finish(turn)
         bench.wait_for(number, JobState.BUILT)
+
+
+def test_files_of_two_patients_do_not_meet(bench: Bench) -> None:
+    """What names no folder of its own goes into that of its pipeline and patient."""
+    bench.pipeline("count", concurrency=2)
+    bench.scheduler.start()
+    numbers = [bench.job("count", patient) for patient in ("P1", "P2")]
+    bench.executor.wait_for(2)
+    for place, number in enumerate(numbers):
+        bench.executor.finish(place, file_name="acc.txt")
+        bench.wait_for(number, JobState.BUILT)
+    filed = [bench.ledger.deliveries(job=number)[0].item for number in numbers]
+    assert [each["folders"] for each in filed] == [["count", "P1"], ["count", "P2"]]
 
 
 def test_concurrency(bench: Bench) -> None:

@@ -161,7 +161,7 @@ class Node:
         """Wait for so many results, and return what each job's inputs held."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
-            found = sorted(self.results.glob("*.json")) if self.results.is_dir() else []
+            found = sorted(self.results.rglob("*.json")) if self.results.is_dir() else []
             if len(found) >= count:
                 seen = [json.loads(path.read_text()) for path in found]
                 return [{name: sorted(each) for name, each in one.items()} for one in seen]

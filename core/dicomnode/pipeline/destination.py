@@ -23,7 +23,7 @@ class OutboxItem:
         Of a DICOM instance; empty for other files.
     folders : tuple of str
         The names of the folders below a folder destination in which the file goes. The destination makes them
-        safe.
+        safe. Without any it goes into its job's own: the pipeline's name, then the patient container's.
     file_name : str
         The file's name at a folder destination. The destination makes it safe.
     destinations : tuple of str, or None

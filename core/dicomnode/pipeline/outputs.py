@@ -149,7 +149,7 @@ def _folders(dataset: object, index: int) -> tuple[str, ...]:
 
 
 class FileOutput(PipelineOutput):
-    """Files of any kind, delivered to folder destinations.
+    """Files of any kind, delivered to folder destinations, in a folder of the pipeline and the patient.
 
     Parameters
     ----------

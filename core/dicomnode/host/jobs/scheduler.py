@@ -275,7 +275,7 @@ class Scheduler:
 
     def _built(self, job: JobRecord, node: Node, folder: Path) -> None:
         manifest = read_manifest(folder)
-        plan = self._plan(node, manifest.items)
+        plan = self._plan(node, [_filed(item, job) for item in manifest.items])
         try:
             built = job_built(job.id, str(folder.relative_to(self._data.outbox)), plan)
             origin = record_provenance(job.id, manifest.plain, self._spool.name_of)
@@ -343,6 +343,11 @@ class Scheduler:
         self._events.tell(
             Event(Station.JOB, message, pipeline=job.pipeline, job=str(job.id), detail=detail, level=level)
         )
+
+
+def _filed(item: OutboxItem, job: JobRecord) -> OutboxItem:
+    """Give what names no folder that of its job: files of two patients must not meet under one name."""
+    return item if item.folders else replace(item, folders=(job.pipeline, job.container))
 
 
 def _check_whole(rows: Sequence[InstanceRecord]) -> None:
