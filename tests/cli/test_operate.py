@@ -199,7 +199,7 @@ def test_a_job_is_given_up_with_its_reason(tmp_path, site, stopped):
         refusal = command("discard", 1, "--reason", "again", *on, expect=1, **site.environment).stderr
         assert refusal == "dicomnode-host: job 1 was discarded already\n"
         refusal = command("replay", 1, *on, expect=1, **site.environment).stderr
-        assert "job 1 was discarded, and its inputs were released: send the images again" in refusal
+        assert "job 1 (discarded) cannot run again: 5 of its 5 inputs are not kept any more" in refusal
 
 
 def test_what_cannot_be_done_is_one_clear_message(tmp_path, site):

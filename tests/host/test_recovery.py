@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,9 +12,12 @@ from typing import Any
 import pytest
 
 from dicomnode.dicom.lazy import LazyDataset
-from dicomnode.host.configuration.config import PipelineTable
+from dicomnode.host.configuration.config import PipelineTable, RetentionTable
 from dicomnode.host.configuration.node import Node
+from dicomnode.host.events import Events
+from dicomnode.host.gathering.clock_work import ClockWork
 from dicomnode.host.gathering.pipeline_tree import PipelineTree
+from dicomnode.host.jobs.jobs import Jobs
 from dicomnode.host.ledger.ledger import Ledger
 from dicomnode.host.ledger.ledger_records import InstanceRecord
 from dicomnode.host.ledger.ledger_writes import (
@@ -30,6 +34,7 @@ from dicomnode.host.ledger.ledger_writes import (
 from dicomnode.host.ledger.states import InstanceState, JobState
 from dicomnode.host.operation.data_directory import DataDirectory
 from dicomnode.host.operation.recovery import Recovered, Recovery
+from dicomnode.host.operation.retention import Retention
 from dicomnode.host.receiver.reception_types import AssociationEnd
 from dicomnode.host.spool.file_meta import FileMeta
 from dicomnode.host.spool.spool import Spool
@@ -174,6 +179,73 @@ def test_a_ledger_that_was_deleted_is_rebuilt(stopped: Stopped) -> None:
     assert tree.counts() == {image.patient: {"images": 2} for image in images}
     assert stopped.states() == {image.uid: WAITING for image in images}
     assert all(tree.missing(key) is None for key in tree.keys())  # noqa: SIM118 - a tree is no mapping
+
+
+def lose_ledger(stopped: Stopped) -> None:
+    """Delete the ledger, as an operator may."""
+    stopped.ledger.close()
+    stopped.data.ledger.unlink()
+    stopped.ledger = Ledger(stopped.data.ledger, durable=False)
+
+
+def jobs_of(stopped: Stopped) -> Jobs:
+    """Return the jobs of a host that keeps inputs for a while."""
+    return Jobs(
+        ledger=stopped.ledger, spool=stopped.spool, outbox=stopped.data.outbox, trees={}, events=Events(),
+        keep_inputs=True,
+    )  # fmt: skip
+
+
+def test_kept_inputs_of_what_is_over_stay_so_without_the_ledger(stopped: Stopped) -> None:
+    """A rebuilt ledger has them as released: nothing runs again, and retention removes them in time."""
+    over, waits = images_of(1)[:2], images_of(2)[0]
+    jobs_of(stopped).discard(stopped.job(over), "test images")
+    stopped.kept_and_entered(waits)
+    lose_ledger(stopped)
+    found, tree = stopped.recover(keep_inputs=True)
+    assert (found.waiting, found.entered) == (1, 1)
+    assert tree.counts() == {waits.patient: {"images": 1}}
+    assert stopped.states() == {waits.uid: WAITING, **{image.uid: RELEASED for image in over}}
+    settings = RetentionTable(inputs=60.0)
+    retention = Retention(settings, stopped.ledger, stopped.spool, jobs_of(stopped), ClockWork("never"))
+    retention.sweep(time.time() + 30)
+    assert len(list(stopped.spool.iterate())) == 3
+    retention.sweep(time.time() + 90)
+    assert [path.name for path in stopped.spool.iterate()] == [
+        stopped.spool.path_of(row.path).name for row in stopped.ledger.instances(WAITING)
+    ]
+    assert list(stopped.spool.released.notes()) == []
+
+
+def test_kept_inputs_that_are_not_wanted_any_more(stopped: Stopped) -> None:
+    """Where inputs are not kept any more they are removed, and not entered in a rebuilt ledger."""
+    jobs_of(stopped).discard(stopped.job(images_of(1)[:2]), "test images")
+    lose_ledger(stopped)
+    stopped.recover()
+    assert (stopped.states(), list(stopped.spool.iterate())) == ({}, [])
+    assert list(stopped.spool.released.notes()) == []
+
+
+def test_stopped_between_note_and_ledger(stopped: Stopped) -> None:
+    """The ledger says that the job goes on: the note is wrong, and goes at the next start."""
+    number = stopped.job(images_of(1)[:2])
+    stopped.spool.released.note((row.path for row in stopped.ledger.instances(job=number)), 1000.0)
+    stopped.recover(keep_inputs=True)
+    assert list(stopped.spool.released.notes()) == []
+    lose_ledger(stopped)
+    assert stopped.recover(keep_inputs=True)[0].waiting == 2
+
+
+def test_inputs_that_an_older_host_released_get_their_note(stopped: Stopped) -> None:
+    """What is released and kept without a note is noted at start, with the time when its job ended."""
+    number = stopped.job(images_of(1)[:2])
+    stopped.ledger.write(end_job(number, JobState.DISCARDED, "before there were notes"))
+    stopped.recover(keep_inputs=True)
+    (note,) = stopped.spool.released.notes()
+    job = stopped.ledger.job(number)
+    assert job is not None
+    assert note.ended == job.changed
+    assert note.files == {row.path for row in stopped.ledger.instances(job=number)}
 
 
 def test_a_file_that_cannot_be_read(stopped: Stopped) -> None:

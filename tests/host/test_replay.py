@@ -161,7 +161,6 @@ def test_a_delivered_job_without_its_inputs_says_so_and_nothing_changes(bench):
         ((), "is queued"),
         ((RUN,), "is running"),
         ((RUN, JobState.BUILT), "is being delivered"),
-        ((JobState.DISCARDED,), "was discarded"),
     ],
 )
 def test_what_cannot_be_replayed_says_why(bench, states, told):
@@ -217,6 +216,41 @@ def test_what_is_over_is_not_given_up(bench, states):
     job = on.job(*states)
     with pytest.raises(JobStateError, match=r"was delivered|was discarded already"):
         on.jobs.discard(job, "again")
+
+
+def test_a_discarded_job_runs_again_while_its_inputs_are_kept(bench):
+    """Its inputs are its own again, and no note says any more that they are over."""
+    on = bench(keep_inputs=True)
+    job = on.job()
+    on.jobs.discard(job, "by mistake")
+    (note,) = on.spool.released.notes()
+    assert note.files == {row.path for row in on.ledger.instances(job=job)}
+    assert on.jobs.replay(job).state is JobState.QUEUED
+    assert on.states_of_inputs(job) == {InstanceState.IN_JOB}
+    assert list(on.spool.released.notes()) == []
+
+
+def test_a_discarded_job_without_its_inputs_says_so(bench):
+    """How many are gone, and what to do now; the state stays."""
+    on = bench()
+    job = on.job()
+    on.jobs.discard(job, "test images")
+    with pytest.raises(
+        JobStateError, match=r"\(discarded\) cannot run again: 2 of its 2 inputs are not kept"
+    ):
+        on.jobs.replay(job)
+    assert on.ledger.job(job).state is JobState.DISCARDED
+
+
+def test_an_end_that_the_ledger_does_not_take_leaves_no_note(bench, monkeypatch):
+    """The job goes on, so its inputs are needed: a rebuilt ledger must not take them for released."""
+    on = bench(keep_inputs=True)
+    job = on.job()
+    write = on.ledger.write
+    monkeypatch.setattr(on.ledger, "write", lambda change: write(lambda connection: 1 / 0))
+    with pytest.raises(ZeroDivisionError):
+        on.jobs.discard(job, "no more")
+    assert list(on.spool.released.notes()) == []
 
 
 def test_an_unknown_number_is_told(bench):

@@ -21,6 +21,7 @@ before send     a destination is about to be given items
 sent            a destination has told what became of an item, and the ledger does not know
 marked          the ledger knows what became of all that the destination was given at once
 before release  everything is delivered, and the job is not ended
+release noted   where inputs are kept, a note beside them says that their job is over; the ledger does not
 released        the job is ended in the ledger; its files are still there
 =============== ==================================================================================
 """
@@ -50,6 +51,7 @@ KillPoint = Literal[
     "sent",
     "marked",
     "before release",
+    "release noted",
     "released",
 ]
 """A point, by its name."""

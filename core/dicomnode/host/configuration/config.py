@@ -187,8 +187,8 @@ class RetentionTable(_Table):
     Attributes
     ----------
     inputs, results : float
-        Seconds that the inputs and the results of a delivered job stay on disk; 0 removes them at once.
-        ``replay`` of a delivered job needs its inputs.
+        Seconds that the inputs and the results of a job that is over (delivered, discarded) stay on disk; 0
+        removes them at once. ``replay`` of such a job needs its inputs.
     records : float
         Seconds that the ledger remembers what is over.
     """

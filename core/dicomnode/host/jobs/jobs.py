@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 import sqlite3
+import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,13 +37,13 @@ if TYPE_CHECKING:
     from dicomnode.dicom.lazy import LazyDataset
     from dicomnode.host.gathering.pipeline_tree import PipelineTree, Taken
 
+_LOG = logging.getLogger(__name__)
 _UNBUILT = (JobState.QUEUED, JobState.RUNNING, JobState.FAILED)
 _REPLAYED = "replayed by the operator"
 _NOT_REPLAYED = {
     JobState.QUEUED: "is queued: it runs when its turn comes",
     JobState.RUNNING: "is running",
     JobState.BUILT: "has a result, which is being delivered",
-    JobState.DISCARDED: "was discarded, and its inputs were released: send the images again",
 }
 _NOT_DISCARDED = {
     JobState.DELIVERED: "was delivered: there is nothing to give up",
@@ -178,8 +179,9 @@ class Jobs:
     def replay(self, number: int, *, rerun: bool = False) -> JobRecord:
         """Do a job again on the operator's word.
 
-        A failed one runs again; of an undeliverable one the result is delivered again; a delivered one runs
-        again, as long as its inputs were kept. The UIDs of the result are the same whatever happens.
+        A failed one runs again; of an undeliverable one the result is delivered again; one that is over
+        (delivered, discarded) runs again, as long as its inputs were kept. The UIDs of the result are the
+        same whatever happens.
 
         Parameters
         ----------
@@ -212,14 +214,19 @@ class Jobs:
     def _run_again(self, job: JobRecord) -> JobRecord:
         self._ledger.flush()  # an input that has just come again may be in another file now
         rows = list(self._ledger.instances(job=job.id))
+        told = f"job {job.id} ({job.state.value}) cannot run again"
+        if not rows or any(row.state is InstanceState.WAITING for row in rows):
+            msg = f"{told}: its images are another job's, or wait for one ({job.reason})"
+            raise JobStateError(msg)
         gone = sum(not self._spool.path_of(row.path).is_file() for row in rows)
-        if gone or not rows:
-            count = f"{gone} of its {len(rows)} inputs are" if rows else "its inputs are"
+        if gone:
             msg = (
-                f"job {job.id} ({job.state.value}) cannot run again: {count} not kept any more. Send the"
-                " images again; retention.inputs (such as '14 d') keeps those of later jobs"
+                f"{told}: {gone} of its {len(rows)} inputs are not kept any more. Send the images again;"
+                " retention.inputs (such as '14 d') keeps those of later jobs"
             )
             raise JobStateError(msg)
+        # Before the ledger: if both are lost in this moment, the images are sorted anew, and none is lost.
+        self._spool.released.forget(row.path for row in rows if row.state is InstanceState.RELEASED)
         record = self._ledger.write(requeue_job(job.id, _REPLAYED))
         self.remove_result(job)
         if job.pipeline in self._trees:
@@ -300,13 +307,16 @@ class Jobs:
         return len(paths)
 
     def _end(self, number: int, new: JobState, reason: str) -> JobRecord:
-        held = [
-            (row.SOPInstanceUID, self._spool.path_of(row.path))
-            for row in self._ledger.instances(job=number)
-            if row.state is InstanceState.IN_JOB
-        ]
+        rows = [row for row in self._ledger.instances(job=number) if row.state is InstanceState.IN_JOB]
+        held = [(row.SOPInstanceUID, self._spool.path_of(row.path)) for row in rows]
         passing("before release")
-        record, paths = self._ledger.write(end_job(number, new, reason))
+        self._note_released([row.path for row in rows])
+        passing("release noted")
+        try:
+            record, paths = self._ledger.write(end_job(number, new, reason))
+        except Exception:
+            self._spool.released.forget(row.path for row in rows)
+            raise
         passing("released")
         if record.pipeline in self._trees:
             self._trees[record.pipeline].forget(held)
@@ -317,6 +327,15 @@ class Jobs:
             self.remove_result(record)
         self.changed(record, f"{new.value}: {reason}; {len(paths)} inputs released")
         return record
+
+    def _note_released(self, files: list[str]) -> None:
+        """Note beside inputs that are kept that their job is over, for a ledger that is rebuilt from them."""
+        if not self._keep_inputs:
+            return
+        try:
+            self._spool.released.note(files, time.time())
+        except OSError as error:  # the next start makes up for it
+            _LOG.warning("that inputs were released could not be noted: %s", error.strerror)
 
     def remove_result(self, record: JobRecord) -> None:
         """Remove what a job left in the outbox."""

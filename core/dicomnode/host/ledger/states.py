@@ -18,7 +18,7 @@ class InstanceState(StrEnum):
     """An input of a job that has not been delivered."""
     RELEASED = "released"
     """Its job is over (delivered, or discarded by the operator); the file may be removed. As long as it is
-    there, a delivered job can be run again."""
+    there, the job can be run again."""
     EXPIRED = "expired"
     """Waited longer than the pipeline allows; the file may be removed."""
     QUARANTINED = "quarantined"
@@ -85,7 +85,7 @@ TRANSITIONS: dict[type[StrEnum], dict[StrEnum, frozenset[StrEnum]]] = {
         JobState.DELIVERED: frozenset({JobState.QUEUED}),
         JobState.FAILED: frozenset({JobState.QUEUED, JobState.DISCARDED}),
         JobState.UNDELIVERABLE: frozenset({JobState.BUILT, JobState.QUEUED, JobState.DISCARDED}),
-        JobState.DISCARDED: frozenset(),
+        JobState.DISCARDED: frozenset({JobState.QUEUED}),
     },
     DeliveryState: {
         DeliveryState.PENDING: frozenset(

@@ -10,7 +10,7 @@ import logging
 import math
 import shutil
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -99,7 +99,7 @@ class Recovery:
         keep_results: bool = False,
     ) -> None:
         self._data, self._ledger, self._spool, self._trees = data, ledger, spool, trees
-        self._wanted, self._keep_results = wanted, keep_results
+        self._wanted, self._keep_inputs, self._keep_results = wanted, keep_inputs, keep_results
         self._layouts = Layouts()
         self._needless = {InstanceState.EXPIRED} | (set() if keep_inputs else {InstanceState.RELEASED})
         self._by_title = {tree.node.ae_title: tree for tree in trees.values()}
@@ -130,15 +130,22 @@ class Recovery:
     def _compare(self, found: Recovered) -> list[Path]:
         """Compare the ledger's instances with the files; return the files that it does not know."""
         states = self._ledger.instance_states()
-        unknown, needless = [], []
+        noted = self._noted(states)
+        unknown, needless, released = [], [], set()
         for name in self._spool.names():
             state = states.pop(name, None)
-            if state is None:
+            if state is None and name in noted:
+                released.add(name)
+                self._enter_released(self._spool.path_of(name), needless)
+            elif state is None:
                 unknown.append(self._spool.path_of(name))
+            elif state is InstanceState.RELEASED and self._keep_inputs:
+                released.add(name)
             elif state in self._needless:
                 needless.append(self._spool.path_of(name))
         for path in needless:  # the host was stopped between the ledger and the disk
             self._spool.remove(path)
+        self._note_released(released, noted)
         gone = {name for name, state in states.items() if state in _KEPT}
         movable = {Path(name).name: name for name in gone if states[name] is not InstanceState.IN_JOB}
         for path in self._spool.iterate_aside():
@@ -153,17 +160,54 @@ class Recovery:
         self._ledger.flush()  # before the trees are filled by it
         return unknown
 
+    def _noted(self, states: Mapping[str, InstanceState]) -> set[str]:
+        """Return the files whose jobs are over, as the notes beside them say.
+
+        Where the ledger says otherwise, the note is wrong: the host was stopped between the two.
+        """
+        noted: set[str] = set()
+        for note in list(self._spool.released.notes()):
+            known = (states.get(name, InstanceState.RELEASED) for name in note.files)
+            if all(state is InstanceState.RELEASED for state in known):
+                noted |= note.files
+            else:
+                self._spool.released.forget(note.files)
+        return noted
+
+    def _note_released(self, released: Set[str], noted: Set[str]) -> None:
+        """Make the notes agree with the files of jobs that are over: an older host made none."""
+        if noted - released or not self._keep_inputs:
+            for note in list(self._spool.released.notes()):
+                if not (note.files & released and self._keep_inputs):
+                    self._spool.released.forget(note.files)
+        missing: dict[int, list[str]] = {}
+        if released - noted:
+            for row in self._ledger.instances(InstanceState.RELEASED):
+                if row.path in released - noted and row.job is not None:
+                    missing.setdefault(row.job, []).append(row.path)
+        for number, files in missing.items():
+            job = self._ledger.job(number)
+            self._spool.released.note(files, time.time() if job is None else job.changed)
+
+    def _enter_released(self, path: Path, needless: list[Path]) -> None:
+        """Enter a file whose job was over before the ledger was lost: it does not run again."""
+        if self._keep_inputs:
+            reason = "its job was over before the ledger was rebuilt"
+            self._ledger.post(add_instance(self._record_of(path, InstanceState.RELEASED, reason)))
+        else:
+            needless.append(path)
+
     def _enter_aside(self, path: Path, known_as: str | None) -> None:
         """Enter a file that is aside: the host was stopped between the disk and the ledger."""
         reason, name = self._spool.reason_of(path), self._spool.name_of(path)
         if known_as is None:
-            self._ledger.post(add_instance(self._record_aside(path, reason)))
+            self._ledger.post(add_instance(self._record_of(path, InstanceState.QUARANTINED, reason)))
         else:
             moved = move_instances((known_as,), InstanceState.QUARANTINED, reason, moved_to=name)
             self._ledger.post(moved)
 
-    def _record_aside(self, path: Path, reason: str) -> InstanceRecord:
-        """Return the record of a file that is aside, as far as it can be read."""
+    def _record_of(self, path: Path, state: InstanceState, reason: str) -> InstanceRecord:
+        """Return the record of a file that belongs to no patient container, as far as it can be read."""
         record = InstanceRecord(
             path=self._spool.name_of(path),
             pipeline="",
@@ -173,7 +217,7 @@ class Recovery:
             index={},
             received=path.stat().st_mtime,
             association="",
-            state=InstanceState.QUARANTINED,
+            state=state,
             reason=reason,
         )
         try:

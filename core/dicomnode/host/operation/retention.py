@@ -11,7 +11,7 @@ from dicomnode.host.gathering.clock_work import ClockWork
 from dicomnode.host.jobs.jobs import Jobs
 from dicomnode.host.ledger.ledger import Ledger
 from dicomnode.host.ledger.ledger_writes import Write
-from dicomnode.host.ledger.states import OVER, InstanceState
+from dicomnode.host.ledger.states import OVER
 from dicomnode.host.spool.spool import Spool
 
 _LOG = logging.getLogger(__name__)
@@ -57,18 +57,24 @@ class Retention:
             Seconds since the epoch.
         """
         settings = self._settings
-        for job in self._ledger.jobs(*OVER):
-            age = now - job.changed
-            if settings.inputs and age > settings.inputs:
-                for row in self._ledger.instances(job=job.id):
-                    if row.state is InstanceState.RELEASED:
-                        self._spool.remove(self._spool.path_of(row.path))
-            if settings.results and age > settings.results:
-                self._jobs.remove_result(job)
+        if settings.inputs:
+            self._remove_inputs(now - settings.inputs)
+        if settings.results:
+            for job in self._ledger.jobs(*OVER):
+                if now - job.changed > settings.results:
+                    self._jobs.remove_result(job)
         kept = max(settings.records, settings.inputs, settings.results)
         removed = self._ledger.write(forget_before(now - kept))
         if removed:
             _LOG.info("%d records of the ledger were older than configured", removed)
+
+    def _remove_inputs(self, before: float) -> None:
+        """Remove the inputs of jobs that ended before a moment; the ledger need not know these any more."""
+        for note in self._spool.released.notes():
+            if note.ended < before:
+                for name in note.files:
+                    self._spool.remove(self._spool.path_of(name))
+                self._spool.released.forget(note.files)
 
 
 _OLD_JOBS = "SELECT id FROM job WHERE state IN ('delivered', 'discarded') AND changed < :moment"
@@ -88,6 +94,7 @@ _FORGET = (
     " (SELECT 1 FROM provenance WHERE provenance.environment = environment.sha256)",
     "DELETE FROM commitment WHERE asked < :moment",
     f"DELETE FROM job WHERE id IN ({_OLD_JOBS})",
+    "DELETE FROM instance WHERE state = 'released' AND job IS NULL AND received < :moment",
     "DELETE FROM instance WHERE state IN ('expired', 'lost', 'quarantined') AND received < :moment",
     "DELETE FROM transition WHERE entity = 'history' AND CAST(entity_id AS INTEGER) IN"
     " (SELECT id FROM history WHERE state = 'over' AND changed < :moment)",

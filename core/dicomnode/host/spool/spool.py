@@ -5,6 +5,7 @@
     spool/
       incoming/      files being written, under temporary names; emptied at start
       kept/00002a/   whole files under their final names, some thousands in a directory
+      released/      which of them are inputs of jobs that are over, a note a job
       quarantine/    files put aside for the operator, each with a ``.reason`` beside it
 
 A file is written under a temporary name, synced, renamed, and its directory synced: it is there whole or not

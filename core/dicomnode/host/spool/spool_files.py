@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from dicomnode.host.spool.released_files import ReleasedFiles
 from dicomnode.host.spool.shared_sync import sync_directory
 
 
@@ -22,11 +23,17 @@ class SpoolFiles:
         The spool.
     durable : bool
         Whether what is put aside is synced.
+
+    Attributes
+    ----------
+    released : ReleasedFiles
+        Which of the kept files are inputs of jobs that are over.
     """
 
     def __init__(self, root: Path, *, durable: bool = True) -> None:
         self.root, self.durable = root, durable
         self._kept, self._aside = root / "kept", root / "quarantine"
+        self.released = ReleasedFiles(root / "released", durable=durable)
 
     def iterate(self) -> Iterator[Path]:
         """Yield every kept file, oldest directory first; for rebuilding the ledger."""
