@@ -252,6 +252,8 @@ def test_late_images_join_their_job(made: Route) -> None:
     assert not {str(result_uid(images[:n], "joining")) for n in (3, 4)} & set(delivered)
     jobs = [job for job in made.host.jobs() if job["pipeline"] == "joining"]
     assert [job["state"] for job in jobs] == ["discarded", "discarded", "delivered"]
+    told = [f"superseded by job {job['id']}" for job in jobs[1:]]
+    assert [job["reason"] for job in jobs[:2]] == told
 
 
 # -- triggers ------------------------------------------------------------------------------------------------

@@ -56,6 +56,19 @@ def instance(path: str = "kept/000001/a.dcm", **values: object) -> InstanceRecor
     return InstanceRecord(**{**given, **values})  # type: ignore[arg-type]
 
 
+def test_a_job_whose_images_another_has_names_it(ledger: Ledger) -> None:
+    """A job that was given up, so that its images wait for more, says which job superseded it."""
+    for path in ("a", "b"):
+        ledger.write(add_instance(instance(path)))
+    old = ledger.write(create_job("identity", "three", "P1", ["a"]))
+    ledger.write(reopen_job(old.id, "images that came late joined"))
+    new = ledger.write(create_job("identity", "three", "P1", ["a", "b"]))
+    again = ledger.job(old.id)
+    assert again is not None
+    assert (again.state, again.reason) == (JobState.DISCARDED, f"superseded by job {new.id}")
+    assert ledger.transitions("job", old.id)[-1][2] == again.reason
+
+
 def test_a_close_leaves_one_file(tmp_path: Path) -> None:
     """After a close all is in the file and the log is gone, whoever has read before; nothing is collected."""
     path = tmp_path / "ledger.sqlite"

@@ -24,7 +24,7 @@ from dicomnode.host.jobs.job_folder import JobFolder
 from dicomnode.host.jobs.jobs import Jobs
 from dicomnode.host.jobs.scheduler import _MOST_PASSED, Scheduler
 from dicomnode.host.ledger.ledger import Ledger
-from dicomnode.host.ledger.ledger_writes import create_job
+from dicomnode.host.ledger.ledger_writes import create_job, requeue_job
 from dicomnode.host.ledger.states import JobState
 from dicomnode.host.operation.data_directory import DataDirectory
 from dicomnode.host.spool.spool import Spool
@@ -349,6 +349,23 @@ def test_discarded_while_it_ran(bench: Bench) -> None:
     assert bench.state(number) is JobState.DISCARDED
     assert not list(bench.data.outbox.iterdir())
     assert bench.state(second) is JobState.RUNNING
+
+
+def test_discarded_and_replayed_while_it_ran(bench: Bench) -> None:
+    """What is cut off of the first run changes nothing; the second begins when the first has ended."""
+    bench.pipeline("one", PipelineTable(attempts=1))
+    number = bench.job("one")
+    bench.scheduler.start()
+    bench.executor.wait_for(1)
+    bench.jobs.discard(number, "by mistake")
+    bench.ledger.write(requeue_job(number, "replayed"))
+    bench.executor.fail(0, JobFailedError("given up", Failure.ENDED))
+    assert bench.executor.wait_for(2) == [str(number)] * 2
+    bench.executor.finish(1)
+    bench.wait_for(number, JobState.BUILT)
+    job = bench.ledger.job(number)
+    assert job is not None
+    assert job.attempts == 1
 
 
 def test_a_ledger_that_cannot_be_written(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

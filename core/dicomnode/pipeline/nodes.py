@@ -83,8 +83,9 @@ class AbstractPipeline(ABC):
     expires : float, optional
         Seconds since its last image after which a patient that is not complete is given up. ``None``: never.
     late_images : {"new", "join"}
-        What an image does that comes while its patient's job is queued or runs: wait for a new job, or join
-        that job, which then starts again.
+        What an image does that comes while its patient's job is queued or runs: wait for a new job with what
+        comes with it, or join that job's images. That job is then discarded, and a new one, with a number and
+        UIDs of its own, takes its place once the images of both are complete.
     timeout : float
         Seconds after which a job is ended and counts as failed.
     memory : int, optional

@@ -126,8 +126,9 @@ class Jobs:
     def join_late(self, tree: PipelineTree, key: str) -> None:
         """Let images that came after their patient's job was made join it, where the pipeline wants that.
 
-        The job is given up, and its images wait again, together with those that came late. Images that cannot
-        wait together with those of the job (another series, say, where an input takes one) do not join it.
+        The job is given up, and its images wait again with those that came late, for a new job; when that is
+        made, the old one says which one superseded it. Images that cannot wait together with those of the job
+        (another series, say, where an input takes one) do not join it.
         """
         if tree.node.rules.late_images != "join" or tree.quiet_for(key) is None:
             return
@@ -137,7 +138,9 @@ class Jobs:
             if not tree.fits(key, self._images(self._ledger.instances(job=job.id))):
                 continue
             try:
-                record, rows = self._ledger.write(reopen_job(job.id, "images that came late joined"))
+                record, rows = self._ledger.write(
+                    reopen_job(job.id, "images that came late joined: a new job takes its place")
+                )
             except ValueError:  # it was built in the meantime: the late images make a new job
                 continue
             tree.put_back(key, self._images(rows))

@@ -25,7 +25,7 @@ from dicomnode.host.jobs.jobs import Jobs
 from dicomnode.host.kill_points import passing
 from dicomnode.host.ledger.ledger import Ledger
 from dicomnode.host.ledger.ledger_records import InstanceRecord, JobRecord
-from dicomnode.host.ledger.ledger_writes import DeliveryPlan, job_built, move_job, together
+from dicomnode.host.ledger.ledger_writes import DeliveryPlan, Write, job_built, move_job, together
 from dicomnode.host.ledger.provenance_ledger import record_provenance
 from dicomnode.host.ledger.states import InstanceState, JobState
 from dicomnode.host.operation.data_directory import DataDirectory
@@ -224,6 +224,7 @@ class Scheduler:
             job
             for name, node in self._nodes.items()
             for job in self._ledger.queued_jobs(name, node.rules.concurrency)
+            if job.id not in self._running  # given up and queued anew: what runs of it ends first
         ]
 
         def turn(job: JobRecord) -> tuple[bool, int, int]:
@@ -316,28 +317,33 @@ class Scheduler:
         try:
             if ended:  # by the host or the operator: no attempt of the plugin's
                 record = self._ledger.write(
-                    move_job(job.id, JobState.QUEUED, "cut off", attempts=job.attempts - 1)
+                    self._move(job, JobState.QUEUED, "cut off", attempts=job.attempts - 1)
                 )
                 self._jobs.changed(record, "cut off; it runs again")
             elif kind == Failure.DISK and self._no_room():  # nor is this one
                 record = self._ledger.write(
-                    move_job(job.id, JobState.QUEUED, reason, attempts=job.attempts - 1, log=log)
+                    self._move(job, JobState.QUEUED, reason, attempts=job.attempts - 1, log=log)
                 )
                 self._jobs.changed(record, "waits for room on the disk", reason, level=logging.WARNING)
             elif job.attempts < node.table.attempts and kind != Failure.DAMAGED:
                 wait = _back_off(node, job.attempts)
                 record = self._ledger.write(
-                    move_job(job.id, JobState.QUEUED, reason, not_before=time.time() + wait, log=log)
+                    self._move(job, JobState.QUEUED, reason, not_before=time.time() + wait, log=log)
                 )
                 message = f"attempt {job.attempts} failed ({kind}); again in {wait:g} s"
                 self._jobs.changed(record, message, reason, level=logging.WARNING)
             else:
-                record = self._ledger.write(move_job(job.id, JobState.FAILED, reason, log=log))
+                record = self._ledger.write(self._move(job, JobState.FAILED, reason, log=log))
                 count = f"{job.attempts} attempt{'s' * (job.attempts != 1)}"
                 message = f"failed ({kind}) after {count}: a dead letter, its inputs are kept"
                 self._jobs.changed(record, message, reason, level=logging.ERROR)
         except ValueError:  # given up while it ran
             _LOG.info("job %d was given up while it ran", job.id)
+
+    @staticmethod
+    def _move(job: JobRecord, new: JobState, reason: str, **values: Any) -> Write[JobRecord]:
+        """Change the state of a job that ran: one that was given up meanwhile, or queued anew, stays so."""
+        return move_job(job.id, new, reason, only_from=JobState.RUNNING, **values)
 
     def _tell(self, job: JobRecord, message: str, detail: str, *, level: int) -> None:
         self._events.tell(

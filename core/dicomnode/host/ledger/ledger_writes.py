@@ -206,7 +206,10 @@ def move_instances(
 
 
 def create_job(identity: str, pipeline: str, container: str, paths: Iterable[str]) -> Write[JobRecord]:
-    """Enter a job and take its instances out of the tree, in one transaction."""
+    """Enter a job and take its instances out of the tree, in one transaction.
+
+    A job that was given up before, and whose instances these are, says from then on which one took its place.
+    """
     paths = tuple(paths)
     reason = "the inputs are complete"
 
@@ -220,12 +223,26 @@ def create_job(identity: str, pipeline: str, container: str, paths: Iterable[str
         number = cursor.lastrowid
         if number is None:  # an INSERT has one; mypy cannot know
             raise sqlite3.DatabaseError("no number for the new job")
+        _supersede(connection, paths, number)
         move_instances(paths, InstanceState.IN_JOB, reason, job=number)(connection)
         connection.execute(_ENTER_SOURCES, (number,))
         note(connection, "job", number, "", JobState.QUEUED, reason)
         return read_job(connection, number)
 
     return write
+
+
+def _supersede(connection: sqlite3.Connection, paths: Sequence[str], number: int) -> None:
+    """Let the jobs that were given up for these instances to wait again name the one that has them now."""
+    given_up = connection.execute(
+        "SELECT DISTINCT job.id FROM instance JOIN job ON job.id = instance.job"
+        " WHERE job.state = ? AND instance.path IN (SELECT value FROM json_each(?))",
+        (JobState.DISCARDED, json.dumps(paths)),
+    ).fetchall()
+    reason = f"superseded by job {number}"
+    for (old,) in given_up:
+        connection.execute("UPDATE job SET reason = ? WHERE id = ?", (reason, old))
+        note(connection, "job", old, JobState.DISCARDED, JobState.DISCARDED, reason)
 
 
 def move_job(
@@ -236,11 +253,15 @@ def move_job(
     not_before: float | None = None,
     attempts: int | None = None,
     log: str | None = None,
+    only_from: JobState | None = None,
 ) -> Write[JobRecord]:
-    """Change the state of a job."""
+    """Change the state of a job; where it is said from which one, from no other."""
 
     def write(connection: sqlite3.Connection) -> JobRecord:
         old = read_job(connection, number)
+        if only_from not in {None, old.state}:
+            msg = f"job {number} is {old.state.value}, not {only_from}"
+            raise ValueError(msg)
         check_transition(old.state, new)
         connection.execute(
             "UPDATE job SET state = ?, reason = ?, changed = ?, not_before = coalesce(?, not_before),"
