@@ -19,7 +19,7 @@ from dicomnode.host.ledger.ledger_schema import MIGRATIONS
 from dicomnode.host.operation.data_directory import DataDirectory
 from plugin_factory import PRELUDE, PluginFactory
 from running_host import RunningHost
-from sources import ct_slices
+from sources import ct_slices, mr_slices
 
 SMOOTH = "[pipelines.smooth]\n"
 PICKY = (
@@ -375,3 +375,75 @@ def test_looking_after_a_node_imports_neither_plugins_nor_dicom_and_is_quick(tmp
             assert "imported the broken plugin" not in done.stderr
             sys.stdout.write(f"{order[0]}: {seconds:.2f} s of processor time\n")
             assert seconds < 1
+
+
+PUSHED = (
+    PRELUDE
+    + """
+class CT(AbstractInput):
+    required_values = {"Modality": "CT"}
+
+class Pipeline(AbstractPipeline):
+    inputs = {"images": CT}
+    sorts_before_answer = False
+
+    def process(self, inputs):
+        return NoOutput()
+"""
+)
+
+
+def wait_until(done):
+    """Wait until something holds."""
+    deadline = time.monotonic() + 20
+    while not done():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+def test_what_was_put_aside_is_listed_and_removed(tmp_path, site, stopped):
+    """Whether the host runs or is down; the text names no patient, and a mistake in usage removes nothing."""
+    site.add("pushed", PUSHED)
+    with RunningHost(tmp_path / "host", "[pipelines.pushed]\n", environment=site.environment) as host:
+        on = ("--config", host.config)
+        images = mr_slices()
+        send_to(host.port, "PUSHED", images)
+        wait_until(lambda: len(told("aside", *on, **site.environment)) == len(images))
+        if stopped:
+            host.stop()
+        first, *others = told("aside", *on, **site.environment)
+        assert (first["pipeline"], first["reason"]) == ("pushed", "images: Modality is MR, not CT")
+        assert Path(first["path"]).stat().st_size == first["bytes"]
+        text = command("aside", *on, **site.environment).stdout
+        assert first["name"] in text
+        assert str(images[0].PatientID) not in text
+        assert str(images[0].PatientName) not in text
+        for wrong in ((first["name"],), ("--remove", first["name"]), ("--remove", "--reason", "why")):
+            command("aside", *wrong, *on, expect=2, **site.environment)
+        done = told("aside", "--remove", first["name"], "--reason", "tidy", *on, **site.environment)
+        assert done == {"removed": 1, "running": not stopped}
+        assert not Path(first["path"]).exists()
+        assert told("aside", *on, **site.environment) == others
+        older = ("--remove", "--older", "1 ms", "--reason", "all of it")
+        assert told("aside", *older, *on, **site.environment)["removed"] == len(others)
+        counts = told("status", *on, **site.environment)["ledger"]["pipelines"]["pushed"]["instances"]
+        assert counts == {"removed": len(images)}
+
+
+def test_a_threaded_pipeline_discards_what_it_does_not_want(tmp_path, site):
+    """With on_unwanted = "discard" nothing is left of it, neither aside nor in the ledger; it is counted."""
+    site.add("pushed", PUSHED)
+    config = '[pipelines.pushed]\non_unwanted = "discard"\n'
+    with RunningHost(tmp_path / "host", config, environment=site.environment) as host:
+        on = ("--config", host.config)
+        images = mr_slices()
+        send_to(host.port, "PUSHED", images)
+
+        def discarded():
+            return told("status", *on, **site.environment)["host"]["pipelines"]["pushed"]["discarded"]
+
+        wait_until(lambda: discarded() == len(images))
+        assert told("aside", *on, **site.environment) == []
+        assert told("status", *on, **site.environment)["ledger"]["pipelines"] == {}
+        assert not list((host.data / "spool").rglob("*.dcm"))

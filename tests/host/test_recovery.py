@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -30,6 +31,7 @@ from dicomnode.host.ledger.ledger_writes import (
     job_built,
     move_instances,
     move_job,
+    remove_aside,
 )
 from dicomnode.host.ledger.states import InstanceState, JobState
 from dicomnode.host.operation.data_directory import DataDirectory
@@ -258,6 +260,26 @@ def test_a_file_that_cannot_be_read(stopped: Stopped) -> None:
     assert "cannot be read" in row.reason
     assert stopped.spool.path_of(row.path).exists()
     assert "cannot be read" in stopped.spool.reason_of(stopped.spool.path_of(row.path))
+
+
+def test_stopped_while_what_lay_aside_was_removed(stopped: Stopped) -> None:
+    """The ledger says that it is removed: the file goes at the next start."""
+    path = stopped.keep(images_of(1)[0])
+    path.write_bytes(path.read_bytes()[:500])
+    stopped.recover()
+    (row,) = stopped.ledger.instances(QUARANTINED)
+    stopped.ledger.write(remove_aside([row.path], "tidy"))
+    stopped.recover()
+    assert not any((stopped.spool.root / "quarantine").iterdir())
+
+
+def test_a_file_that_was_to_be_dropped(stopped: Stopped) -> None:
+    """No input wants it, and the pipeline discards such: it is removed, not put aside."""
+    stopped.keep(images_of(1)[0])
+    choosy = replace(node(other=Other), table=PipelineTable(on_unwanted="discard"))
+    found, _ = stopped.recover(choosy)
+    assert (found.entered, found.aside, stopped.states()) == (0, 0, {})
+    assert not list(stopped.spool.root.rglob("*.dcm"))
 
 
 def test_a_file_for_a_title_that_nobody_has(stopped: Stopped) -> None:

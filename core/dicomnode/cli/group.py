@@ -21,6 +21,7 @@ COMMANDS = {
     "replay": "operate:replay",
     "discard": "operate:discard",
     "give-up": "operate:give_up",
+    "aside": "aside:aside",
     "explain": "explain:explain",
     "trace": "trace:trace",
     "new": "new:new",

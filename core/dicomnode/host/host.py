@@ -41,6 +41,7 @@ from dicomnode.host.jobs.jobs import Jobs
 from dicomnode.host.jobs.scheduler import Scheduler
 from dicomnode.host.ledger.ledger import Ledger
 from dicomnode.host.ledger.ledger_records import InstanceRecord, JobRecord
+from dicomnode.host.operation.aside import Aside, aside_orders
 from dicomnode.host.operation.checksums import Checksums
 from dicomnode.host.operation.control import ControlServer
 from dicomnode.host.operation.data_directory import DataDirectory
@@ -362,6 +363,7 @@ class Host:
             "status": lambda order: live_status(self, patients=bool(order.get("patients"))),
             "explain": lambda order: self._explain(Path(order["file"])),
             **job_orders(self.jobs),
+            **aside_orders(Aside(self.ledger, self.spool)),
         }
 
     def _explain(self, file: Path) -> dict[str, Any]:

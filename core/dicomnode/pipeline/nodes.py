@@ -264,7 +264,7 @@ class AbstractThreadedPipeline(AbstractPipeline):
     """A pipeline that answers Success once an image is durable, and sorts it on another thread.
 
     For senders that must not wait for a slow ``validate_image``. The price: an image that nobody wants is not
-    refused to its sender, but kept aside for the operator.
+    refused to its sender, but kept aside for the operator (or dropped, with ``on_unwanted = "discard"``).
     """
 
     sorts_before_answer = False

@@ -99,7 +99,7 @@ def answer_to(refused: ImageRefusedError, tree: PipelineTree) -> StoreResponse:
         return StoreResponse(PROCESSING_FAILURE, str(refused))
     if isinstance(refused, NoIdentifierError):
         return StoreResponse(NO_IDENTIFIER, str(refused))
-    if tree.node.table.on_unwanted == "discard":
+    if tree.drops(refused):
         return _STORED
     return StoreResponse(NOT_AUTHORISED, str(refused))
 

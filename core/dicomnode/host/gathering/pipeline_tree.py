@@ -312,6 +312,11 @@ class PipelineTree:
                     if self._asked_for.get(uid) == key:
                         del self._asked_for[uid]
 
+    def drops(self, refused: ImageRefusedError) -> bool:
+        """Say whether an image is to be dropped, since no input wants it and the pipeline discards such."""
+        unwanted = not isinstance(refused, CheckFailedError | NoIdentifierError)
+        return unwanted and self.node.table.on_unwanted == "discard"
+
     def asked_for(self, image: LazyDataset) -> bool:
         """Say whether an image comes because it was asked for: it says nothing about what others send."""
         with self._lock:

@@ -157,7 +157,8 @@ class Reception:
     @property
     def discarded(self) -> Counter[str]:
         """How many images each pipeline answered with Success and dropped."""
-        return self._arrivals.discarded
+        sorted_out = Counter({name: sorter.discarded for name, sorter in self._sorters.items()})
+        return self._arrivals.discarded + sorted_out
 
     # -- what the receiver asks ---------------------------------------------------------------------------
 

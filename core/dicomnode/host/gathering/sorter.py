@@ -6,7 +6,7 @@ import queue
 import threading
 from collections import defaultdict
 from collections.abc import Callable
-from logging import ERROR, WARNING
+from logging import DEBUG, ERROR, WARNING
 
 from dicomnode.dicom.lazy import LazyDataset
 from dicomnode.errors import ImageRefusedError
@@ -15,7 +15,7 @@ from dicomnode.host.gathering.pipeline_tree import PipelineTree
 from dicomnode.host.gathering.triggers import Triggers
 from dicomnode.host.ledger.ledger import Ledger
 from dicomnode.host.ledger.ledger_records import InstanceRecord
-from dicomnode.host.ledger.ledger_writes import move_instances, sort_instance
+from dicomnode.host.ledger.ledger_writes import drop_instance, move_instances, sort_instance
 from dicomnode.host.ledger.states import InstanceState
 from dicomnode.host.spool.spool import Spool
 
@@ -30,10 +30,16 @@ class Sorter:
     spool : Spool
     ledger : Ledger
     events : Events
+
+    Attributes
+    ----------
+    discarded : int
+        How many images it has dropped, because the pipeline discards what it does not want.
     """
 
     def __init__(self, tree: PipelineTree, spool: Spool, ledger: Ledger, events: Events) -> None:
         self._tree, self._spool, self._ledger, self._events = tree, spool, ledger, events
+        self.discarded = 0
         self._queue: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._touched: defaultdict[str, set[str]] = defaultdict(set)
         self._thread = threading.Thread(target=self._run, name=f"sorter-{tree.node.name}", daemon=True)
@@ -79,11 +85,22 @@ class Sorter:
                 lambda: self._ledger.post(sort_instance(record.path, placement.container, placement.inputs)),
             )
         except ImageRefusedError as refused:
-            self._put_aside(image, record, str(refused))
+            if self._tree.drops(refused):
+                self._drop(image, record, str(refused))
+            else:
+                self._put_aside(image, record, str(refused))
             return
         if not placement.asked_for:
             self._touched[record.association].add(placement.container)
         triggers.image_came(self._tree, placement.container, asked_for=placement.asked_for)
+
+    def _drop(self, image: LazyDataset, record: InstanceRecord, reason: str) -> None:
+        """Drop an image that was answered with Success and that no input wants."""
+        self._tree.forget(((record.SOPInstanceUID, image.path),))
+        self._ledger.write(drop_instance(record.path))  # before the file goes: it would count as lost
+        self._spool.remove(image.path)
+        self.discarded += 1
+        self._tell("an unwanted image was discarded", reason, level=DEBUG)
 
     def _put_aside(self, image: LazyDataset, record: InstanceRecord, reason: str) -> None:
         """Keep an image aside that was answered with Success and belongs nowhere."""

@@ -138,6 +138,14 @@ class LedgerReader:
         rows = self._reader().execute("SELECT path, state FROM instance")
         return {path: InstanceState(state) for path, state in rows}
 
+    def aside(self) -> dict[str, tuple[str, str, str]]:
+        """Return path -> pipeline, SOP Instance UID and reason of what was put aside."""
+        rows = self._reader().execute(
+            "SELECT path, pipeline, SOPInstanceUID, reason FROM instance WHERE state = ?",
+            (InstanceState.QUARANTINED,),
+        )
+        return {path: (pipeline, uid, reason) for path, pipeline, uid, reason in rows}
+
     def instance_counts(self) -> dict[tuple[str, InstanceState], int]:
         """Return (pipeline, state) -> number of instances."""
         rows = self._reader().execute(

@@ -205,6 +205,31 @@ def move_instances(
     return write
 
 
+def remove_aside(paths: Iterable[str], reason: str) -> Write[None]:
+    """Enter that files which were put aside are removed, as far as the ledger knows them."""
+    paths = tuple(paths)
+
+    def write(connection: sqlite3.Connection) -> None:
+        for path in paths:
+            row = connection.execute("SELECT state FROM instance WHERE path = ?", (path,)).fetchone()
+            if row is not None and row[0] == InstanceState.QUARANTINED:
+                move_instances((path,), InstanceState.REMOVED, reason)(connection)
+                note(connection, "instance", path, row[0], InstanceState.REMOVED, reason)
+
+    return write
+
+
+def drop_instance(path: str) -> Write[None]:
+    """Take a received instance out that nobody wants: as if it had not been sent."""
+
+    def write(connection: sqlite3.Connection) -> None:
+        connection.execute(
+            "DELETE FROM instance WHERE path = ? AND state = ?", (path, InstanceState.RECEIVED)
+        )
+
+    return write
+
+
 def create_job(identity: str, pipeline: str, container: str, paths: Iterable[str]) -> Write[JobRecord]:
     """Enter a job and take its instances out of the tree, in one transaction.
 

@@ -27,7 +27,8 @@ _JOBS = {
 """What a UID can be of a job, and the query that finds these jobs."""
 
 _JOBLESS = (
-    "SELECT * FROM instance WHERE state IN ('received', 'waiting', 'expired', 'quarantined', 'lost')"
+    "SELECT * FROM instance WHERE state IN"
+    " ('received', 'waiting', 'expired', 'quarantined', 'removed', 'lost')"
     ' AND job IS NULL AND ? IN (SOPInstanceUID, json_extract("index", \'$."2097166"\'),'
     ' json_extract("index", \'$."2097165"\')) ORDER BY received, path'
 )

@@ -23,6 +23,8 @@ class InstanceState(StrEnum):
     """Waited longer than the pipeline allows; the file may be removed."""
     QUARANTINED = "quarantined"
     """Kept aside for the operator."""
+    REMOVED = "removed"
+    """Was kept aside, and was removed since: by the operator, or when its time had come."""
     LOST = "lost"
     """The ledger knows it, but its file has gone."""
 
@@ -73,7 +75,8 @@ TRANSITIONS: dict[type[StrEnum], dict[StrEnum, frozenset[StrEnum]]] = {
         InstanceState.IN_JOB: frozenset({InstanceState.RELEASED, InstanceState.WAITING, InstanceState.LOST}),
         InstanceState.RELEASED: frozenset({InstanceState.IN_JOB}),
         InstanceState.EXPIRED: frozenset(),
-        InstanceState.QUARANTINED: frozenset(),
+        InstanceState.QUARANTINED: frozenset({InstanceState.REMOVED}),
+        InstanceState.REMOVED: frozenset(),
         InstanceState.LOST: frozenset(),
     },
     JobState: {

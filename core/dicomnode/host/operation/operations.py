@@ -6,7 +6,7 @@ is, and at once.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from dicomnode.host.jobs.jobs import Jobs
 from dicomnode.host.ledger.ledger import Ledger
 from dicomnode.host.ledger.ledger_reading import LedgerReader
 from dicomnode.host.ledger.ledger_schema import SCHEMA_VERSION
+from dicomnode.host.operation.aside import Aside, aside_orders
 from dicomnode.host.operation.control import NotRunningError, ask
 from dicomnode.host.operation.data_directory import DataDirectory
 from dicomnode.host.spool.spool_files import SpoolFiles
@@ -125,6 +126,34 @@ class Operations:
         images, running = self._ordered("give-up", {**named, "reason": reason})
         return {**named, "images": images, "running": running}
 
+    def remove_aside(
+        self, names: Iterable[str], reason: str, *, older: float | None = None
+    ) -> dict[str, Any]:
+        """Remove what lies aside; see :class:`~dicomnode.host.operation.aside.Aside`.
+
+        Parameters
+        ----------
+        names : iterable of str
+            Which files.
+        reason : str
+            Why.
+        older : float, optional
+            Instead of names: all that were put aside more than so many seconds ago.
+
+        Returns
+        -------
+        dict
+            How many were ``removed``, and whether a host is ``running``.
+
+        Raises
+        ------
+        DicomnodeError
+            When it cannot be done; the message says why.
+        """
+        details = {"names": list(names), "reason": reason, "older": older}
+        removed, running = self._ordered("remove aside", details)
+        return {"removed": removed, "running": running}
+
     # -- how ----------------------------------------------------------------------------------------------
 
     def _change(self, order: str, details: Mapping[str, Any]) -> dict[str, Any]:
@@ -132,13 +161,15 @@ class Operations:
         return {"job": details["job"], "state": state, "running": running}
 
     def _ordered(self, order: str, details: Mapping[str, Any]) -> tuple[Any, bool]:
-        """Have an order carried out; return the answer, and whether it is that of a running host."""
+        """Have an order carried out; return the answer, and whether it is a running host's."""
         try:
             return self.ask(order, **details), True
         except NotRunningError:
             self._check_there()
         with self._held(), closing(Ledger(self.data.ledger)) as ledger:
-            return job_orders(self._jobs(ledger))[order](details), False
+            aside = Aside(ledger, SpoolFiles(self.data.spool))
+            orders = {**job_orders(self._jobs(ledger)), **aside_orders(aside)}
+            return orders[order](details), False
 
     def _jobs(self, ledger: Ledger) -> Jobs:
         retention = self.config.retention

@@ -131,7 +131,9 @@ class Recovery:
         """Compare the ledger's instances with the files; return the files that it does not know."""
         states = self._ledger.instance_states()
         noted = self._noted(states)
-        unknown, needless, released = [], [], set()
+        unknown: list[Path] = []
+        needless: list[Path] = []
+        released: set[str] = set()
         for name in self._spool.names():
             state = states.pop(name, None)
             if state is None and name in noted:
@@ -149,7 +151,10 @@ class Recovery:
         gone = {name for name, state in states.items() if state in _KEPT}
         movable = {Path(name).name: name for name in gone if states[name] is not InstanceState.IN_JOB}
         for path in self._spool.iterate_aside():
-            if self._spool.name_of(path) not in states:
+            known = states.get(self._spool.name_of(path))
+            if known is InstanceState.REMOVED:  # the host was stopped between the ledger and the disk
+                self._spool.remove_aside(path)
+            elif known is None:
                 known_as = movable.get(path.name)
                 gone.discard(known_as or "")
                 self._enter_aside(path, known_as)
@@ -260,7 +265,11 @@ class Recovery:
                 )
                 tree.insert(image, placement, lambda: self._ledger.post(add_instance(record)))
             except ImageRefusedError as refused:
-                self._put_aside(path, str(refused), found)
+                if tree.drops(refused):  # as when it came; the host was stopped before its file was removed
+                    found.entered -= 1
+                    self._spool.remove(path)
+                else:
+                    self._put_aside(path, str(refused), found)
                 return
         found.waiting += 1
         self._count(tree, placement.container, record)

@@ -5,13 +5,15 @@ from __future__ import annotations
 import logging
 import sqlite3
 import time
+from collections.abc import Iterable
 
 from dicomnode.host.configuration.config import RetentionTable
 from dicomnode.host.gathering.clock_work import ClockWork
 from dicomnode.host.jobs.jobs import Jobs
 from dicomnode.host.ledger.ledger import Ledger
-from dicomnode.host.ledger.ledger_writes import Write
-from dicomnode.host.ledger.states import OVER
+from dicomnode.host.ledger.ledger_writes import Write, together
+from dicomnode.host.ledger.states import OVER, InstanceState
+from dicomnode.host.operation.aside import Aside
 from dicomnode.host.spool.spool import Spool
 
 _LOG = logging.getLogger(__name__)
@@ -37,6 +39,7 @@ class Retention:
     ) -> None:
         self._settings, self._ledger, self._spool = settings, ledger, spool
         self._jobs, self._clock = jobs, clock
+        self._aside = Aside(ledger, spool)
 
     def start(self) -> None:
         """Look for the first time soon, then every ten minutes."""
@@ -63,8 +66,14 @@ class Retention:
             for job in self._ledger.jobs(*OVER):
                 if now - job.changed > settings.results:
                     self._jobs.remove_result(job)
+        if settings.aside:
+            removed = self._aside.remove_older(settings.aside, f"aside for {settings.aside:g} s", now)
+            if removed:
+                _LOG.info("%d files that were put aside were removed: retention.aside", removed)
         kept = max(settings.records, settings.inputs, settings.results)
-        removed = self._ledger.write(forget_before(now - kept))
+        lying = {self._spool.name_of(path) for path in self._spool.iterate_aside()}
+        gone = self._ledger.aside().keys() - lying
+        removed = self._ledger.write(together(forget_before(now - kept), forget_gone(gone, now - kept)))
         if removed:
             _LOG.info("%d records of the ledger were older than configured", removed)
 
@@ -95,7 +104,8 @@ _FORGET = (
     "DELETE FROM commitment WHERE asked < :moment",
     f"DELETE FROM job WHERE id IN ({_OLD_JOBS})",
     "DELETE FROM instance WHERE state = 'released' AND job IS NULL AND received < :moment",
-    "DELETE FROM instance WHERE state IN ('expired', 'lost', 'quarantined') AND received < :moment",
+    "DELETE FROM instance WHERE state IN ('expired', 'lost', 'removed') AND received < :moment",
+    "DELETE FROM transition WHERE entity = 'instance' AND entity_id NOT IN (SELECT path FROM instance)",
     "DELETE FROM transition WHERE entity = 'history' AND CAST(entity_id AS INTEGER) IN"
     " (SELECT id FROM history WHERE state = 'over' AND changed < :moment)",
     "DELETE FROM history WHERE state = 'over' AND changed < :moment",
@@ -109,5 +119,15 @@ def forget_before(moment: float) -> Write[int]:
 
     def write(connection: sqlite3.Connection) -> int:
         return sum(connection.execute(statement, {"moment": moment}).rowcount for statement in _FORGET)
+
+    return write
+
+
+def forget_gone(paths: Iterable[str], moment: float) -> Write[None]:
+    """Remove the records of what was put aside, and whose files have gone since, from before a moment."""
+    rows = [(path, InstanceState.QUARANTINED, moment) for path in paths]
+
+    def write(connection: sqlite3.Connection) -> None:
+        connection.executemany("DELETE FROM instance WHERE path = ? AND state = ? AND received < ?", rows)
 
     return write

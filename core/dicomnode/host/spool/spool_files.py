@@ -59,6 +59,25 @@ class SpoolFiles:
         except OSError:
             return ""
 
+    def aside_since(self, path: Path) -> float:
+        """Return when a file was put aside: its note is of then, or nobody knows, and it was when it came.
+
+        Raises
+        ------
+        OSError
+            When it is not there any more.
+        """
+        received = path.stat().st_mtime
+        try:
+            return max(received, _note_of(path).stat().st_mtime)
+        except OSError:
+            return received
+
+    def remove_aside(self, path: Path) -> None:
+        """Remove a file that was put aside, with its reason."""
+        self.remove(path)
+        _note_of(path).unlink(missing_ok=True)
+
     def name_of(self, path: Path | str) -> str:
         """Return how a file of this spool is called in the ledger: its path within the spool."""
         return str(path).removeprefix(f"{self.root}/")  # no Path objects on the way of every instance
