@@ -121,10 +121,10 @@ def images_of(number: int, count: int = IMAGES) -> list[Instance]:
     return images
 
 
-def result_uid(images: Iterable[Instance], pipeline: str = "three") -> UID:
-    """Return the SOP Instance UID of what the pipeline makes of these images."""
+def result_uid(images: Iterable[Instance], pipeline: str = "three", version: str = "1.0") -> UID:
+    """Return the SOP Instance UID of what a version of the pipeline makes of these images."""
     images = list(images)
-    registration = Registration("pipelines", pipeline, "three:Pipeline", "three", "1.0", entry_point=None)
+    registration = Registration("pipelines", pipeline, "three:Pipeline", "three", version, entry_point=None)
     content = content_digest(registration, None, settings_digest({}))
     identity = job_identity(pipeline, images[0].patient, [image.uid for image in images], content)
     return UIDSource.derived(identity).uid("result")
@@ -195,6 +195,7 @@ class Route:
     ) -> None:
         self.plugins = PluginFactory(directory / "plugins")
         self.plugins.add("three", plugin, pipelines=pipelines)
+        self.version = "1.0"
         self.results = (directory if data is None else data.parent) / "results"
         destinations = [f"file:{self.results}"] + (["PACS"] if peer else [])
         lines = f"[pipelines.three]\ndestinations = {json.dumps(destinations)}\n{config}\n"
@@ -331,7 +332,7 @@ class Route:
         torn = [path for digest, path in kept.items() if digest not in known]
         lost = []
         for images in self.acknowledged.patients().values():
-            if len(images) == IMAGES and result_uid(images) in delivered:
+            if len(images) == IMAGES and result_uid(images, version=self.version) in delivered:
                 continue
             lost += [image.uid for image in images if image.sha256 not in kept]
         self.figures["torn files visible"] = self.figures.get("torn files visible", 0) + len(torn)
@@ -341,7 +342,9 @@ class Route:
 
     def wait_delivered(self, seconds: float = 60) -> None:
         """Wait until every complete patient's job is delivered and nothing is under way."""
-        wanted = {str(result_uid(images)) for images in self.acknowledged.complete().values()}
+        wanted = {
+            str(result_uid(images, version=self.version)) for images in self.acknowledged.complete().values()
+        }
         deadline = time.monotonic() + seconds
         while True:
             jobs = self.host.jobs()
@@ -370,7 +373,9 @@ class Route:
         stored : list of str, optional
             The UIDs that the PACS has, one for each file.
         """
-        wanted = Counter(str(result_uid(images)) for images in self.acknowledged.complete().values())
+        wanted = Counter(
+            str(result_uid(images, version=self.version)) for images in self.acknowledged.complete().values()
+        )
         for found in (self.delivered(), *([] if stored is None else [stored])):
             self.figures["duplicate UIDs delivered"] = sum((Counter(found) - wanted).values())
             assert Counter(found) == wanted
