@@ -146,7 +146,24 @@ class JobFailedError(DicomnodeError):
 
 
 class DeliveryError(DicomnodeError):
-    """A destination did not take a result."""
+    """A destination did not take a result.
+
+    Parameters
+    ----------
+    message : str
+        Why.
+    comment : str
+        What a peer says of it in words of its own. They may name a patient: the log has them at DEBUG only.
+
+    Attributes
+    ----------
+    message : str
+        As given: the whole text is message and comment.
+    """
+
+    def __init__(self, message: str = "", comment: str = "") -> None:
+        super().__init__(f"{message}, {comment}" if comment else message)
+        self.message = message
 
 
 class JobStateError(DicomnodeError, ValueError):

@@ -6,6 +6,7 @@ import logging
 import os
 import re
 import socket
+import stat
 import sys
 import threading
 import warnings
@@ -185,6 +186,23 @@ def test_a_file_that_was_moved_away_is_made_anew(log, tmp_path):
     logging.getLogger("dicomnode").info("after")
     assert "after" in lines()[0]
     assert "before" in (tmp_path / "log.1").read_text()
+
+
+def test_a_file_is_for_its_owner_alone(log, tmp_path):
+    """At first and after a rotation, whatever the umask; one that logrotate has made stays as it is."""
+    umask = os.umask(0)
+    try:
+        log()
+        assert stat.S_IMODE((tmp_path / "log").stat().st_mode) == 0o600
+        (tmp_path / "log").rename(tmp_path / "log.1")
+        logging.getLogger("dicomnode").info("after")
+        assert stat.S_IMODE((tmp_path / "log").stat().st_mode) == 0o600
+        (tmp_path / "log").rename(tmp_path / "log.2")
+        (tmp_path / "log").touch(0o640)
+        logging.getLogger("dicomnode").info("after another")
+        assert stat.S_IMODE((tmp_path / "log").stat().st_mode) == 0o640
+    finally:
+        os.umask(umask)
 
 
 def test_without_a_file_the_log_is_on_stderr(log, capfd):

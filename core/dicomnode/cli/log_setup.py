@@ -11,19 +11,19 @@ import logging
 import logging.handlers
 import os
 import socket
-import sqlite3
 import sys
-import threading
 import traceback
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from types import TracebackType
-from typing import Any, TextIO
+from io import TextIOWrapper
+from typing import Any, TextIO, cast
 
 from dicomnode.host.configuration.config import LogTable
 
 from ..dicom.safe import safe_text
-from ..errors import ConfigurationError, DataDirectoryError, ListenError
+from ..errors import ConfigurationError
+from ..host.error_text import harmless_text
+from ..host.log_catching import catch_the_rest
 from ..host.log_context import association
 
 FIELDS = ("station", "pipeline", "job", "association")
@@ -32,8 +32,6 @@ FIELDS = ("station", "pipeline", "job", "association")
 JOURNAL = "/run/systemd/journal/socket"
 _LONGEST = 2000
 _SYSLOG = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3, logging.CRITICAL: 2}
-_HARMLESS = (ConfigurationError, DataDirectoryError, ListenError, sqlite3.Error)
-"""Errors whose texts quote no image and no plugin."""
 
 _LOG = logging.getLogger("dicomnode")
 
@@ -146,6 +144,23 @@ class JournalHandler(logging.Handler):
         super().close()
 
 
+class _LogFile(logging.handlers.WatchedFileHandler):
+    """A file for its owner alone where it is made here, at first and after each rotation.
+
+    One that is there already, made by logrotate for instance, keeps the permissions that it has.
+    """
+
+    def _open(self) -> TextIOWrapper:
+        opened = open(  # noqa: SIM115 - the handler closes it; only open() takes an opener
+            self.baseFilename, self.mode, encoding=self.encoding, errors=self.errors, opener=_for_owner
+        )
+        return cast(TextIOWrapper, opened)
+
+
+def _for_owner(file: str, flags: int) -> int:
+    return os.open(file, flags, 0o600)
+
+
 def set_up_logging(table: LogTable, named: str = "log.file") -> None:
     """Send the log of the host, and of the libraries' warnings, where the configuration says.
 
@@ -171,7 +186,7 @@ def set_up_logging(table: LogTable, named: str = "log.file") -> None:
     root.setLevel(logging.WARNING)
     _LOG.setLevel(table.level)
     logging.raiseExceptions = False  # a log that cannot be written must not stop anything, nor print records
-    _catch_the_rest(debug=table.level == "DEBUG")
+    catch_the_rest(debug=table.level == "DEBUG")
 
 
 def _handler(table: LogTable, named: str) -> tuple[logging.Handler, bool]:
@@ -179,7 +194,7 @@ def _handler(table: LogTable, named: str) -> tuple[logging.Handler, bool]:
     if table.file is not None:
         file = table.file.expanduser()
         try:
-            return logging.handlers.WatchedFileHandler(file, encoding="utf-8"), False
+            return _LogFile(file, encoding="utf-8"), False
         except OSError as error:
             msg = f"{named}: {file} cannot be written: {error.strerror}"
             raise ConfigurationError(msg) from error
@@ -207,29 +222,6 @@ def _with_association(record: logging.LogRecord) -> bool:
     return True
 
 
-def _catch_the_rest(*, debug: bool) -> None:
-    """Let what Python would print by itself, as it is, go through the log instead."""
-    logging.captureWarnings(True)  # pydicom's show values of patients
-    logging.getLogger("py.warnings").setLevel(logging.DEBUG if debug else logging.CRITICAL + 1)
-    threading.excepthook = _thread_ended
-    sys.excepthook = _process_ended
-    sys.unraisablehook = _ignored
-
-
-def _thread_ended(args: threading.ExceptHookArgs) -> None:
-    name = args.thread.name if args.thread is not None else "?"
-    if args.exc_value is not None:
-        _LOG.critical("the thread %s ended with an error", name, exc_info=args.exc_value)
-
-
-def _process_ended(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    _LOG.critical("ended with an error", exc_info=(kind, error, trace))
-
-
-def _ignored(args: Any) -> None:
-    _LOG.debug("an error was ignored", exc_info=args.exc_value)
-
-
 def _traceback(error: BaseException, *, whole: bool) -> Iterator[str]:
     """Yield the lines of a traceback, with the texts of exceptions only where that is wanted."""
     chain: list[BaseException] = []
@@ -248,10 +240,10 @@ def _traceback(error: BaseException, *, whole: bool) -> Iterator[str]:
 
 def _text_of(error: BaseException, *, whole: bool) -> str:
     try:
-        if whole or isinstance(error, _HARMLESS):
+        if whole:
             return f": {error}"
-        if isinstance(error, OSError) and error.strerror:
-            return f": {error.strerror}"
+        if text := harmless_text(error):
+            return f": {text}"
     except Exception:
         return ": (its text cannot be shown)"
     return " (its text is logged at DEBUG)"

@@ -12,10 +12,11 @@ from itertools import groupby
 from pathlib import Path
 from typing import Final
 
-from dicomnode.errors import DeliveryError, DicomnodeError
+from dicomnode.errors import DeliveryError, PluginError
 from dicomnode.host.configuration.config import DeliveryTable
 from dicomnode.host.delivery.delivery_rules import BackOff, described_status
 from dicomnode.host.delivery.delivery_schedule import DeliverySchedule
+from dicomnode.host.error_text import delivery_reason
 from dicomnode.host.events import Event, Events, Station
 from dicomnode.host.kill_points import passing
 from dicomnode.host.ledger.ledger import Ledger
@@ -193,9 +194,9 @@ class Courier:
                     if self._stop.is_set() or told.failures_in_a_row >= _MOST_FAILURES_IN_A_ROW:
                         return self._give_up(told)
         except DeliveryError as error:
-            self._rest(str(error))
+            self._rest(delivery_reason(error), str(error))
             return False
-        except DicomnodeError as error:
+        except PluginError as error:  # of the class, not of an image
             self._blame(attempt.unreported, str(error), told)
         except Exception as error:
             _LOG.debug("the output class %r raised", name, exc_info=True)
@@ -259,6 +260,7 @@ class Courier:
             Station.UNDELIVERED,
             f"{self._destination.name} is left alone for {delay:.0f} s: {reason}",
             logging.WARNING,
+            detail=detail if detail != reason else "",
         )
 
     def _tell_outcomes(self, told: _Tally) -> None:

@@ -46,8 +46,9 @@ from dicomnode.host.spool.spool import Spool
 NO_IDENTIFIER = CANNOT_UNDERSTAND | 0x10
 CONFLICT = CANNOT_UNDERSTAND | 0x20
 
+_UNWANTED = "no input wants an image"
 _STORED = StoreResponse(SUCCESS)
-IS_ANOTHER = StoreResponse(CONFLICT, "SOP instance is here with other content")
+IS_ANOTHER = StoreResponse.plain(CONFLICT, "SOP instance is here with other content")
 
 Touch = Callable[[PipelineTree, str | None, AssociationInfo], None]
 """Remembers that an association brought an image of a patient, who is to be looked at when it is released."""
@@ -96,12 +97,12 @@ class Arrival:
 def answer_to(refused: ImageRefusedError, tree: PipelineTree) -> StoreResponse:
     """Return how a sender is told that an image was refused."""
     if isinstance(refused, CheckFailedError):
-        return StoreResponse(PROCESSING_FAILURE, str(refused))
+        return StoreResponse.plain(PROCESSING_FAILURE, str(refused))
     if isinstance(refused, NoIdentifierError):
-        return StoreResponse(NO_IDENTIFIER, str(refused))
+        return StoreResponse.plain(NO_IDENTIFIER, str(refused))
     if tree.drops(refused):
         return _STORED
-    return StoreResponse(NOT_AUTHORISED, str(refused))
+    return StoreResponse(NOT_AUTHORISED, str(refused), _UNWANTED)
 
 
 class Arrivals:
@@ -283,7 +284,7 @@ class Arrivals:
                 self.discarded[tree.node.name] += 1
             self._tell(Station.REFUSED, "an unwanted image was discarded", tree, str(refused), level=DEBUG)
             return _STORED
-        self._tell(Station.REFUSED, "no input wants an image", tree, str(refused), level=WARNING)
+        self._tell(Station.REFUSED, _UNWANTED, tree, str(refused), level=WARNING)
         return answer_to(refused, tree)
 
     # -- help ---------------------------------------------------------------------------------------------

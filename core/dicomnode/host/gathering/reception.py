@@ -175,12 +175,12 @@ class Reception:
         """Refuse what could not be kept anyway, before it is read."""
         if request.association.called_ae_title not in self._trees:
             titles = ", ".join(self._trees)
-            return StoreResponse(NOT_AUTHORISED, f"send images to a pipeline: {titles}")
+            return StoreResponse.plain(NOT_AUTHORISED, f"send images to a pipeline: {titles}")
         if self._ledger.stuck:
-            return StoreResponse(OUT_OF_RESOURCES, "the ledger cannot be written")
+            return StoreResponse.plain(OUT_OF_RESOURCES, "the ledger cannot be written")
         if self._reserve and self._free() < self._reserve:
             self._tell(Station.REFUSED, "an image was refused: the disk's reserve is reached", level=WARNING)
-            return StoreResponse(OUT_OF_RESOURCES, "disk reserve reached")
+            return StoreResponse.plain(OUT_OF_RESOURCES, "disk reserve reached")
         return None
 
     def received(

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from functools import partial
 
 from dicomnode.errors import DicomnodeError
+from dicomnode.host.error_text import told
 from dicomnode.host.events import Event, Events, Station
 from dicomnode.host.gathering.clock_work import ClockWork
 from dicomnode.host.gathering.pipeline_tree import CheckFailedError, PipelineTree
@@ -178,8 +179,9 @@ class Triggers:
     def _again_later(
         self, what: str, error: Exception, action: _Action, tree: PipelineTree, key: str
     ) -> None:
-        message = f"{what}: {error}; it is tried again in {_RETRY:g} s"
-        self._tell(Event(Station.WAITING, message, pipeline=tree.node.name, level=logging.ERROR))
+        message = f"{what}: {told(error)}; it is tried again in {_RETRY:g} s"
+        name = tree.node.name
+        self._tell(Event(Station.WAITING, message, pipeline=name, detail=str(error), level=logging.ERROR))
         self._clock.at(_RETRY, partial(action, tree, key))
 
     def _tell(self, event: Event) -> None:

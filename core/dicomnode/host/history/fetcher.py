@@ -17,6 +17,7 @@ from dicomnode.errors import DeliveryError
 from dicomnode.host.delivery.delivery_rules import BackOff
 from dicomnode.host.delivery.delivery_schedule import DeliverySchedule
 from dicomnode.host.delivery.peer import Peer
+from dicomnode.host.error_text import delivery_reason
 from dicomnode.host.gathering.pipeline_tree import PipelineTree
 from dicomnode.host.history.get_scu import Receiving
 from dicomnode.host.history.query_retrieve import Moved, Search, get, move
@@ -74,7 +75,7 @@ class Keeper(Protocol):
     def give_up(self, record: HistoryRecord) -> None:
         """Enter that nobody waits for it any more."""
 
-    def finish(self, target: Target, status: HistoryStatus) -> None:
+    def finish(self, target: Target, status: HistoryStatus, told: str = "") -> None:
         """Tell that a fetching came to an end."""
 
 
@@ -138,20 +139,22 @@ class Fetcher:
             self._keeper.give_up(record)
             self._done(record)
             return
+        told = ""
         try:
             record, status = self._attempt(record, target, image)
         except DeliveryError as error:
+            told = delivery_reason(error)
             status = replace(record.status, state=HistoryState.FAILED, reason=str(error))
         if self._stop.is_set():
             return  # it was broken off, and does not count
         if status.state is HistoryState.FAILED:
-            self._failed(record, target, status)
+            self._failed(record, target, status, told)
         else:
             self._keeper.enter(record, target, status, attempts=record.attempts + 1)
             self._done(record)
             self._keeper.finish(target, status)
 
-    def _failed(self, record: HistoryRecord, target: Target, status: HistoryStatus) -> None:
+    def _failed(self, record: HistoryRecord, target: Target, status: HistoryStatus, told: str) -> None:
         """Count a failed attempt, and plan the next; after the last one it has failed."""
         kind, attempts = target.kind, record.attempts + 1
         last = attempts >= kind.fetch_attempts
@@ -167,7 +170,7 @@ class Fetcher:
                 self._records[record.id] = record
                 self._plan()
         if attempts == kind.fetch_attempts:
-            self._keeper.finish(target, status)
+            self._keeper.finish(target, status, told)
 
     def _done(self, record: HistoryRecord) -> None:
         with self._lock:

@@ -190,14 +190,16 @@ class History:
         """Enter that nobody waits for it any more."""
         self._ledger.write(end_histories(record.pipeline, record.container, record.input))
 
-    def finish(self, target: Target, status: HistoryStatus) -> None:
-        """Tell that a fetching came to an end."""
+    def finish(self, target: Target, status: HistoryStatus, told: str = "") -> None:
+        """Tell that a fetching came to an end; `told` is the reason for the log, where that is another."""
         level = logging.WARNING if status.state is HistoryState.FAILED else logging.INFO
-        self._tell(target.tree, f"{target.input}: {status.state.value}: {status.reason}", level)
+        message = f"{target.input}: {status.state.value}: {told or status.reason}"
+        self._tell(target.tree, message, level, status.reason if told else "")
         self._settled(target.tree, target.container)
 
-    def _tell(self, tree: PipelineTree, message: str, level: int) -> None:
-        self._events.tell(Event(Station.HISTORY, message, pipeline=tree.node.name, level=level))
+    def _tell(self, tree: PipelineTree, message: str, level: int, detail: str = "") -> None:
+        name = tree.node.name
+        self._events.tell(Event(Station.HISTORY, message, pipeline=name, detail=detail, level=level))
 
 
 def historic_inputs(tree: PipelineTree) -> list[str]:

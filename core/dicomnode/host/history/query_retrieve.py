@@ -165,7 +165,7 @@ class Search:
                         association.abort()
                         raise DeliveryError("the query was given up: too many answers, or too slow")
                 elif answer.status:
-                    raise DeliveryError(f"the query failed: {_told(answer)}")
+                    raise _failure("the query failed", answer)
         return found
 
 
@@ -208,7 +208,7 @@ def move(peer: Peer, asked: Dataset, destination: str, deadline: float) -> Moved
                 )
                 raise DeliveryError(msg)
             elif answer.status not in (0, _SUB_OPERATIONS_FAILED):
-                raise DeliveryError(f"the peer does not send: {_told(answer)}")
+                raise _failure("the peer does not send", answer)
             else:
                 return _moved(answer)
     raise DeliveryError("the peer did not say what it sent")
@@ -237,7 +237,7 @@ def get(peer: Peer, asked: Dataset, title: str, deadline: float, receiving: Rece
     with peer.asking_as(GetAssociation, STUDY_ROOT_GET, received=wanted_contexts(asked)) as association:
         answer = association.retrieve(command, _asked(asked), info, receiving, deadline)
     if answer.status not in (0, _SUB_OPERATIONS_FAILED):
-        raise DeliveryError(f"the peer does not send: {_told(answer)}")
+        raise _failure("the peer does not send", answer)
     return _moved(answer)
 
 
@@ -268,7 +268,7 @@ def _uid(dataset: Dataset) -> str:
     return str(dataset.get("StudyInstanceUID", "") or "")
 
 
-def _told(answer: Message) -> str:
+def _failure(what: str, answer: Message) -> DeliveryError:
     meaning = _MEANINGS.get(answer.status) or ("cannot process" if answer.status & 0xF000 == 0xC000 else "")  # noqa: PLR2004
-    comment = safe_text(answer.comment, longest=64)
-    return f"status {answer.status:#06x}" + "".join(f", {text}" for text in (meaning, comment) if text)
+    status = f"status {answer.status:#06x}" + (f", {meaning}" if meaning else "")
+    return DeliveryError(f"{what}: {status}", safe_text(answer.comment, longest=64))

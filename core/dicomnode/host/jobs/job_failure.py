@@ -52,6 +52,15 @@ class Failure(StrEnum):
     """It was ended on request, or because the host stops: not the plugin's fault, and no attempt."""
 
 
+def failure_word(error: BaseException) -> str:
+    """Return in one word what ended a job: a :class:`Failure`, or the type of the exception.
+
+    An author may raise a JobFailedError, too, with whatever words: they are not taken.
+    """
+    kind = getattr(error, "kind", "")
+    return str(kind) if kind in set(Failure) else type(error).__name__
+
+
 @contextmanager
 def failing_as(what: str) -> Iterator[None]:
     """Turn whatever is raised inside into a :class:`JobFailedError`.
@@ -68,8 +77,10 @@ def failing_as(what: str) -> Iterator[None]:
     """
     try:
         yield
-    except JobFailedError:
-        raise
+    except JobFailedError as error:
+        if error.kind in set(Failure):
+            raise
+        raise JobFailedError(str(error), Failure.RAISED, error.log_tail or _traceback(error)) from error
     except BaseException as error:  # a plugin's exit, too, must end its job and no more
         raise JobFailedError(_reason(what, error), _kind(error), _traceback(error)) from error
 

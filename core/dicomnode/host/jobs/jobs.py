@@ -328,7 +328,9 @@ class Jobs:
                 self._spool.remove(self._spool.path_of(path))
         if not self._keep_results:
             self.remove_result(record)
-        self.changed(record, f"{new.value}: {reason}; {len(paths)} inputs released")
+        # Discarded is what the operator says, in words that may name a patient.
+        detail, message = (reason, "discarded") if new is JobState.DISCARDED else ("", reason)
+        self.changed(record, f"{message}; {len(paths)} inputs released", detail)
         return record
 
     def _note_released(self, files: list[str]) -> None:

@@ -17,9 +17,10 @@ from typing import Any
 
 from dicomnode.errors import DicomnodeError, JobFailedError, OutputError
 from dicomnode.host.configuration.node import Node
+from dicomnode.host.error_text import told
 from dicomnode.host.events import Event, Events, Station
 from dicomnode.host.jobs.job import JobDescription, run_job
-from dicomnode.host.jobs.job_failure import Failure
+from dicomnode.host.jobs.job_failure import Failure, failure_word
 from dicomnode.host.jobs.job_folder import read_manifest
 from dicomnode.host.jobs.jobs import Jobs
 from dicomnode.host.kill_points import passing
@@ -147,7 +148,7 @@ class Scheduler:
                 else:
                     wait = self._start_jobs()
             except Exception as error:  # the ledger cannot be written, say: nothing is forgotten meanwhile
-                _LOG.error("the scheduler cannot go on with a job: %s; it tries again", error)
+                _LOG.error("the scheduler cannot go on with a job: %s; it tries again", told(error))
                 _LOG.debug("the reason", exc_info=True)
                 wait = _PAUSE
                 if self._stopping.is_set() and self._idle.is_set():
@@ -310,8 +311,8 @@ class Scheduler:
         return plan
 
     def _failed(self, job: JobRecord, node: Node, error: BaseException) -> None:
-        ended = isinstance(error, CancelledError) or getattr(error, "kind", "") == Failure.ENDED
-        kind = getattr(error, "kind", "") or type(error).__name__
+        ended = isinstance(error, CancelledError) or failure_word(error) == Failure.ENDED
+        kind = failure_word(error)
         reason = str(error) if isinstance(error, DicomnodeError) else f"{type(error).__name__}: {error}"
         log = getattr(error, "log_tail", "")[-_LONGEST_LOG:] if isinstance(error, JobFailedError) else ""
         try:

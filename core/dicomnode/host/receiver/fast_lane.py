@@ -43,7 +43,7 @@ _PDV = struct.Struct(">IBB").unpack_from
 _PDV_OVERHEAD: Final = 2  # context ID and control header are part of a PDV's length
 _HEAD: Final = 16_384
 _LONGEST_FOREIGN: Final = 1_048_576
-_FAILED = StoreResponse(PROCESSING_FAILURE, "internal error, see the log")
+_FAILED = StoreResponse.plain(PROCESSING_FAILURE, "internal error, see the log")
 
 ServeOther = Callable[[bytes], bool]
 """Serves a whole message that is no C-STORE, given as PDUs; False ends the association."""
@@ -170,7 +170,9 @@ class FastLane:
             self.stored += 1
         else:
             self.refused += 1
-            _LOG.info("refused an instance: %#06x %s", response.status, response.comment or "")
+            _LOG.info("refused an instance: %#06x %s", response.status, response.reason)
+            if response.comment and response.comment != response.reason:
+                _LOG.debug("the comment on the refusal: %s", response.comment)
         self._reader.send(self._templates.respond(context_id, command, response.status, response.comment))
         passing("answered")
 
@@ -201,9 +203,9 @@ class _StoreMessage:
 
     def _admitted(self, request: StoreRequest, command: StoreCommand) -> StoreResponse | None:
         if not is_uid(command.AffectedSOPClassUID) or not is_uid(command.AffectedSOPInstanceUID):
-            return StoreResponse(MISSING_IDENTITY, "the request names no valid SOP class and instance")
+            return StoreResponse.plain(MISSING_IDENTITY, "the request names no valid SOP class and instance")
         if not command.has_data_set:
-            return StoreResponse(MISSING_IDENTITY, "the request has no data set")
+            return StoreResponse.plain(MISSING_IDENTITY, "the request has no data set")
         try:
             return self._lane.common.sink.admit(request)
         except ConnectionEndedError:
@@ -267,7 +269,7 @@ class _StoreMessage:
     def _received_whole(self) -> StoreResponse:
         writer, request, common = self._writer, self._request, self._lane.common
         if writer is None:
-            return StoreResponse(MISSING_IDENTITY, "the data set is empty")
+            return StoreResponse.plain(MISSING_IDENTITY, "the data set is empty")
         index = inspect(
             writer.source(self._head),
             writer.dataset_offset,
@@ -335,7 +337,7 @@ def _joined_head(prefix: bytes, fragments: list[bytes | memoryview]) -> bytes:
 
 def _out_of_resources(error: OSError) -> StoreResponse:
     _LOG.error("an instance could not be written: %s", error.strerror or type(error).__name__)
-    return StoreResponse(OUT_OF_RESOURCES, f"not stored: {error.strerror or 'storage failed'}")
+    return StoreResponse.plain(OUT_OF_RESOURCES, f"not stored: {error.strerror or 'storage failed'}")
 
 
 def _failure(doing: str, error: Exception) -> StoreResponse:

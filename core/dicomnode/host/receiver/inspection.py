@@ -51,7 +51,7 @@ class RefusedDataSetError(StructureError):
 
     def __init__(self, status: int, comment: str) -> None:
         super().__init__(comment)
-        self.response = StoreResponse(status, comment)
+        self.response = StoreResponse.plain(status, comment)
 
 
 @dataclass(frozen=True, slots=True)

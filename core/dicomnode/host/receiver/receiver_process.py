@@ -19,6 +19,7 @@ from pydicom.dataset import Dataset
 
 from dicomnode.host import log_context
 from dicomnode.host.garbage import collect_seldom
+from dicomnode.host.log_catching import catch_the_rest
 from dicomnode.host.receiver.connection import Connection, Shared, StopSignal
 from dicomnode.host.receiver.failures import described
 from dicomnode.host.receiver.pynetdicom_private import Negotiator, quiet_loggers
@@ -48,7 +49,10 @@ class _ToHost(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Send a record; if the host has gone there is nobody to tell."""
-        text = record.getMessage()[:_LONGEST_LINE]
+        text = record.getMessage()
+        if record.exc_info and record.exc_info[1] is not None:
+            text += f": {described(record.exc_info[1])}"
+        text = text[:_LONGEST_LINE]
         message = record.name, record.levelno, text, log_context.association.get()
         with suppress(OSError, ValueError):
             self._control.send(marshal.dumps(message))
@@ -115,6 +119,7 @@ def main() -> None:
     control = socket.socket(fileno=int(sys.argv[1]))
     told: ProcessSettings = pickle.loads(control.recv(_LONGEST_MESSAGE))  # noqa: S301 - from our own parent
     logging.basicConfig(handlers=[_ToHost(control)], level=told.log_level)
+    catch_the_rest(debug=told.log_level <= logging.DEBUG)
     quiet_loggers()
     sys.setswitchinterval(min(sys.getswitchinterval(), _SWITCH_INTERVAL))
     collect_seldom()

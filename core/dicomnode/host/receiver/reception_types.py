@@ -105,11 +105,20 @@ class StoreResponse:
         The Status (0000,0900).
     comment : str, optional
         The Error Comment (0000,0902), sent only with a failure. It is made ASCII and cut to 64 characters by
-        the receiver; it must not hold patient data.
+        the receiver. It may quote the image, to whoever has sent it: so the log has it at DEBUG only.
+    reason : str, optional
+        Why, in words that quote neither the image nor a plugin: what the log says at INFO. Empty where there
+        are no such words.
     """
 
     status: int
     comment: str | None = None
+    reason: str = ""
+
+    @classmethod
+    def plain(cls, status: int, reason: str) -> StoreResponse:
+        """Return a response whose comment is the host's own words, and quotes nothing."""
+        return cls(status, reason, reason)
 
 
 @dataclass(frozen=True, slots=True)

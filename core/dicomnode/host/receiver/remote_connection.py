@@ -22,6 +22,7 @@ from dicomnode.host.receiver.reception_types import (
     AssociationInfo,
     Opinion,
     StoreRequest,
+    StoreResponse,
     StoreSink,
 )
 from dicomnode.host.receiver.remote_channel import ChannelClosedError, RemoteChannel
@@ -31,6 +32,7 @@ from dicomnode.host.spool.spool import Spool
 from dicomnode.host.spool.spool_writer import FinishedFile
 
 _LOG = logging.getLogger(__name__)
+_PlainResponse = tuple[int, str | None, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,11 +123,11 @@ class RemoteConnection:
     def _accepts_called_ae(self, called: str, calling: str, address: str) -> bool:
         return self._decisions.sink.accepts_called_ae(called, calling, address)
 
-    def _admit(self, association: tuple[Any, ...] | None, *request: Any) -> tuple[int, str | None] | None:
+    def _admit(self, association: tuple[Any, ...] | None, *request: Any) -> _PlainResponse | None:
         response = self._decisions.sink.admit(self._request(association, *request))
-        return None if response is None else (response.status, response.comment)
+        return None if response is None else _plain(response)
 
-    def _received(self, association: tuple[Any, ...] | None, *given: Any) -> tuple[int, str | None]:
+    def _received(self, association: tuple[Any, ...] | None, *given: Any) -> _PlainResponse:
         *request, index, file, size, offset, judged = given
         opinion = None if judged is None else Opinion(*judged)
         spooled = FinishedFile(file, size, offset, self._decisions.spool)
@@ -135,7 +137,7 @@ class RemoteConnection:
             )
         finally:
             spooled.discard()
-        return response.status, response.comment
+        return _plain(response)
 
     def _ended(self, association: tuple[Any, ...], end: str) -> None:
         info = self._association or _association(association)
@@ -153,6 +155,10 @@ class RemoteConnection:
         if self._association is None:
             raise ChannelClosedError("a request without an association")
         return StoreRequest(self._association, *given)
+
+
+def _plain(response: StoreResponse) -> _PlainResponse:
+    return response.status, response.comment, response.reason
 
 
 def _association(fields: tuple[Any, ...]) -> AssociationInfo:

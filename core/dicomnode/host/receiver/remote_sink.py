@@ -115,7 +115,7 @@ class RemoteSink:
         """Judge a file and hand it over; what becomes of it is the host's business from now on."""
         if opinion is None and self._judge is not None:
             opinion = self._judge(request.association.called_ae_title, spooled.file, index)
-        status, comment = self._ask(
+        response = self._ask(
             Question.RECEIVED,
             self._association(request),
             *_request(request),
@@ -126,7 +126,7 @@ class RemoteSink:
             None if opinion is None else (opinion.container, opinion.reasons),
         )
         spooled.hand_over()
-        return StoreResponse(status, comment)
+        return StoreResponse(*response)
 
     def association_ended(self, association: AssociationInfo, end: AssociationEnd) -> None:
         """Tell that it is over."""

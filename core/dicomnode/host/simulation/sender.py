@@ -118,7 +118,7 @@ class Sender:
         except RefusedDataSetError as refused:
             return refused.response
         except StructureError as error:
-            return StoreResponse(CANNOT_UNDERSTAND, str(error))
+            return StoreResponse.plain(CANNOT_UNDERSTAND, str(error))
         return self._received(request, index, data)
 
     def _received(
