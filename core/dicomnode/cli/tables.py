@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 _WIDE = 1000
-"""The width where there is no terminal: a row is a line, for grep."""
+"""The width where there is no terminal, and the longest text in a cell."""
+_READABLE = 40
+"""How many characters of the last column a terminal must have room for: else it goes below."""
+_GAP = "   "
 
 STYLES = {
     "delivered": "green",
@@ -54,19 +57,83 @@ def print_table(headings: Sequence[str], rows: Iterable[Sequence[object]], title
     title : str
         What stands above the table.
     """
+    cells = [[_cell(value) for value in row] for row in rows]
+    if not sys.stdout.isatty():
+        _print_lines(headings, cells, title)
+    elif _leaves_room(headings, cells):
+        _print_grid(headings, cells, title)
+    else:  # the last column holds the longest text by custom: it goes below its row
+        _print_grid(headings[:-1], [row[:-1] for row in cells], title, [row[-1] for row in cells])
+
+
+def _leaves_room(headings: Sequence[str], cells: Sequence[Sequence[Text]]) -> bool:
+    """Say whether a terminal has enough room for the last column beside the others."""
+    others = sum(_widths(headings, cells)[:-1]) + len(_GAP) * (len(headings) - 1)
+    longest = max((row[-1].cell_len for row in cells), default=0)
+    return others + min(longest, _READABLE) <= console().width
+
+
+def _widths(headings: Sequence[str], cells: Sequence[Sequence[Text]]) -> list[int]:
+    return [
+        max([len(heading.removeprefix(">")), *(row[column].cell_len for row in cells)])
+        for column, heading in enumerate(headings)
+    ]
+
+
+def _print_lines(headings: Sequence[str], cells: Sequence[Sequence[Text]], title: str) -> None:
+    """Print a line a row, for grep and less; the last column is as wide as each of its texts."""
+    widths = _widths(headings, cells)
+    widths[-1] = len(headings[-1].removeprefix(">"))
+    plain = [heading.removeprefix(">") for heading in headings]
+    lines = [plain, ["-" * width for width in widths], *([cell.plain for cell in row] for row in cells)]
+    if title:
+        sys.stdout.write(f"{title}\n")
+    for line in lines:
+        aligned = (
+            text.rjust(width) if heading.startswith(">") else text.ljust(width)
+            for text, width, heading in zip(line, widths, headings, strict=True)
+        )
+        sys.stdout.write(_GAP.join(aligned).rstrip() + "\n")
+
+
+def _print_grid(
+    headings: Sequence[str], cells: Sequence[Sequence[Text]], title: str, below: Sequence[Text] = ()
+) -> None:
+    """Print a table for a terminal, and what stands below each row, if anything."""
     from rich import box
+    from rich.padding import Padding
     from rich.table import Table
 
-    table = Table(
-        box=box.SIMPLE_HEAD, pad_edge=False, title=title or None, title_justify="left", title_style="bold"
-    )
-    for heading in headings:
-        table.add_column(
-            heading.removeprefix(">"), justify="right" if heading.startswith(">") else "left", overflow="fold"
+    def table(rows: Sequence[Sequence[Text]], *, first: bool) -> Table:
+        made = Table(
+            box=box.SIMPLE_HEAD,
+            pad_edge=False,
+            show_header=first,
+            show_edge=first or not below,
+            title=(title or None) if first else None,
+            title_justify="left",
+            title_style="bold",
         )
-    for row in rows:
-        table.add_row(*(_cell(value) for value in row))
-    console().print(table)
+        for heading, width in zip(headings, widths, strict=True):
+            made.add_column(
+                heading.removeprefix(">"),
+                justify="right" if heading.startswith(">") else "left",
+                overflow="fold",
+                min_width=width if below else None,
+            )
+        for row in rows:
+            made.add_row(*row)
+        return made
+
+    widths = _widths(headings, cells)
+    out = console()
+    if not below:
+        out.print(table(cells, first=True))
+        return
+    for number, (row, text) in enumerate(zip(cells, below, strict=True)):
+        out.print(table([row], first=number == 0))
+        if text.plain:
+            out.print(Padding(text, (0, 0, 0, 4)))
 
 
 def shown_time(iso: str | None) -> str:
