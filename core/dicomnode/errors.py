@@ -101,11 +101,16 @@ class SettingsError(ConfigurationError):
     ----------
     problems : sequence of (tuple of str, str)
         For each that is wrong its key (within the settings) and what is wrong with it.
+    variables : sequence of str
+        The environment variables that are missing, where nothing else is wrong.
     """
 
-    def __init__(self, problems: Sequence[tuple[tuple[str, ...], str]]) -> None:
+    def __init__(
+        self, problems: Sequence[tuple[tuple[str, ...], str]], variables: Sequence[str] = ()
+    ) -> None:
         super().__init__("; ".join(f"{'.'.join(key) or 'settings'}: {what}" for key, what in problems))
         self.problems = tuple(problems)
+        self.variables = tuple(variables)
 
 
 class PluginError(DicomnodeError):
@@ -137,12 +142,15 @@ class JobFailedError(DicomnodeError):
     log_tail : str
         The end of what the job wrote to its standard output and error, and its traceback. Plain text from the
         plugin, escapes and all: show it through :func:`~dicomnode.safe_text`.
+    summary : str
+        The message without the words of a plugin, so that it names no patient.
     """
 
-    def __init__(self, message: str, kind: str = "failed", log_tail: str = "") -> None:
+    def __init__(self, message: str, kind: str = "failed", log_tail: str = "", *, summary: str = "") -> None:
         super().__init__(message)
         self.kind = kind
         self.log_tail = log_tail
+        self.summary = summary
 
 
 class DeliveryError(DicomnodeError):

@@ -46,6 +46,44 @@ def test_a_sound_node_that_was_never_started(configured, tmp_path):
     assert "the address is free" in shown
 
 
+SECRETIVE = (
+    PRELUDE
+    + """
+from dataclasses import dataclass
+from dicomnode import Secret
+
+@dataclass(frozen=True)
+class Settings:
+    token: Secret
+
+class Pipeline(AbstractPipeline):
+    inputs = {"images": Images}
+    Settings = Settings
+
+    def process(self, inputs):
+        return NoOutput()
+"""
+)
+
+
+def test_a_secret_of_the_service_alone_is_no_failure_while_the_host_runs(tmp_path):
+    """A variable that this command lacks is named, in a warning; without a host that runs it is a failure."""
+    plugins = PluginFactory(tmp_path / "plugins")
+    plugins.add("secretive", SECRETIVE)
+    there = {"PYTHONPATH": str(plugins.folder)}
+    config = '[pipelines.secretive]\nsettings = { token = { env = "MYTOKEN" } }\n'
+    given = {**there, "MYTOKEN": "swordfish"}
+    with RunningHost(tmp_path / "host", config, environment=given) as host, plugins.installed():
+        verdict, message = findings(host.config, "pipelines")["secretive"]
+        assert verdict == "warning"
+        assert "MYTOKEN" in message
+        assert "the running host has been given it" in message
+        host.stop()
+        verdict, message = findings(host.config, "pipelines", expect=1)["secretive"]
+        assert verdict == "failed"
+        assert "the environment has no variable MYTOKEN" in message
+
+
 def test_a_wrong_configuration_is_a_finding_for_each_thing(configured):
     """Exit code 2, and no other check."""
     file = configured("drain = 'soon'\nbnd = 1\n")

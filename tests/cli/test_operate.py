@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import socket
 import sqlite3
 import subprocess
 import sys
 import time
+from datetime import datetime
 from pathlib import Path
 
 import pydicom
@@ -17,6 +20,7 @@ from command_line import command, send_to, told
 from dicomnode.host.ledger.ledger_reading import LedgerReader
 from dicomnode.host.ledger.ledger_schema import MIGRATIONS
 from dicomnode.host.operation.data_directory import DataDirectory
+from dicomnode.testing import Faults, send
 from plugin_factory import PRELUDE, PluginFactory
 from running_host import RunningHost
 from sources import ct_slices, mr_slices
@@ -36,6 +40,20 @@ class Pipeline(AbstractPipeline):
 """
 )
 """It fails until its author puts a file beside it."""
+
+LACKING = (
+    PRELUDE
+    + """
+class Pipeline(AbstractPipeline):
+    inputs = {"images": VolumeInput}
+
+    def process(self, inputs):
+        built = list(NumpyFactory().build_series(inputs.header, inputs["images"]))
+        for each in built:
+            del each.Modality
+        return DicomOutput(built)
+"""
+)
 
 BROKEN = """
 import sys
@@ -167,7 +185,13 @@ def test_a_failed_job_is_told_and_runs_again_when_its_cause_is_mended(tmp_path, 
             host.stop()
         (job,) = told("jobs", "--failed", "--config", host.config, **site.environment)
         assert job["state"] == "failed"
-        assert "the model is missing" in job["reason"]
+        assert job["reason"] == "raised: process of Pipeline raised RuntimeError"
+        assert (
+            "the model is missing" in told("show", 1, "--config", host.config, **site.environment)["reason"]
+        )
+        assert (
+            "the model is missing" not in command("jobs", "--config", host.config, **site.environment).stdout
+        )
         assert "RuntimeError" in told("show", 1, "--config", host.config, **site.environment)["log"]
         assert told("status", "--config", host.config, **site.environment)["ledger"]["dead_letters"] == 1
         assert told("jobs", "--state", "delivered", "--config", host.config, **site.environment) == []
@@ -252,6 +276,84 @@ def test_a_job_that_is_being_delivered_is_shown_and_given_up(tmp_path):
         command("discard", 1, "--reason", "no PACS", *on)
         assert told("status", *on)["ledger"]["deliveries"] == {}
         assert {row["state"] for row in told("show", 1, *on)["deliveries"]} == {"discarded"}
+
+
+def test_a_delivery_that_waits_is_shown_and_hurried(tmp_path):
+    """`status` and `show` say until when a peer is left alone; `replay` tries at once, and so does SIGHUP."""
+    config = (
+        '[peers.PACS]\nae_title = "X"\naddress = "127.0.0.1:9"\n[pipelines.smooth]\ndestinations = ["PACS"]\n'
+        '[delivery]\nfirst_retry = "8 min"\n'
+    )
+    with RunningHost(tmp_path / "host", config) as host:
+        send_to(host.port, "SMOOTH", ct_slices())
+        host.wait_for_log("PACS is left alone for .*")
+        on = ("--config", host.config)
+        owed = told("status", *on)["ledger"]["deliveries"]["PACS"]
+        assert datetime.fromisoformat(owed["next"]).timestamp() > time.time() + 400
+        assert "no association" in owed["left_alone"]
+        assert {row["next"] for row in told("show", 1, *on)["deliveries"]} == {owed["next"]}
+        assert "job 1 is built: its delivery is tried now" in command("replay", 1, *on).stdout
+        host.wait_for_log(r"(?s)(PACS is left alone for .*){2}")
+        with socket.create_server(("127.0.0.1", 0)) as mended:
+            mended.settimeout(60)
+            port = mended.getsockname()[1]
+            host.config.write_text(host.config.read_text().replace("127.0.0.1:9", f"127.0.0.1:{port}"))
+            host.process.send_signal(signal.SIGHUP)
+            mended.accept()[0].close()
+        command("discard", 1, "--reason", "no PACS", *on)
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+def test_a_disk_that_is_full_needs_attention(tmp_path, stopped):
+    """By the reserve of the running host, whatever this command has; by the configured one if it is down."""
+    with RunningHost(tmp_path / "host", SMOOTH, host={"reserve": "1000 TB"}) as host:
+        on, other = ("--config", host.config), {"DICOMNODE_HOST__RESERVE": "0"}
+        if stopped:
+            host.stop()
+            other = {}
+        status = told("status", *on, **other)
+        assert (status["disk"]["refuses_images"], status["disk"]["jobs_wait"]) == (True, True)
+        shown = command("status", *on, **other).stdout
+        assert "attention: every image is refused (0xA700)" in shown
+        assert "attention: no job is started" in shown
+        if not stopped:
+            assert send(ct_slices()[:1], ("127.0.0.1", host.port), "SMOOTH") == [0xA700]
+            (room,) = [row for row in told("check", *on, expect=1, **other) if "in reserve" in row["message"]]
+            assert room["verdict"] == "failed"
+
+
+def test_what_a_complete_patient_waits_for_is_told(tmp_path):
+    """A release, or quiet; after an abort the log says when the patient is looked at all the same."""
+    config = '[pipelines.smooth]\ntrigger = "both"\nquiet = "1 h"\nae_title = "GLATT"\n'
+    with RunningHost(tmp_path / "host", config) as host:
+        images = ct_slices()
+        send(images, ("127.0.0.1", host.port), "GLATT", faults=Faults(abort_after=len(images)))
+        host.wait_for_log(
+            r"aborted: it completes nothing \(1 patient\); looked at after 3600 s without an image"
+            r" pipeline=smooth association="
+        )
+        on = ("--config", host.config)
+        (named,) = told("status", "--patients", *on)["host"]["pipelines"]["smooth"]["patients"]
+        assert named["missing"] is None
+        assert "complete; waits for the release of an association" in named["waits_for"]
+        assert "more without an image" in named["waits_for"]
+        host.stop()
+        assert "GLATT" in command("status", *on).stdout
+
+
+def test_what_the_output_check_warns_of_is_shown(tmp_path, site):
+    """`show` lists it; the log has one line a job with the count."""
+    site.add("lacking", LACKING)
+    with RunningHost(tmp_path / "host", "[pipelines.lacking]\n", environment=site.environment) as host:
+        send_to(host.port, "LACKING", ct_slices())
+        host.wait_for_jobs(1)
+        on = ("--config", host.config)
+        warnings = told("show", 1, *on, **site.environment)["warnings"]
+        assert any("Modality (Type 1) is missing" in each for each in warnings)
+        assert "Modality (Type 1) is missing" in command("show", 1, *on, **site.environment).stdout
+        plural = "s" * (len(warnings) != 1)
+        assert host.text().count("the output check has") == 1
+        assert f"the output check has {len(warnings)} warning{plural}: show 1" in host.text()
 
 
 def test_patients_are_named_only_where_they_are_asked_for(tmp_path):
@@ -342,7 +444,11 @@ def test_lines_of_the_log_name_association_and_job(tmp_path):
     of_receiver = [line for line in lines if line["logger"].endswith("receiver.connection")]
     (association,) = {line["association"] for line in of_receiver}
     assert [line["message"].split()[0:2] for line in of_receiver] == [["association", "from"]] * 2
-    assert {line["job"] for line in lines if line.get("station") in {"job", "built", "delivered"}} == {"1"}
+    of_job = [line for line in lines if line.get("station") in {"job", "built", "delivered"}]
+    assert {(line["job"], line["pipeline"]) for line in of_job} == {("1", "smooth")}
+    by_host = [line for line in of_job if "confirmed by" not in line["message"]]
+    assert {line["association"] for line in by_host} == {association}
+    assert "delivered: every destination confirmed; 5 inputs released" in {line["message"] for line in of_job}
     with LedgerReader(host.data / "ledger.sqlite").snapshot() as ledger:
         assert ledger.execute("SELECT id FROM association").fetchone()[0] == association
 

@@ -79,7 +79,10 @@ def test_no_value_of_an_image_is_in_the_log_at_info(tmp_path: Path, receivers: i
         "refused an instance: 0x0110 the validation of input 'images' raised ValueError",
         "no input wants an image; it is kept aside",
         "failed (raised) after 1 attempt: a dead letter",
-        "discarded; 1 inputs released",
+        "given up by the operator; 1 input released",
     ):
         assert told in text
+    aside = [line for line in text.splitlines() if "it is kept aside" in line and "pipeline=later" in line]
+    assert aside
+    assert all(" association=" in line for line in aside)
     assert stat.S_IMODE(file.stat().st_mode) == 0o600

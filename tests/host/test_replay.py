@@ -155,12 +155,29 @@ def test_a_delivered_job_without_its_inputs_says_so_and_nothing_changes(bench):
     assert on.states_of_inputs(job) == {InstanceState.RELEASED}
 
 
+def test_a_delivery_that_waits_is_tried_at_once(bench):
+    """Of a built job, whatever its wait was; what a peer has yet to commit to is not sent again."""
+    on = bench()
+    job = on.job(RUN, JobState.BUILT)
+    hurried = []
+    on.jobs.on_hurried = hurried.extend
+    for each in on.ledger.deliveries(job=job):
+        on.ledger.write(move_delivery(each.id, DeliveryState.PENDING, "full", not_before=4e9))
+    assert on.jobs.replay(job).state is JobState.BUILT
+    pending = on.ledger.deliveries(job=job)
+    assert {each.not_before for each in pending} == {0.0}
+    assert set(hurried) == {each.destination for each in pending}
+    for each in pending:
+        on.ledger.write(move_delivery(each.id, DeliveryState.STORED, "", not_before=4e9))
+    with pytest.raises(JobStateError, match="its peers have yet to commit"):
+        on.jobs.replay(job)
+
+
 @pytest.mark.parametrize(
     ("states", "told"),
     [
         ((), "is queued"),
         ((RUN,), "is running"),
-        ((RUN, JobState.BUILT), "is being delivered"),
     ],
 )
 def test_what_cannot_be_replayed_says_why(bench, states, told):

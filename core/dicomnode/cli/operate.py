@@ -12,10 +12,18 @@ from typing import Any
 
 import click
 
+from dicomnode.host.configuration.config import Config
 from dicomnode.host.configuration.config_loading import load_config
 from dicomnode.host.ledger.states import DEAD_LETTERS, JobState
 from dicomnode.host.operation.operations import Operations
-from dicomnode.host.operation.status import disk_status, job_report, jobs_report, recorded_status
+from dicomnode.host.operation.status import (
+    attention,
+    disk_status,
+    job_report,
+    jobs_report,
+    left_alone,
+    recorded_status,
+)
 
 from ..dicom.safe import safe_text
 from .exit_codes import DONE, NOT_DONE
@@ -43,11 +51,18 @@ def status(
     live = operations.live_status(patients=patients)
     with operations.ledger() as ledger:
         recorded = recorded_status(ledger, patients=patients)
-    disk = disk_status(operations.data.root, operations.config.host.reserve)
+    host = operations.config.host
+    reserve = host.reserve if live is None else live["reserve"]  # it may have been started with another one
+    disk = disk_status(operations.data.root, reserve)
+    left_alone(recorded["deliveries"].values(), live)
+    told = attention(recorded, disk)
     if as_json:
-        _print_json({"running": live is not None, "host": live, "ledger": recorded, "disk": disk})
+        plain = {"running": live is not None, "host": live, "ledger": recorded, "disk": disk}
+        _print_json({**plain, "attention": told})
     else:
-        _print_status(live, recorded, disk, patients=patients)
+        titles = {} if live else _configured_titles(operations.config)
+        _print_status(live, recorded, disk, titles, patients=patients)
+        click.echo("".join(f"attention: {each}\n" for each in told), nl=False)
     return NOT_DONE if running and live is None else DONE
 
 
@@ -75,7 +90,7 @@ def jobs(
     every: bool,
     as_json: bool,
 ) -> int:
-    """List jobs, the newest last. Patients are named by ``show``."""
+    """List jobs, the newest last. Patients are named by ``show``, which has the whole reason, too."""
     wanted = [JobState(state) for state in states] + (sorted(DEAD_LETTERS) if failed else [])
     with _operations(root_config, config).ledger() as ledger:
         found = [job for job in ledger.jobs(*wanted) if pipeline in {None, job.pipeline}]
@@ -84,7 +99,7 @@ def jobs(
     if as_json:
         _print_json(rows)
         return 0
-    headings = ("job", "pipeline", "state", "inputs", "runs", "created", "changed", "reason")
+    headings = (">job", "pipeline", "state", ">inputs", ">runs", "changed", "reason")
     print_table(
         headings,
         (
@@ -94,7 +109,6 @@ def jobs(
                 row["state"],
                 row["inputs"],
                 row["attempts"],
-                shown_time(row["created"]),
                 shown_time(row["changed"]),
                 row["reason"],
             )
@@ -116,6 +130,7 @@ def show(root_config: Path | None, config: Path | None, *, job: int, as_json: bo
     operations = _operations(root_config, config)
     with operations.ledger() as ledger:
         report = job_report(ledger, job, operations.data.outbox)
+    left_alone(report["deliveries"], operations.live_status())
     if as_json:
         _print_json(report)
     else:
@@ -222,11 +237,23 @@ def _print_done(done: Mapping[str, Any], *, as_json: bool) -> None:
         if done["running"] or done["state"] == JobState.DISCARDED
         else "; no host runs: it goes on when one does"
     )
+    if done["running"] and done["state"] == JobState.BUILT:
+        later = ": its delivery is tried now"
     click.echo(f"job {done['job']} is {done['state']}{later}")
 
 
+def _configured_titles(config: Config) -> dict[str, str | None]:
+    """Return pipeline -> its AE title, as far as that is known without importing plugins."""
+    return {name: table.ae_title for name, table in (config.pipelines or {}).items()}
+
+
 def _print_status(
-    live: Mapping[str, Any] | None, recorded: Mapping[str, Any], disk: Mapping[str, Any], *, patients: bool
+    live: Mapping[str, Any] | None,
+    recorded: Mapping[str, Any],
+    disk: Mapping[str, Any],
+    titles: Mapping[str, str | None],
+    *,
+    patients: bool,
 ) -> None:
     if live is None:
         click.echo("no host runs")
@@ -239,7 +266,7 @@ def _print_status(
         f"data in {disk['data']}: {shown_bytes(disk['free'])} of {shown_bytes(disk['total'])} free,"
         f" {shown_bytes(disk['reserve'])} in reserve"
     )
-    _print_pipelines((live or {}).get("pipelines", {}), recorded["pipelines"])
+    _print_pipelines((live or {}).get("pipelines", {}), recorded["pipelines"], titles)
     if patients:
         _print_patients((live or recorded)["pipelines"])
     if recorded["deliveries"]:
@@ -257,12 +284,12 @@ def _print_status(
                 for name, each in recorded["deliveries"].items()
             ),
         )
-    if recorded["dead_letters"]:
-        click.echo(f"{recorded['dead_letters']} jobs need attention: dicomnode-host jobs --failed")
 
 
-def _print_pipelines(live: Mapping[str, Any], recorded: Mapping[str, Any]) -> None:
-    names = [*live, *(name for name in recorded if name not in live)]
+def _print_pipelines(
+    live: Mapping[str, Any], recorded: Mapping[str, Any], titles: Mapping[str, str | None]
+) -> None:
+    names = dict.fromkeys([*live, *titles, *recorded])
     rows = []
     for name in names:
         known = recorded.get(name, {"jobs": {}, "instances": {}, "waiting": {"patients": 0, "images": 0}})
@@ -270,7 +297,7 @@ def _print_pipelines(live: Mapping[str, Any], recorded: Mapping[str, Any]) -> No
         rows.append(
             (
                 name,
-                live.get(name, {}).get("ae_title"),
+                live.get(name, {}).get("ae_title") or titles.get(name),
                 waiting["patients"],
                 waiting["images"],
                 count.get("queued", 0),
@@ -296,13 +323,13 @@ def _print_patients(pipelines: Mapping[str, Any]) -> None:
             patient["container"],
             ", ".join(f"{each}: {count}" for each, count in patient["inputs"].items()),
             shown_seconds(patient["quiet"]) if patient["quiet"] is not None else None,
-            patient.get("missing"),
+            patient.get("waits_for"),
         )
         for name, table in pipelines.items()
         for patient in table.get("patients", ())
     ]
     if rows:
-        print_table(("pipeline", "patient", "images", "last one ago", "missing"), rows)
+        print_table(("pipeline", "patient", "images", "last one ago", "waits for"), rows)
 
 
 def _print_job(report: Mapping[str, Any]) -> None:
@@ -324,6 +351,9 @@ def _print_job(report: Mapping[str, Any]) -> None:
             for row in rows
         ),
     )
+    if report["warnings"]:
+        click.echo("the output check warns:")
+        click.echo("\n".join(f"    {safe_text(each, longest=2000)}" for each in report["warnings"]))
     if report["deliveries"]:
         _print_deliveries(report["deliveries"])
     print_table(

@@ -39,6 +39,9 @@ class Event:
         What, in words that hold no patient data: events are logged at INFO.
     pipeline, job : str
         Whose, where that is known.
+    association : str
+        The ids of the associations that it comes from, with commas between them, where another thread serves
+        them than the one that tells.
     detail : str
         What may hold patient data; logged at DEBUG only.
     level : int
@@ -49,6 +52,7 @@ class Event:
     message: str
     pipeline: str = ""
     job: str = ""
+    association: str = ""
     detail: str = ""
     level: int = logging.INFO
 
@@ -71,7 +75,8 @@ class Events:
 
     def tell(self, event: Event) -> None:
         """Log an event, its pipeline and job as fields of the record, and hand it to every listener."""
-        fields = {"station": event.station.value, "pipeline": event.pipeline, "job": event.job}
+        names = ("pipeline", "job", "association")
+        fields = {"station": event.station.value, **{name: getattr(event, name) for name in names}}
         _log.log(event.level, "%s: %s", event.station.value, event.message, extra=fields)
         if event.detail:
             _log.debug("%s: %s", event.station.value, event.detail, extra=fields)

@@ -17,3 +17,11 @@ def free_bytes(path: str | os.PathLike[str]) -> int:
     """
     status = os.statvfs(path)
     return status.f_bavail * status.f_frsize
+
+
+def jobs_reserve(reserve: int) -> int:
+    """Return the bytes without which no job is started: half of those without which no image is taken.
+
+    So what is here already can still be finished, and go.
+    """
+    return reserve // 2

@@ -27,6 +27,7 @@ from dicomnode.host.delivery.folder_destination import FolderDestination
 from dicomnode.host.delivery.outbox import Outbox
 from dicomnode.host.delivery.peer_destination import PeerDestination
 from dicomnode.host.events import Event, Events, Station
+from dicomnode.host.free_space import jobs_reserve
 from dicomnode.host.gathering.clock_work import ClockWork
 from dicomnode.host.gathering.judging import RulesMaker
 from dicomnode.host.gathering.pipeline_tree import PipelineTree
@@ -191,6 +192,7 @@ class Host:
         )
         starting.callback(self.outbox.stop, _LAST_SENDS)
         self.jobs.on_built = self.outbox.wake
+        self.jobs.on_hurried = self.outbox.hurry
         executor = self.hooks.executor(self.config)
         starting.callback(_end_executor, executor)
         if isinstance(executor, WorkerPool):
@@ -261,6 +263,7 @@ class Host:
         for name, destination in peers.items():
             destination.reconfigure(config.peers[name])
         self._receiver.allow(allowed)
+        self.outbox.hurry(peers)  # what was wrong with a peer may be mended now
         self._tell("peers were read again")
         if others := self.config.changed_besides_peers(config):
             self._tell(f"{', '.join(others)} changed, too: that needs a restart", logging.WARNING)
@@ -305,8 +308,7 @@ class Host:
 
     @property
     def _least_free(self) -> int:
-        """Reception stops at the reserve, jobs at half of it: what is here can still be finished and go."""
-        return self.config.host.reserve // 2
+        return jobs_reserve(self.config.host.reserve)
 
     def _worker_pool(self) -> WorkerPool:
         workers = sum(node.rules.concurrency for node in self.nodes.values())

@@ -19,6 +19,7 @@ from ..errors import ConfigurationError, SettingsError
 from .container import InputContainer
 from .inputs import AbstractInput
 from .outputs import PipelineOutput
+from .secret import MissingVariableError
 from .validation_messages import told_plainly
 
 Trigger = Literal["release", "quiet", "both"]
@@ -77,7 +78,8 @@ class AbstractPipeline(ABC):
         entry point's name in capitals.
     trigger : {"release", "quiet", "both"}
         When a patient's inputs are looked at: when an association that brought an image was released, when no
-        image has come for :attr:`quiet` seconds, or both. An abort never completes anything.
+        image has come for :attr:`quiet` seconds, or both. An abort is never a release: by itself it completes
+        nothing. A quiet period counts from the last image, however its association ended.
     quiet : float
         Seconds, see :attr:`trigger`.
     expires : float, optional
@@ -197,15 +199,17 @@ class AbstractPipeline(ABC):
         offered = ", ".join(sorted(known or ())) or "none"
         what = f"unknown setting; {cls.__name__} has: {offered}"
         problems: list[tuple[tuple[str, ...], str]] = [((name,), what) for name in sorted(unknown)]
-        held = None
+        held, missing = None, []
         try:
             held = TypeAdapter(cls.Settings).validate_python(
                 {name: value for name, value in values.items() if name not in unknown}
             )
         except ValidationError as error:
             problems += [(tuple(map(str, each["loc"])), told_plainly(each)) for each in error.errors()]
+            causes = [each.get("ctx", {}).get("error") for each in error.errors()]
+            missing = [each.variable for each in causes if isinstance(each, MissingVariableError)]
         if problems:
-            raise SettingsError(problems)
+            raise SettingsError(problems, missing if len(missing) == len(problems) else ())
         return held
 
     @classmethod

@@ -9,14 +9,21 @@ from typing import Annotated
 from pydantic import BeforeValidator, SecretStr
 
 
+class MissingVariableError(ValueError):
+    """The environment lacks the variable that holds a secret."""
+
+    def __init__(self, variable: str) -> None:
+        super().__init__(f"the environment has no variable {variable}")
+        self.variable = variable
+
+
 def _from_where_it_is_kept(value: object) -> object:
     if not isinstance(value, dict):
         return value
     if set(value) == {"env"}:
         text = os.environ.get(str(value["env"]))
         if text is None:
-            msg = f"the environment has no variable {value['env']}"
-            raise ValueError(msg)
+            raise MissingVariableError(str(value["env"]))
         return text
     if set(value) == {"file"}:
         try:

@@ -292,7 +292,8 @@ class PipelineTable(DeclaredPipeline):
         What a job takes of ``host.resources`` while it runs, such as ``{ gpu = 1 }``.
     trigger : {"release", "quiet", "both"}, optional
         When a patient's inputs are looked at: when an association that brought an image is released, after
-        ``quiet`` seconds without an image, or both.
+        ``quiet`` seconds without an image, or both. An abort is never a release; a quiet period counts from
+        the last image, however its association ended.
     quiet : float, optional
         Seconds without an image; see ``trigger``.
     expires : float, optional

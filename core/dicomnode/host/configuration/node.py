@@ -145,12 +145,20 @@ class Judged:
         The pipeline, where nothing is wrong with it alone.
     problems : list of str
         What is wrong, each with file, line and key.
+    variables : tuple of str
+        The environment variables that its settings lack.
     """
 
     name: str
     ae_title: str | None = None
     node: Node | None = None
     problems: list[str] = field(default_factory=list)
+    variables: tuple[str, ...] = ()
+
+    @property
+    def lacks_only_variables(self) -> bool:
+        """Whether nothing is wrong with it but that the environment lacks variables."""
+        return bool(self.variables) and len(self.problems) == len(self.variables)
 
 
 def configured_nodes(config: Config, registry: Registry, elsewhere: Elsewhere | None = None) -> list[Node]:
@@ -256,6 +264,7 @@ def _judge(
             kind = type(installed.pipeline)
     except SettingsError as error:
         whose = "".join(getattr(error, "__notes__", ()))
+        judged.variables = error.variables
         for key, what in error.problems:
             judged.problems.append(f"{config.named(('pipelines', name, 'settings', *key))}: {what}{whose}")
     except (ConfigurationError, PluginError) as error:

@@ -159,7 +159,11 @@ class Commitments:
         for (name, job, delivery, reason), count in counts.items():
             station, text, level = _TOLD[delivery]
             message = text.format(name=name, count=f"{count} instance{'s' * (count != 1)}")
-            self._events.tell(Event(station, message, job=str(job), detail=reason, level=level))
+            known = self._ledger.job(job)
+            pipeline = "" if known is None else known.pipeline
+            self._events.tell(
+                Event(station, message, pipeline=pipeline, job=str(job), detail=reason, level=level)
+            )
 
 
 def _counts(asked: AskedDelivery, outcome: Outcome) -> bool:

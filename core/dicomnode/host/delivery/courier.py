@@ -90,7 +90,9 @@ class Courier:
         self._entered: set[int] = set()
         self._failed_rounds = 0
         self._rest_until = self._look_again = 0.0
+        self._rest_reason = ""
         self._stop = threading.Event()
+        self._end_rest = threading.Event()
         self._woken = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"deliver to {destination.name}", daemon=True)
 
@@ -102,9 +104,21 @@ class Courier:
         """Look into the ledger: there is something new."""
         self._woken.set()
 
+    def hurry(self) -> None:
+        """Leave the destination alone no longer: what kept it from being used may be mended."""
+        self._end_rest.set()
+        self._woken.set()
+
+    @property
+    def rest(self) -> tuple[float, str] | None:
+        """For how many more seconds the destination is left alone, and why; ``None`` while it is not."""
+        left = self._rest_until - time.monotonic()
+        return (left, self._rest_reason) if left > 0 else None
+
     def stop(self) -> None:
         """Begin nothing new. :meth:`join` waits for what is being sent."""
         self._stop.set()
+        self._end_rest.set()
         self._woken.set()
 
     def join(self, until: float) -> None:
@@ -133,7 +147,8 @@ class Courier:
         """Deliver some of what is due, or wait until something is."""
         now = time.monotonic()
         if now < self._rest_until:
-            self._stop.wait(self._rest_until - now)
+            if self._end_rest.wait(self._rest_until - now):
+                self._rest_until, self._failed_rounds = 0.0, 0
             self._woken.set()  # much may have come meanwhile
             return
         # An operator's command writes to the ledger without waking anybody.
@@ -167,6 +182,9 @@ class Courier:
 
     def _deliver_some(self, records: Sequence[DeliveryRecord]) -> None:
         told = _Tally()
+        self._end_rest.clear()  # but what is mended while this goes on ends the rest that may follow
+        if self._stop.is_set():
+            return
         try:
             by_class = sorted(records, key=_class_name)  # stable: the order within a class stays
             for name, group in groupby(by_class, key=_class_name):
@@ -254,6 +272,7 @@ class Courier:
         """Leave the destination in peace for a while."""
         self._failed_rounds += 1
         delay = self._back_off.delay(self._failed_rounds)
+        self._rest_reason = reason
         self._rest_until = time.monotonic() + delay
         self._ledger.post(note_deliveries(self._destination.name, detail or reason))
         self._tell(
@@ -270,10 +289,13 @@ class Courier:
             if status:
                 message += f", {described_status(status)}"
             detail = told.reasons.get((delivery, job, status), "")
-            self._tell(station, message, level, job=str(job), detail=detail)
+            record = self._ledger.job(job)
+            pipeline = "" if record is None else record.pipeline
+            event = Event(station, message, pipeline=pipeline, job=str(job), detail=detail, level=level)
+            self._events.tell(event)
 
-    def _tell(self, station: Station, message: str, level: int, *, job: str = "", detail: str = "") -> None:
-        self._events.tell(Event(station, message, job=job, detail=detail, level=level))
+    def _tell(self, station: Station, message: str, level: int, *, detail: str = "") -> None:
+        self._events.tell(Event(station, message, detail=detail, level=level))
 
 
 class _Attempt:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import sqlite3
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from pydicom.dataset import Dataset
@@ -16,7 +18,7 @@ from dicomnode.host.delivery.courier import Courier
 from dicomnode.host.delivery.peer_destination import PeerDestination
 from dicomnode.host.events import Event, Events, Station
 from dicomnode.host.ledger.ledger import Ledger
-from dicomnode.host.ledger.ledger_writes import note_deliveries
+from dicomnode.host.ledger.ledger_writes import hurry_deliveries, note_deliveries
 from dicomnode.pipeline.destination import Destination
 from dicomnode.pipeline.outputs import PipelineOutput
 
@@ -97,6 +99,19 @@ class Outbox:
         self._woken.set()
         for courier in self._couriers.values():
             courier.wake()
+
+    def hurry(self, names: Iterable[str]) -> None:
+        """Try at once what is pending for some destinations: what kept it from being sent may be mended."""
+        for name in names:
+            if (courier := self._couriers.get(name)) is not None:
+                with suppress(sqlite3.Error):  # a ledger that cannot be written is told of by itself
+                    self._ledger.write(hurry_deliveries(destination=name))
+                courier.hurry()
+
+    def rests(self) -> dict[str, tuple[float, str]]:
+        """Return destination -> for how many more seconds it is left alone after failures, and why."""
+        rests = {name: courier.rest for name, courier in self._couriers.items()}
+        return {name: rest for name, rest in rests.items() if rest is not None}
 
     def stop(self, grace: float = 10.0) -> None:
         """Stop. What is being sent is finished, for as long as `grace` seconds; then it is broken off."""

@@ -21,7 +21,7 @@ from dicomnode.host.free_space import free_bytes
 from dicomnode.host.gathering.arrivals import Arrival, Arrivals
 from dicomnode.host.gathering.pipeline_tree import PipelineTree
 from dicomnode.host.gathering.sorter import Sorter
-from dicomnode.host.gathering.triggers import Triggers
+from dicomnode.host.gathering.triggers import WHEN_QUIET, Triggers
 from dicomnode.host.ledger.ledger import Ledger
 from dicomnode.host.ledger.ledger_records import InstanceRecord
 from dicomnode.host.ledger.ledger_writes import begin_association, end_association
@@ -204,8 +204,18 @@ class Reception:
         released = end is AssociationEnd.RELEASED
         self._ledger.post(end_association(association.id, end))
         count = f"{len(touched)} patient" + "s" * (len(touched) != 1)
-        how = "released" if released else f"{end}: it completes nothing"
-        self._tell(Station.ASSOCIATION, f"{how} ({count})", level=DEBUG if released else WARNING)
+        called = self._trees.get(association.called_ae_title)
+        if released:
+            self._tell(Station.ASSOCIATION, f"released ({count})", called, level=DEBUG)
+        else:
+            rules = called.node.rules if called is not None and touched else None
+            later = (
+                f"; looked at after {rules.quiet:g} s without an image"
+                if rules is not None and rules.trigger in WHEN_QUIET
+                else ""
+            )
+            message = f"{end}: it completes nothing ({count}){later}"
+            self._tell(Station.ASSOCIATION, message, called, level=WARNING)
         for tree, key in touched:
             sorter = self._sorters.get(tree.node.name)
             if sorter is None:

@@ -10,6 +10,7 @@ from logging import DEBUG, ERROR, WARNING
 
 from dicomnode.dicom.lazy import LazyDataset
 from dicomnode.errors import ImageRefusedError
+from dicomnode.host import log_context
 from dicomnode.host.events import Event, Events, Station
 from dicomnode.host.gathering.pipeline_tree import PipelineTree
 from dicomnode.host.gathering.triggers import Triggers
@@ -47,7 +48,7 @@ class Sorter:
 
     def sort(self, image: LazyDataset, record: InstanceRecord, triggers: Triggers) -> None:
         """Have an image sorted, whose record is in the ledger as ``RECEIVED``."""
-        self._queue.put(lambda: self._sort(image, record, triggers))
+        self._queue.put(lambda: self._sort_for(image, record, triggers))
 
     def association_ended(self, id_: str, triggers: Triggers, *, released: bool) -> None:
         """Have the patients of an association looked at, once its images are sorted."""
@@ -73,8 +74,17 @@ class Sorter:
             try:
                 action()
             except Exception as error:
-                message = f"an image could not be sorted: {type(error).__name__}"
-                self._tell(message, str(error), level=ERROR)
+                self._tell_failed(error)
+
+    def _sort_for(self, image: LazyDataset, record: InstanceRecord, triggers: Triggers) -> None:
+        """Sort an image in the name of the association that brought it: so says the log."""
+        token = log_context.association.set(record.association)
+        try:
+            self._sort(image, record, triggers)
+        except Exception as error:
+            self._tell_failed(error)
+        finally:
+            log_context.association.reset(token)
 
     def _sort(self, image: LazyDataset, record: InstanceRecord, triggers: Triggers) -> None:
         try:
@@ -120,6 +130,9 @@ class Sorter:
     def _resumed(self, id_: str, triggers: Triggers, quiet: float, *, cut_off: bool) -> None:
         for key in self._touched.pop(id_, ()):
             triggers.after_restart(self._tree, key, quiet, cut_off=cut_off)
+
+    def _tell_failed(self, error: Exception) -> None:
+        self._tell(f"an image could not be sorted: {type(error).__name__}", str(error), level=ERROR)
 
     def _tell(self, message: str, detail: str, *, level: int) -> None:
         self._events.tell(

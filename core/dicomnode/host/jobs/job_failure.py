@@ -80,9 +80,11 @@ def failing_as(what: str) -> Iterator[None]:
     except JobFailedError as error:
         if error.kind in set(Failure):
             raise
-        raise JobFailedError(str(error), Failure.RAISED, error.log_tail or _traceback(error)) from error
+        tail, summary = error.log_tail or _traceback(error), _summary(what, error)
+        raise JobFailedError(str(error), Failure.RAISED, tail, summary=summary) from error
     except BaseException as error:  # a plugin's exit, too, must end its job and no more
-        raise JobFailedError(_reason(what, error), _kind(error), _traceback(error)) from error
+        reason, summary = _reason(what, error), _summary(what, error)
+        raise JobFailedError(reason, _kind(error), _traceback(error), summary=summary) from error
 
 
 _KINDS: dict[type[BaseException], Failure] = {
@@ -115,6 +117,11 @@ def _reason(what: str, error: BaseException) -> str:
     if isinstance(error, MemoryError):
         return f"{what} could not get the memory it asked for: {text}".rstrip(": ")
     return f"{what} raised {type(error).__name__}: {text}".rstrip(": ")
+
+
+def _summary(what: str, error: BaseException) -> str:
+    """Return the reason without the words of the exception, which may name a patient."""
+    return f"{what} raised {type(error).__name__}"
 
 
 def _traceback(error: BaseException) -> str:

@@ -21,6 +21,7 @@ from dicomnode.host.ledger.ledger_writes import (
     Write,
     create_job,
     end_job,
+    hurry_deliveries,
     move_instances,
     move_job,
     reopen_job,
@@ -39,11 +40,12 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(__name__)
 _UNBUILT = (JobState.QUEUED, JobState.RUNNING, JobState.FAILED)
+_DISCARDED = "given up by the operator"
+"""The operator's own words may name a patient: they are kept beside it."""
 _REPLAYED = "replayed by the operator"
 _NOT_REPLAYED = {
     JobState.QUEUED: "is queued: it runs when its turn comes",
     JobState.RUNNING: "is running",
-    JobState.BUILT: "has a result, which is being delivered",
 }
 _NOT_DISCARDED = {
     JobState.DELIVERED: "was delivered: there is nothing to give up",
@@ -87,6 +89,7 @@ class Jobs:
         self._events, self._job_changed = events, job_changed
         self._keep_inputs, self._keep_results = keep_inputs, keep_results
         self.on_queued: Callable[[], None] = lambda: None
+        self.on_hurried: Callable[[Iterable[str]], None] = lambda names: None  # noqa: ARG005 - nobody delivers
         self.on_built: Callable[[], None] = lambda: None
         self.on_given_up: Callable[[int], None] = lambda number: None  # noqa: ARG005 - nobody runs it
 
@@ -173,7 +176,7 @@ class Jobs:
             msg = f"job {number} {_NOT_DISCARDED[job.state]}"
             raise JobStateError(msg)
         try:
-            record = self._end(number, JobState.DISCARDED, reason)
+            record = self._end(number, JobState.DISCARDED, reason, _DISCARDED)
         except ValueError as error:  # its state changed in this very moment
             raise JobStateError(str(error)) from error
         self.on_given_up(number)
@@ -182,9 +185,9 @@ class Jobs:
     def replay(self, number: int, *, rerun: bool = False) -> JobRecord:
         """Do a job again on the operator's word.
 
-        A failed one runs again; of an undeliverable one the result is delivered again; one that is over
-        (delivered, discarded) runs again, as long as its inputs were kept. The UIDs of the result are the
-        same whatever happens.
+        The delivery of a built one is tried at once, however long it was to wait. A failed one runs again; of
+        an undeliverable one the result is delivered again; one that is over (delivered, discarded) runs
+        again, as long as its inputs were kept. The UIDs of the result are the same whatever happens.
 
         Parameters
         ----------
@@ -202,6 +205,8 @@ class Jobs:
         if job.state in _NOT_REPLAYED:
             msg = f"job {number} {_NOT_REPLAYED[job.state]}"
             raise JobStateError(msg)
+        if job.state is JobState.BUILT:
+            return self._deliver_now(job)
         try:
             if job.state is JobState.UNDELIVERABLE and self._has_result(job) and not rerun:
                 record = self._ledger.write(retry_deliveries(number, _REPLAYED))
@@ -213,6 +218,14 @@ class Jobs:
         self.on_queued()
         self.on_built()
         return record
+
+    def _deliver_now(self, job: JobRecord) -> JobRecord:
+        names = self._ledger.write(hurry_deliveries(job=job.id))
+        if not names:
+            msg = f"job {job.id} has a result that was sent: its peers have yet to commit to it"
+            raise JobStateError(msg)
+        self.on_hurried(names)
+        return job
 
     def _run_again(self, job: JobRecord) -> JobRecord:
         self._ledger.flush()  # an input that has just come again may be in another file now
@@ -309,14 +322,14 @@ class Jobs:
             self._spool.remove(self._spool.path_of(path))
         return len(paths)
 
-    def _end(self, number: int, new: JobState, reason: str) -> JobRecord:
+    def _end(self, number: int, new: JobState, reason: str, summary: str | None = None) -> JobRecord:
         rows = [row for row in self._ledger.instances(job=number) if row.state is InstanceState.IN_JOB]
         held = [(row.SOPInstanceUID, self._spool.path_of(row.path)) for row in rows]
         passing("before release")
         self._note_released([row.path for row in rows])
         passing("release noted")
         try:
-            record, paths = self._ledger.write(end_job(number, new, reason))
+            record, paths = self._ledger.write(end_job(number, new, reason, summary))
         except Exception:
             self._spool.released.forget(row.path for row in rows)
             raise
@@ -328,9 +341,8 @@ class Jobs:
                 self._spool.remove(self._spool.path_of(path))
         if not self._keep_results:
             self.remove_result(record)
-        # Discarded is what the operator says, in words that may name a patient.
-        detail, message = (reason, "discarded") if new is JobState.DISCARDED else ("", reason)
-        self.changed(record, f"{message}; {len(paths)} inputs released", detail)
+        told = f"{summary or reason}; {len(paths)} input{'s' * (len(paths) != 1)} released"
+        self.changed(record, told, reason if summary else "")
         return record
 
     def _note_released(self, files: list[str]) -> None:
@@ -351,9 +363,16 @@ class Jobs:
 
     def changed(self, record: JobRecord, message: str, detail: str = "", level: int = logging.INFO) -> None:
         """Tell everybody that a job's state changed."""
-        station = _STATION.get(record.state, Station.JOB)
         self._events.tell(
-            Event(station, message, pipeline=record.pipeline, job=str(record.id), detail=detail, level=level)
+            Event(
+                _STATION.get(record.state, Station.JOB),
+                message,
+                pipeline=record.pipeline,
+                job=str(record.id),
+                association=",".join(self._ledger.associations_of(record.id)),
+                detail=detail,
+                level=level,
+            )
         )
         self._job_changed(record)
 

@@ -286,8 +286,9 @@ class Scheduler:
             self._jobs.remove_result(_with_folder(job, folder, self._data.outbox))
             return
         passing("job built")
-        for warning in manifest.warnings:
-            self._tell(record, "the output check found something", warning, level=logging.WARNING)
+        if warnings := manifest.warnings:
+            message = f"the output check has {len(warnings)} warning{'s' * (len(warnings) != 1)}"
+            self._tell(record, f"{message}: show {job.id}", "; ".join(warnings), level=logging.WARNING)
         count = f"{len(manifest.items)} result{'s' * (len(manifest.items) != 1)}"
         self._jobs.changed(record, f"{count} in the outbox, {len(plan)} to deliver")
         self._jobs.on_built()
@@ -315,6 +316,8 @@ class Scheduler:
         kind = failure_word(error)
         reason = str(error) if isinstance(error, DicomnodeError) else f"{type(error).__name__}: {error}"
         log = getattr(error, "log_tail", "")[-_LONGEST_LOG:] if isinstance(error, JobFailedError) else ""
+        words = error.summary if isinstance(error, JobFailedError) else ""
+        summary = f"{kind}: {words}" if words else kind
         try:
             if ended:  # by the host or the operator: no attempt of the plugin's
                 record = self._ledger.write(
@@ -323,18 +326,29 @@ class Scheduler:
                 self._jobs.changed(record, "cut off; it runs again")
             elif kind == Failure.DISK and self._no_room():  # nor is this one
                 record = self._ledger.write(
-                    self._move(job, JobState.QUEUED, reason, attempts=job.attempts - 1, log=log)
+                    self._move(
+                        job, JobState.QUEUED, reason, attempts=job.attempts - 1, log=log, summary=summary
+                    )
                 )
                 self._jobs.changed(record, "waits for room on the disk", reason, level=logging.WARNING)
             elif job.attempts < node.table.attempts and kind != Failure.DAMAGED:
                 wait = _back_off(node, job.attempts)
                 record = self._ledger.write(
-                    self._move(job, JobState.QUEUED, reason, not_before=time.time() + wait, log=log)
+                    self._move(
+                        job,
+                        JobState.QUEUED,
+                        reason,
+                        not_before=time.time() + wait,
+                        log=log,
+                        summary=summary,
+                    )
                 )
                 message = f"attempt {job.attempts} failed ({kind}); again in {wait:g} s"
                 self._jobs.changed(record, message, reason, level=logging.WARNING)
             else:
-                record = self._ledger.write(self._move(job, JobState.FAILED, reason, log=log))
+                record = self._ledger.write(
+                    self._move(job, JobState.FAILED, reason, log=log, summary=summary)
+                )
                 count = f"{job.attempts} attempt{'s' * (job.attempts != 1)}"
                 message = f"failed ({kind}) after {count}: a dead letter, its inputs are kept"
                 self._jobs.changed(record, message, reason, level=logging.ERROR)

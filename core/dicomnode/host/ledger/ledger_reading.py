@@ -229,6 +229,16 @@ class LedgerReader:
         row = self._reader().execute("SELECT * FROM job WHERE id = ?", (number,)).fetchone()
         return None if row is None else JobRecord.from_row(row)
 
+    def associations_of(self, job: int) -> list[str]:
+        """Return the ids of the associations that brought a job's inputs, the first one first."""
+        query = "SELECT association FROM instance WHERE job = ? GROUP BY association ORDER BY min(received)"
+        return [name for (name,) in self._reader().execute(query, (job,)) if name]
+
+    def warnings(self, job: int) -> list[str]:
+        """Return what the check of a job's output found that did not keep it from being sent."""
+        row = self._reader().execute("SELECT record FROM provenance WHERE job = ?", (job,)).fetchone()
+        return [] if row is None else list(json.loads(row["record"]).get("warnings") or ())
+
     def deliveries(
         self, *states: DeliveryState, job: int | None = None, destination: str | None = None
     ) -> list[DeliveryRecord]:

@@ -110,7 +110,7 @@ class JobRecord:
     state : JobState
         Where it is.
     reason : str
-        Why it is there.
+        Why it is there. It may quote a plugin or the operator, and name a patient by that.
     attempts : int
         How many runs it has had.
     not_before : float
@@ -121,6 +121,8 @@ class JobRecord:
         The folder of its result, relative to the outbox; empty before there is one.
     log : str
         The end of what its last failed run wrote.
+    summary : str
+        The reason in the host's own words, which name no patient; empty where there are none.
     """
 
     id: int
@@ -135,6 +137,7 @@ class JobRecord:
     changed: float
     folder: str = ""
     log: str = ""
+    summary: str = ""
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any] | sqlite3.Row) -> JobRecord:

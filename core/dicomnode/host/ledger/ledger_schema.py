@@ -87,7 +87,13 @@ CREATE INDEX commitment_by_transaction ON commitment (TransactionUID);
 CREATE INDEX commitment_by_delivery ON commitment (delivery);
 """
 
-MIGRATIONS: Sequence[str] = (_FIRST, _SECOND, _THIRD, _FOURTH, _FIFTH)
+_SIXTH = """
+ALTER TABLE job ADD COLUMN summary TEXT NOT NULL DEFAULT '';
+UPDATE job SET summary = reason WHERE state IN ('running', 'built', 'delivered', 'undeliverable');
+"""
+# In the other states the reason may be the words of a plugin, or the operator's.
+
+MIGRATIONS: Sequence[str] = (_FIRST, _SECOND, _THIRD, _FOURTH, _FIFTH, _SIXTH)
 """The n-th script takes a ledger from schema n to n + 1."""
 
 SCHEMA_VERSION = len(MIGRATIONS)

@@ -241,9 +241,9 @@ def create_job(identity: str, pipeline: str, container: str, paths: Iterable[str
     def write(connection: sqlite3.Connection) -> JobRecord:
         now = time.time()
         cursor = connection.execute(
-            "INSERT INTO job (identity, pipeline, container, state, reason, attempts, not_before, created,"
-            " changed) VALUES (?, ?, ?, ?, ?, 0, 0, ?, ?)",
-            (identity, pipeline, container, JobState.QUEUED, reason, now, now),
+            "INSERT INTO job (identity, pipeline, container, state, reason, summary, attempts, not_before,"
+            " created, changed) VALUES (?, ?, ?, ?, ?, ?, 0, 0, ?, ?)",
+            (identity, pipeline, container, JobState.QUEUED, reason, reason, now, now),
         )
         number = cursor.lastrowid
         if number is None:  # an INSERT has one; mypy cannot know
@@ -278,9 +278,13 @@ def move_job(
     not_before: float | None = None,
     attempts: int | None = None,
     log: str | None = None,
+    summary: str | None = None,
     only_from: JobState | None = None,
 ) -> Write[JobRecord]:
-    """Change the state of a job; where it is said from which one, from no other."""
+    """Change the state of a job; where it is said from which one, from no other.
+
+    `summary` is the reason in words that name no patient, where the reason itself may name one.
+    """
 
     def write(connection: sqlite3.Connection) -> JobRecord:
         old = read_job(connection, number)
@@ -289,9 +293,13 @@ def move_job(
             raise ValueError(msg)
         check_transition(old.state, new)
         connection.execute(
-            "UPDATE job SET state = ?, reason = ?, changed = ?, not_before = coalesce(?, not_before),"
-            " attempts = coalesce(?, attempts), log = coalesce(?, log) WHERE id = ?",
-            (new, reason, time.time(), not_before, attempts, log, number),
+            "UPDATE job SET state = ?, reason = ?, summary = ?, changed = ?,"
+            " not_before = coalesce(?, not_before), attempts = coalesce(?, attempts),"
+            " log = coalesce(?, log) WHERE id = ?",
+            (
+                *(new, reason, reason if summary is None else summary, time.time()),
+                *(not_before, attempts, log, number),
+            ),
         )
         note(connection, "job", number, old.state, new, reason)
         return read_job(connection, number)
@@ -388,6 +396,22 @@ def note_deliveries(destination: str, reason: str) -> Write[None]:
     return write
 
 
+def hurry_deliveries(*, job: int | None = None, destination: str | None = None) -> Write[list[str]]:
+    """Let what is pending (of a job, for a destination) be tried at once; gives the destinations' names."""
+    conditions = "state = ? AND ? IN (job, 0) AND ? IN (destination, '')"
+    values = (DeliveryState.PENDING, job or 0, destination or "")
+
+    def write(connection: sqlite3.Connection) -> list[str]:
+        names = connection.execute(
+            f"SELECT DISTINCT destination FROM delivery WHERE {conditions}",  # noqa: S608 - a constant
+            values,
+        ).fetchall()
+        connection.execute(f"UPDATE delivery SET not_before = 0 WHERE {conditions}", values)  # noqa: S608
+        return [name for (name,) in names]
+
+    return write
+
+
 def retry_deliveries(job: int, reason: str) -> Write[JobRecord]:
     """Make the dead letters of an undeliverable job pending again."""
 
@@ -441,7 +465,9 @@ def reopen_job(number: int, reason: str) -> Write[tuple[JobRecord, tuple[Instanc
     return write
 
 
-def end_job(number: int, new: JobState, reason: str) -> Write[tuple[JobRecord, tuple[str, ...]]]:
+def end_job(
+    number: int, new: JobState, reason: str, summary: str | None = None
+) -> Write[tuple[JobRecord, tuple[str, ...]]]:
     """End a job (delivered or discarded) and release its inputs, in one transaction.
 
     Returns
@@ -461,7 +487,7 @@ def end_job(number: int, new: JobState, reason: str) -> Write[tuple[JobRecord, t
                 "UPDATE delivery SET state = ?, reason = ? WHERE job = ? AND state <> ?",
                 (DeliveryState.DISCARDED, reason, number, DeliveryState.CONFIRMED),
             )
-        return move_job(number, new, reason)(connection), paths
+        return move_job(number, new, reason, summary=summary)(connection), paths
 
     return write
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from dicomnode.errors import ConfigurationError
@@ -36,9 +36,10 @@ def check_node(config: Config) -> Iterator[Finding]:
     registry = Registry(config.plugins.disabled, config.plugins.only)
     yield from _plugins(registry, config)
     nodes: list[Node] = []
-    yield from _pipelines(registry, config, nodes)
+    yield from _pipelines(registry, config, nodes, live)
     yield from _receiver(config, live)
-    yield from check_data(operations)
+    reserve = config.host.reserve if live is None else live["reserve"]  # what the host was started with
+    yield from check_data(operations, reserve)
     yield from check_folders(config, nodes)
     yield from check_peers(config)
 
@@ -58,13 +59,26 @@ def _plugins(registry: Registry, config: Config) -> Iterator[Finding]:
         yield Finding("plugins", str(plugin), verdict, plugin.reason or plugin.status.value)
 
 
-def _pipelines(registry: Registry, config: Config, nodes: list[Node]) -> Iterator[Finding]:
+def _pipelines(
+    registry: Registry, config: Config, nodes: list[Node], live: Mapping[str, Any] | None
+) -> Iterator[Finding]:
     left_out = Verdict.WARNING if config.pipelines is None else Verdict.FAILED
     names = registry.names("pipelines") if config.pipelines is None else list(config.pipelines)
     broken = {name: trouble for name in names if (trouble := _broken(registry, config, name)) is not None}
     for name, trouble in broken.items():
         yield Finding("pipelines", name, left_out, trouble)
+    running = (live or {}).get("pipelines", {})
+    unchecked = False
     for each in judged_pipelines(config, registry, but=broken):
+        if each.lacks_only_variables and each.name in running:
+            # It is this command's environment that lacks them: the service has one of its own.
+            lacking = ", ".join(each.variables)
+            message = (
+                f"not checked: the variable {lacking} is not set here; the running host has been given it"
+            )
+            yield Finding("pipelines", each.name, Verdict.WARNING, message)
+            unchecked = True
+            continue
         for problem in each.problems:
             yield Finding("pipelines", each.name, left_out if each.node is None else Verdict.FAILED, problem)
         if each.node is None:
@@ -74,7 +88,7 @@ def _pipelines(registry: Registry, config: Config, nodes: list[Node]) -> Iterato
             whose = f"{each.node.registration.distribution} {each.node.registration.version}"
             message = f"{whose}, called {each.ae_title}, to {', '.join(each.node.destinations)}"
             yield Finding("pipelines", each.name, Verdict.OK, message)
-    if not nodes:
+    if not nodes and not unchecked:
         yield Finding("pipelines", "", Verdict.FAILED, "no pipeline can run")
 
 

@@ -24,7 +24,7 @@ _NETWORK = ("nfs", "cifs", "smb", "9p", "fuse.sshfs", "glusterfs", "ceph")
 _MEMORY = ("tmpfs", "ramfs")
 
 
-def check_data(operations: Operations) -> Iterator[Finding]:
+def check_data(operations: Operations, reserve: int) -> Iterator[Finding]:
     """Check whether the data directory can be used, has room, and holds a sound ledger."""
     root = operations.data.root
 
@@ -39,7 +39,7 @@ def check_data(operations: Operations) -> Iterator[Finding]:
         yield found(Verdict.OK, "it does not exist yet; the first start makes it")
     else:
         yield from (found(*each) for each in _directory(root))
-    yield from (found(*each) for each in _room(_existing(root), operations.config.host.reserve))
+    yield from (found(*each) for each in _room(_existing(root), reserve))
     yield from (found(*each) for each in _ledger(operations))
 
 

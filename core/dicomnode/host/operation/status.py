@@ -8,17 +8,19 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dicomnode.errors import JobStateError
+from dicomnode.host.free_space import free_bytes, jobs_reserve
 from dicomnode.host.ledger.ledger_reading import LedgerReader
 from dicomnode.host.ledger.ledger_records import InstanceRecord, JobRecord
 from dicomnode.host.ledger.states import DEAD_LETTERS
 
 if TYPE_CHECKING:
+    from dicomnode.host.gathering.pipeline_tree import PipelineTree
     from dicomnode.host.host import Host
 
 
@@ -54,7 +56,7 @@ def live_status(host: Host, *, patients: bool = False) -> dict[str, Any]:
                     "container": key,
                     "inputs": inputs,
                     "quiet": tree.quiet_for(key),
-                    "missing": _missing(host, name, key),
+                    **_waits_for(tree, key),
                 }
                 for key, inputs in counts.items()
             ]
@@ -64,7 +66,12 @@ def live_status(host: Host, *, patients: bool = False) -> dict[str, Any]:
         "ae_title": host.config.host.ae_title,
         "address": f"{host.address[0]}:{host.address[1]}",
         "started": moment(host.started),
+        "reserve": host.config.host.reserve,
         "pipelines": pipelines,
+        "left_alone": {
+            name: {"until": moment(time.time() + seconds), "reason": reason}
+            for name, (seconds, reason) in host.outbox.rests().items()
+        },
     }
 
 
@@ -104,7 +111,7 @@ def recorded_status(ledger: LedgerReader, *, patients: bool = False) -> dict[str
         "pipelines": pipelines,
         "dead_letters": sum(len(ledger.jobs(state)) for state in DEAD_LETTERS),
         "deliveries": {
-            name: {**counts, "reason": reason, "next": moment(not_before)}
+            name: {"destination": name, **counts, "reason": reason, "next": moment(not_before)}
             for name, (counts, reason, not_before) in ledger.open_deliveries().items()
         },
     }
@@ -113,17 +120,57 @@ def recorded_status(ledger: LedgerReader, *, patients: bool = False) -> dict[str
 def disk_status(data: Path, reserve: int) -> dict[str, Any]:
     """Return how full the disk of the data directory is, in bytes."""
     usage = shutil.disk_usage(data)
-    return {"data": str(data), "free": usage.free, "total": usage.total, "reserve": reserve}
+    free = free_bytes(data)
+    return {
+        "data": str(data),
+        "free": free,
+        "total": usage.total,
+        "reserve": reserve,
+        "refuses_images": free < reserve,
+        "jobs_wait": free < jobs_reserve(reserve),
+    }
+
+
+def attention(recorded: Mapping[str, Any], disk: Mapping[str, Any]) -> list[str]:
+    """Return what the operator should look after, each in a sentence."""
+    found = []
+    if disk["refuses_images"]:
+        found.append(
+            "every image is refused (0xA700): less of the disk is free than the reserve (host.reserve)"
+        )
+    if disk["jobs_wait"]:
+        found.append("no job is started: less of the disk is free than half of the reserve")
+    if recorded["dead_letters"]:
+        found.append(f"{recorded['dead_letters']} jobs need attention: dicomnode-host jobs --failed")
+    return found
+
+
+def left_alone(deliveries: Iterable[dict[str, Any]], live: Mapping[str, Any] | None) -> None:
+    """Enter, with what is to be delivered, that its destination as a whole is left alone for now.
+
+    Parameters
+    ----------
+    deliveries : iterable of dict
+        Each with its ``destination`` and the time of its ``next`` attempt; what is pending is changed.
+    live : mapping or None
+        What :func:`live_status` returned.
+    """
+    rests = (live or {}).get("left_alone", {})
+    for each in deliveries:
+        rest = rests.get(each["destination"])
+        if rest is not None and (each.get("state") == "pending" or each.get("pending")):
+            each["next"] = max(filter(None, (each["next"], rest["until"])), key=datetime.fromisoformat)
+            each["left_alone"] = rest["reason"]
 
 
 def jobs_report(ledger: LedgerReader, jobs: Iterable[JobRecord]) -> list[dict[str, Any]]:
-    """Return jobs as plain data, without naming their patients."""
+    """Return jobs as plain data, without naming their patients: reasons are in the host's own words."""
     return [
         {
             "job": job.id,
             "pipeline": job.pipeline,
             "state": job.state,
-            "reason": job.reason,
+            "reason": job.summary,
             "attempts": job.attempts,
             "inputs": ledger.input_count(job.id),
             "created": moment(job.created),
@@ -162,6 +209,7 @@ def job_report(ledger: LedgerReader, number: int, outbox: Path) -> dict[str, Any
         "changed": moment(job.changed),
         "next": moment(job.not_before),
         "identity": job.identity,
+        "warnings": ledger.warnings(number),
         "result": str(folder) if folder is not None and folder.is_dir() else None,
         "inputs": inputs,
         "deliveries": [
@@ -202,8 +250,20 @@ def _instance(row: InstanceRecord) -> dict[str, Any]:
     }
 
 
-def _missing(host: Host, name: str, key: str) -> str | None:
+def _waits_for(tree: PipelineTree, key: str) -> dict[str, str | None]:
+    """Return what a patient is missing, and what is waited for: that, or else that nothing more comes."""
     try:
-        return host.trees[name].missing(key)
+        missing = tree.missing(key)
     except Exception as error:
-        return f"{error}"
+        missing = f"{error}"
+    return {"missing": missing, "waits_for": missing or _until_looked_at(tree, key)}
+
+
+def _until_looked_at(tree: PipelineTree, key: str) -> str:
+    rules, so_far = tree.node.rules, tree.quiet_for(key)
+    ways = []
+    if rules.trigger in ("release", "both"):
+        ways.append("the release of an association that brings an image of it")
+    if rules.trigger in ("quiet", "both"):
+        ways.append(f"{max(0.0, rules.quiet - (so_far or 0.0)):.0f} s more without an image")
+    return f"complete; waits for {', or for '.join(ways)}"

@@ -76,7 +76,8 @@ def _answer(name: str, argument: dict[str, Any]) -> dict[str, Any]:
         with failing_as(name):
             return {"done": _task(name)(argument)}
     except JobFailedError as error:
-        return {"failed": {"kind": error.kind, "reason": str(error), "log_tail": error.log_tail}}
+        told = {"kind": error.kind, "reason": str(error), "log_tail": error.log_tail}
+        return {"failed": {**told, "summary": error.summary}}
 
 
 def _task(name: str) -> Callable[[dict[str, Any]], dict[str, Any]]:

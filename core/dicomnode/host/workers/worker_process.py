@@ -83,7 +83,9 @@ class Outcome:
         if "done" in message:
             return cls(task, {**message["done"], "log_tail": message["log_tail"]})
         told = message["lost" if "lost" in message else "failed"]
-        error = JobFailedError(told["reason"], Failure(told["kind"]), told["log_tail"])
+        error = JobFailedError(
+            told["reason"], Failure(told["kind"]), told["log_tail"], summary=told["summary"]
+        )
         return cls(task, error=error, lost="lost" in message)
 
     def settle(self) -> None:

@@ -137,7 +137,8 @@ class Supervisor:
                     self._done(message["done"])
                     continue
                 told = message["failed"]
-                self._fail(Failure(told["kind"]), str(told["reason"]), str(told["log_tail"]))
+                kind, reason = Failure(told["kind"]), str(told["reason"])
+                self._fail(kind, reason, str(told["log_tail"]), summary=str(told["summary"]))
                 return
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             self._fail(Failure.CRASHED, f"the worker sent what is no message: {type(error).__name__}")
@@ -205,7 +206,9 @@ class Supervisor:
                 self._await_end(self._settings.grace)
             self._fail(*breach)
 
-    def _fail(self, kind: Failure, reason: str, more: str = "", outcome: str = "failed") -> None:
+    def _fail(
+        self, kind: Failure, reason: str, more: str = "", *, summary: str = "", outcome: str = "failed"
+    ) -> None:
         """End everything, then tell the host: whoever hears of a failed job finds nothing of it alive."""
         self._over = True
         if not self._busy:
@@ -215,7 +218,8 @@ class Supervisor:
         self._log.read()
         self._remove_leftovers()
         log_tail = "\n".join(filter(None, (self._log.text(), more)))
-        self._host.send({outcome: {"kind": kind.value, "reason": reason, "log_tail": log_tail}})
+        told = {"kind": kind.value, "reason": reason, "log_tail": log_tail, "summary": summary}
+        self._host.send({outcome: told})
 
     def _remove_leftovers(self) -> None:
         for folder in self._leftovers:
