@@ -300,8 +300,8 @@ class PipelineTable(DeclaredPipeline):
         Seconds without an image after which a patient that is not complete is given up; those while the host
         was down count.
     late_images : {"new", "join"}, optional
-        What an image does that comes while its patient's job is queued or runs: wait for a new job, or join
-        that job, which then starts again.
+        What an image does that comes while its patient's job is queued or runs: wait for a new job with what
+        comes with it, or join that job's images, for a new job that takes its place.
     sorts_before_answer : bool, optional
         Whether a C-STORE is answered after the image has found its input, so that a refusal is told to the
         sender, or as soon as the image is durable.
