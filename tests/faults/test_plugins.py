@@ -32,6 +32,7 @@ from dicomnode.host.workers.process_tree import descendants
 from dicomnode.host.workers.worker_pool import WorkerPool
 from dicomnode.host.workers.worker_settings import WorkerSettings
 from dicomnode.host.workers.worker_watch import Limits
+from own_processes import started
 from plugin_factory import INVERT, PRELUDE, SCRIPTED, PluginFactory, job_of
 
 MEGABYTE = 2**20
@@ -79,7 +80,7 @@ class Bench:
 
     def alive(self) -> set[int]:
         """Return the processes of workers."""
-        return descendants(os.getpid())
+        return started()
 
 
 @pytest.fixture(scope="module")
@@ -220,6 +221,16 @@ FAULTS = {
         "    except OSError: pass",
         Failure.CRASHED,
         "no message",
+    ),
+    "ends when its result is in place": (
+        "from dicomnode.host.jobs.job_folder import JobFolder\n"
+        "finish = JobFolder.finish\n"
+        "def and_end(*given):\n"
+        "    finish(*given)\n"
+        "    os._exit(5)\n"
+        "JobFolder.finish = and_end",
+        Failure.EXITED,
+        "exit code 5",
     ),
     "kills its supervisor": ("os.kill(os.getppid(), 9); time.sleep(9)", Failure.NO_WORKER, "with status -9"),
 }  # fmt: skip

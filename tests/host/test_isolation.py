@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import os
 import re
 import subprocess
 import sys
@@ -34,13 +33,13 @@ from dicomnode.host.isolation.environment import ready_environment
 from dicomnode.host.isolation.isolation import Isolation
 from dicomnode.host.isolation.own_wheel import write_own_wheel
 from dicomnode.host.jobs.job_content import settings_digest
-from dicomnode.host.workers.process_tree import children, descendants
 from dicomnode.pipeline.historic import HistoricAbstractInput
 from dicomnode.pipeline.history_state import HistoryState, HistoryStatus
 from dicomnode.pipeline.inputs import AbstractInput
 from dicomnode.pipeline.nodes import AbstractPipeline
 from dicomnode.testing import LocalHost, synthetic_series
 from environments import borrowed, make_environment
+from own_processes import started, started_here
 from plugin_factory import PRELUDE, PluginFactory, write_inputs
 from sources import mr_slices
 
@@ -189,7 +188,7 @@ def test_refusals_are_the_truth(environment: Path, tmp_path: Path) -> None:
         assert node.send(ours[3:]) == [0]
         node.wait_for_jobs()
         assert len(node.peer.received) == 4
-    assert not descendants(os.getpid())
+    assert not started()
 
 
 def test_a_job_fails_as_it_does_at_home(elsewhere: Elsewhere, tmp_path: Path) -> None:
@@ -253,11 +252,11 @@ def test_what_code_raises_costs_no_worker(installed: Installed, tmp_path: Path) 
     bad.InstanceNumber = 99
     held = installed.pipeline.inputs["images"]("images")
     assert held.missing() == "0 of 4"
-    before = children(os.getpid())
+    before = started_here()
     with pytest.raises(PluginError, match="raised ValueError: number 99"):
         held.why_not(on_disk(tmp_path, [bad])[0])
     assert held.missing() == "0 of 4"
-    assert children(os.getpid()) == before
+    assert started_here() == before
 
 
 def test_the_host_cannot_process(installed: Installed) -> None:

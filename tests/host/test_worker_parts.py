@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dicomnode.host.jobs.job_failure import Failure
+from dicomnode.host.workers import worker_watch
 from dicomnode.host.workers.process_tree import (
     children,
     descendants,
@@ -123,6 +124,18 @@ def test_processes_and_what_they_hold(tmp_path: Path) -> None:
             os.kill(pid, 9)
     assert memory_held(process.pid) == memory_share(process.pid) == 0
     assert children(process.pid) == set()
+
+
+def test_a_process_that_forks_while_it_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory that was looked at before a fork, and in the child again, is not counted twice."""
+    shares = iter([400, 200, 200, 200])  # the parent alone; then the child, the parent, and the child again
+    monkeypatch.setattr(worker_watch, "memory_held", lambda pid: 400)
+    monkeypatch.setattr(worker_watch, "memory_share", lambda pid: next(shares))
+    monkeypatch.setattr(worker_watch, "descendants", lambda pid, most: {1, 2})
+    watch = Watch(Limits(memory=500))
+    time.sleep(watch.due())
+    assert watch.breach() is None
+    assert list(shares) == []
 
 
 def test_marked_processes_are_found_and_ended() -> None:

@@ -20,8 +20,8 @@ from dicomnode.errors import JobFailedError
 from dicomnode.host.jobs.job import run_job
 from dicomnode.host.jobs.job_failure import Failure
 from dicomnode.host.jobs.job_folder import read_manifest
-from dicomnode.host.workers.process_tree import children, descendants
 from dicomnode.host.workers.worker_pool import WorkerPool
+from own_processes import started, started_here
 from plugin_factory import SCRIPTED, PluginFactory, job_of
 
 PID = "result = FileOutput({'pid': str(os.getpid())})"
@@ -81,7 +81,7 @@ def client(tmp_path: Path) -> Iterator[Callable[..., Client]]:
         yield make
         for pool in pools:
             pool.terminate()
-    assert not descendants(os.getpid())
+    assert not started()
     assert list(tmp_path.glob("worker-*")) == []
 
 
@@ -176,7 +176,7 @@ def test_shutdown_finishes_what_was_taken(client: Callable[..., Client]) -> None
     assert held.done()
     assert waiting.done()
     assert jobs.pid_of(held) == jobs.pid_of(waiting)
-    assert not descendants(os.getpid())
+    assert not started()
 
 
 def test_shutdown_can_cancel_what_waits(client: Callable[..., Client]) -> None:
@@ -200,7 +200,7 @@ def test_terminate_ends_everything_now(client: Callable[..., Client]) -> None:
     jobs.pool.terminate()
     assert time.monotonic() - begin < 5
     assert {future.exception(0).kind for future in (held, waiting)} == {Failure.ENDED}  # type: ignore[union-attr]
-    assert not descendants(os.getpid())
+    assert not started()
 
 
 @pytest.mark.parametrize(
@@ -244,7 +244,7 @@ def test_a_worker_that_died_idle_costs_no_job(client: Callable[..., Client]) -> 
         worker = jobs.pid()
         os.kill(worker, signal.SIGKILL)
         assert jobs.pid() != worker
-    (supervisor,) = children(os.getpid())
+    (supervisor,) = started_here()
     os.kill(supervisor, signal.SIGKILL)
     assert jobs.pid()
 
@@ -253,7 +253,7 @@ def test_a_job_for_a_worker_that_has_just_gone(client: Callable[..., Client]) ->
     """A job that reaches a supervisor after its worker's end is done by another worker."""
     jobs = client()
     worker = jobs.pid()
-    (supervisor,) = children(os.getpid())
+    (supervisor,) = started_here()
     os.kill(supervisor, signal.SIGSTOP)
     os.kill(worker, signal.SIGKILL)
     future = jobs.submit()
@@ -335,7 +335,7 @@ def test_many_jobs(client: Callable[..., Client]) -> None:
     for bad, future in futures:
         error = future.exception(60)
         assert (error is not None) == bad, error
-    assert len(children(os.getpid())) <= 3
+    assert len(started_here()) <= 3
 
 
 def test_no_thread_of_the_host_is_forked(client: Callable[..., Client]) -> None:
@@ -376,4 +376,4 @@ def test_a_pool_is_abandoned_in_the_midst_of_anything(client: Callable[..., Clie
         pool.abandon()
     pool.abandon()
     eventually(lambda: not pool._thread.is_alive())
-    assert not children(os.getpid())
+    assert not started_here()

@@ -339,5 +339,7 @@ def _folders(argument: Mapping[str, Any]) -> tuple[tuple[str, ...], tuple[str, .
     if "folder" not in argument:
         return (), ()
     workdir = Path(argument["workdir"])
-    written = (str(workdir), str(building_folder(Path(argument["folder"]))))
-    return written, (*written, str(links_folder(workdir)))
+    folder = Path(argument["folder"])
+    written = (str(workdir), str(building_folder(folder)))
+    # A worker may come to grief when its result is in place, and before it has said so.
+    return written, (*written, str(links_folder(workdir)), str(folder))

@@ -17,6 +17,7 @@ from dicomnode.host.workers.process_tree import descendants, disk_usage, memory_
 
 _LEAST_PAUSE, _DISK_PAUSE = 0.1, 0.5
 _PATIENCE_WITH_KERNEL = 0.2
+_TIMES_MEASURED = 2
 _SHARE = 20
 """Watching takes at most one twentieth of the time of a core, however much there is to look at."""
 
@@ -141,7 +142,8 @@ class _Shares:
         return 0 if self._thread.is_alive() else self._sum
 
     def _measure(self, pids: tuple[int, ...]) -> None:
-        self._sum = sum(memory_share(pid) for pid in pids)
+        # While one of them forks, shares change: what was looked at before counts whole, and its child again.
+        self._sum = min(sum(memory_share(pid) for pid in pids) for _ in range(_TIMES_MEASURED))
 
 
 class _Check:
