@@ -34,7 +34,9 @@ def environment(tmp_path):
     return folder / "bin" / "python"
 
 
-@pytest.mark.parametrize("kind", [pytest.param("pipeline", marks=pytest.mark.slow), *KINDS[1:]])
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=() if kind == "hooks" else pytest.mark.slow) for kind in KINDS]
+)
 def test_the_tests_of_a_new_package_pass(kind, tmp_path, environment):
     """Made on the command line, installed with pip, its own tests run, and the host lists it as fine."""
     name = f"acme-{kind}"

@@ -27,7 +27,7 @@ peers = pytest.mark.peers
 @pytest.mark.parametrize(
     "times",
     [
-        pytest.param(6, marks=pytest.mark.timeout(600)),
+        pytest.param(4, marks=pytest.mark.timeout(600)),
         pytest.param(200, marks=[pytest.mark.slow, pytest.mark.timeout(3600)]),
     ],
 )

@@ -110,8 +110,8 @@ def test_a_message_has_a_deadline(tmp_path: Path) -> None:
 
 
 def test_pipelined_stores_are_not_read_ahead(tmp_path: Path) -> None:
-    """3,000 C-STOREs sent without waiting to a slow handler: memory stays, all are answered in order."""
-    images = [image(number) for number in range(3000)]
+    """2,000 C-STOREs sent without waiting to a slow handler: memory stays, all are answered in order."""
+    images = [image(number) for number in range(2000)]
     wire = [store_message(uid, data, number=n % 65_535 + 1) for n, (uid, data) in enumerate(images)]
     with attacked(tmp_path, delay=0.001) as receiver, ThreadPoolExecutor(1) as pool:
         before, memory = receiver.resources(), receiver.memory()

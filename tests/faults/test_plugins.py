@@ -392,7 +392,7 @@ def test_import_that_fails(bench: Bench) -> None:
     ):
         name = bench.plugins.add(f"importing{number}", PRELUDE + source)
         with pytest.raises(JobFailedError) as caught:
-            bench.submit(name, timeout=6.0).result(30)
+            bench.submit(name, timeout=4.0).result(30)
         assert caught.value.kind == kind
         bench.plugins.add(name, INVERT)
         with recovering(bench, f"{source} at import: {caught.value}", name):

@@ -530,7 +530,7 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("as_file", [False, True])
+@pytest.mark.parametrize("as_file", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_an_environment_is_made_of_requirements(index: Path, tmp_path: Path, as_file: bool) -> None:
     """Requirements become an environment with the very host that asks; it is made once and used again."""
     requirements: Any = ("elsewhere==1.0", "conflicting", "rest")
@@ -558,6 +558,7 @@ def test_an_environment_is_made_of_requirements(index: Path, tmp_path: Path, as_
     assert made.stat().st_mtime_ns == before
 
 
+@pytest.mark.slow
 def test_requirements_that_cannot_be_met(index: Path, tmp_path: Path) -> None:
     """What pip cannot do is told in pip's words; nothing half-made is left; options are no requirements."""
     with pytest.raises(ConfigurationError, match=r"(?s)no-such-package.*No matching distribution"):

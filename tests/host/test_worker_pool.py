@@ -314,13 +314,13 @@ def test_callbacks_may_submit(client: Callable[..., Client]) -> None:
 
 
 def test_many_jobs(client: Callable[..., Client]) -> None:
-    """A hundred jobs of three pipelines from four threads, a tenth of them bad, all come to their end."""
+    """Sixty jobs of three pipelines from four threads, a tenth of them bad, all come to their end."""
     jobs = client(3)
     futures: list[tuple[bool, Future[dict[str, Any]]]] = []
     lock = threading.Lock()
 
     def submit(thread: int) -> None:
-        for number in range(25):
+        for number in range(15):
             bad = number % 10 == 9
             plugin = ("one", "two", "three")[(thread + number) % 3]
             future = jobs.submit("os._exit(1)" if bad else PID, plugin)
