@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import logging
 import signal
-import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +17,7 @@ from ..dicom.safe import safe_text
 from ..errors import ConfigurationError
 from .options import config_option
 from .service import tell_service_manager
+from .signals import Signals
 
 if TYPE_CHECKING:
     from ..host.host import Host
@@ -45,13 +45,8 @@ def run(root_config: Path | None, config: Path | None, *, strict: bool) -> int:
         from .plugins_list import require_sound
 
         require_sound(host.registry)
-    stopping = threading.Event()
-    reloading = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopping.set())
-    signal.signal(signal.SIGHUP, lambda *_: reloading.set())
     collect_seldom()
-    with host:
+    with Signals((signal.SIGTERM, signal.SIGINT, signal.SIGHUP)) as signals, host:
         gc.freeze()  # what waits already
         for line in host.describe():
             if settings.log.format == "json":  # a line that is no object would be a stumbling block
@@ -59,10 +54,8 @@ def run(root_config: Path | None, config: Path | None, *, strict: bool) -> int:
             else:
                 click.echo(safe_text(line), err=True)
         tell_service_manager("READY=1")
-        while not stopping.wait(0.5):
-            if reloading.is_set():
-                reloading.clear()
-                _reload(host, file)
+        while signals.wait() is signal.SIGHUP:
+            _reload(host, file)
         tell_service_manager("STOPPING=1")
     return 0
 
