@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pydicom
 import pytest
-from conftest import KEY
 from dicomnode_anonymize import AnonymizeError, Anonymizer
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,6 +16,7 @@ from instances import DATE, SECRET, bare, code, ct, mr, wheel_file
 from pydicom.dataset import Dataset
 from pydicom.uid import JPEG2000Lossless, SecondaryCaptureImageStorage
 
+from conftest import KEY
 from dicomnode import IdentityMapping, LazyDataset
 
 CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"

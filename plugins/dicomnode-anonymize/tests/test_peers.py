@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pydicom
 import pytest
-from conftest import KEY
 from dicomnode_anonymize import Anonymizer, Option
 from instances import wheel_file
 
+from conftest import KEY
 from dicomnode import IdentityMapping
 
 pytestmark = pytest.mark.peers

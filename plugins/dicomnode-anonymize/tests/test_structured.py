@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from conftest import KEY
 from dicomnode_anonymize import Anonymizer
 from instances import SECRET, bare, code, content
 from pydicom.dataset import Dataset
 
+from conftest import KEY
 from dicomnode import IdentityMapping
 
 REPORT = "1.2.840.10008.5.1.4.1.1.88.22"
