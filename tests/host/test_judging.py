@@ -101,6 +101,12 @@ class One(AbstractPipeline):
     def process(self, inputs):
         return NoOutput()
 
+class OnlyPlain(AbstractPipeline):
+    inputs = {"plain": Plain}
+    ae_title = "PLAIN"
+    def process(self, inputs):
+        return NoOutput()
+
 class Late(Pipeline):
     sorts_before_answer = False
     ae_title = "LATE"
@@ -117,7 +123,7 @@ def dicomnode_validate_image(input_name, input, image):
         return "many" if len(input) > 1 else None
     return None
 """
-PIPELINES = {"rules": "Pipeline", "faulty": "Faulty", "one": "One", "late": "Late"}
+PIPELINES = {"rules": "Pipeline", "faulty": "Faulty", "one": "One", "plain": "OnlyPlain", "late": "Late"}
 ALONE = {"plain", "coded", "extended"}
 INDEX = {0x00080060: "MR", 0x00100020: "P", 0x00200011: 1, 0x0020000D: "1.1", 0x0020000E: "1.1.1"}
 
@@ -183,6 +189,15 @@ def test_what_looks_at_other_images_is_left_to_the_host(installed: PluginFactory
     opinion = judge("FAULTY", dataset_file, image())
     assert opinion is not None
     assert opinion.reasons == {"plain": None}
+
+
+def test_rules_that_are_data_stay_in_the_host(installed: PluginFactory, dataset_file: str) -> None:
+    """Where no hook has a say, only inputs with code of their author's are judged: data cost less there."""
+    _nodes, _hooks, judge = made(("rules",))
+    opinion = judge("RULES", dataset_file, image())
+    assert opinion is not None
+    assert set(opinion.reasons) == {"coded", "extended"}
+    assert judge("PLAIN", dataset_file, image()) is None
 
 
 def test_nothing_is_said_of_what_cannot_be_judged(installed: PluginFactory, dataset_file: str) -> None:

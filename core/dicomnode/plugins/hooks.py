@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from ..pipeline.nodes import AbstractPipeline
 
 _log = logging.getLogger("dicomnode.plugins")
+_CORE = "dicomnode"
 
 
 class Hooks:
@@ -51,7 +52,7 @@ class Hooks:
     def __init__(self, registry: Registry, implementing: str | None = None) -> None:
         self._manager = pluggy.PluginManager(hookspecs.PROJECT_NAME)
         self._manager.add_hookspecs(hookspecs)
-        self._manager.register(defaults, name="dicomnode")
+        self._manager.register(defaults, name=_CORE)
         # pluggy asks the last registered first, so that now the first by name is asked first.
         by_name = sorted(registry.registrations("hooks"), key=lambda each: (each.distribution, each.name))
         sources = Sources()
@@ -100,6 +101,11 @@ class Hooks:
         """The plugins that have a say whether an image belongs, in order of their names."""
         hook = self._manager.hook.dicomnode_validate_image
         return tuple(sorted(each.plugin_name for each in hook.get_hookimpls()))
+
+    @property
+    def others_validate(self) -> bool:
+        """Whether anybody but the core has a say whether an image belongs."""
+        return self.validating != (_CORE,)
 
     # -- interventions ------------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""In a receiver process: the rules of the pipelines, as far as they look at nothing but the image.
+"""In a receiver process: the rules of the pipelines that are code, as far as they look at the image alone.
 
 The images that wait are in the host, in no receiver process. So here an input is asked with no image in it,
 and its answer counts only if neither its code nor a hook has looked at what it holds, or left something for
@@ -89,8 +89,16 @@ def _unseen(kind: type[AbstractInput], name: str, copied: frozenset[int]) -> Abs
     return made
 
 
+def _is_code(kind: type[AbstractInput]) -> bool:
+    """Say whether an input's rules are its author's code. Data cost less than asking for them elsewhere."""
+    return any(map(callable, kind.required_values.values())) or any(
+        getattr(kind, method) is not getattr(AbstractInput, method)
+        for method in ("validate_image", "why_not")
+    )
+
+
 class _PipelineRules:
-    """The rules of one pipeline."""
+    """The rules of one pipeline that are code."""
 
     def __init__(self, pipeline: AbstractPipeline, hooks: Hooks) -> None:
         self._pipeline, self._hooks = pipeline, hooks
@@ -98,11 +106,14 @@ class _PipelineRules:
         self._inputs = {
             name: held
             for name, kind in pipeline.inputs.items()
-            if (held := _unseen(kind, name, copied.get(name, frozenset()))) is not None
+            if (hooks.others_validate or _is_code(kind))
+            and (held := _unseen(kind, name, copied.get(name, frozenset()))) is not None
         }
 
     def opinion(self, image: LazyDataset) -> Opinion | None:
         """Say what can be said without the images that wait."""
+        if not self._inputs:
+            return None
         try:
             key = self._pipeline.container_key(image)
         except Exception:  # the host asks again, and tells
