@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(__name__)
 _UNBUILT = (JobState.QUEUED, JobState.RUNNING, JobState.FAILED)
-_DISCARDED = "given up by the operator"
+_GIVEN_UP = "given up by the operator"
 """The operator's own words may name a patient: they are kept beside it."""
 _REPLAYED = "replayed by the operator"
 _NOT_REPLAYED = {
@@ -176,7 +176,7 @@ class Jobs:
             msg = f"job {number} {_NOT_DISCARDED[job.state]}"
             raise JobStateError(msg)
         try:
-            record = self._end(number, JobState.DISCARDED, reason, _DISCARDED)
+            record = self._end(number, JobState.DISCARDED, reason, _GIVEN_UP)
         except ValueError as error:  # its state changed in this very moment
             raise JobStateError(str(error)) from error
         self.on_given_up(number)
@@ -264,7 +264,8 @@ class Jobs:
         """Give up a patient that has waited too long without becoming complete."""
         taken = tree.expire(key, age)
         if taken is not None:
-            self._release(tree, taken, f"no image came for {age:g} s", "expired")
+            reason = f"no image came for {age:g} s"
+            self._release(tree, taken, reason, f"expired: {reason}")
 
     def give_up(self, pipeline: str, key: str, reason: str) -> int:
         """Give up a patient that waits, on the operator's word, as if it had expired.
@@ -282,7 +283,7 @@ class Jobs:
         tree = self._trees.get(pipeline)
         if tree is not None:
             taken = tree.expire(key, 0.0)
-            count = 0 if taken is None else self._release(tree, taken, reason, "given up")
+            count = 0 if taken is None else self._release(tree, taken, reason, _GIVEN_UP, detail=reason)
         else:  # the host is down, or the pipeline is not configured any more
             count = self._give_up_recorded(pipeline, key, reason)
         if not count:
@@ -293,7 +294,9 @@ class Jobs:
             raise JobStateError(msg)
         return count
 
-    def _release(self, tree: PipelineTree, taken: Taken, reason: str, how: str) -> int:
+    def _release(
+        self, tree: PipelineTree, taken: Taken, reason: str, message: str, *, detail: str = ""
+    ) -> int:
         """Release the images of a patient that was taken out of its tree; return how many."""
         images, key, pipeline = taken.images, taken.container, tree.node.name
         paths = [self._spool.name_of(image.path) for image in images]
@@ -305,8 +308,10 @@ class Jobs:
         tree.forget_history(key)
         for image in images:
             self._spool.remove(image.path)
-        message = f"{len(images)} image{'s' * (len(images) != 1)} {how}: {reason}"
-        self._events.tell(Event(Station.RELEASED, message, pipeline=pipeline, level=logging.WARNING))
+        told = f"{len(images)} image{'s' * (len(images) != 1)} {message}"
+        self._events.tell(
+            Event(Station.RELEASED, told, pipeline=pipeline, detail=detail, level=logging.WARNING)
+        )
         return len(images)
 
     def _give_up_recorded(self, pipeline: str, key: str, reason: str) -> int:
