@@ -43,7 +43,7 @@ class Host:
         settings = {} if checksums else {"checksum_after": "7 d"}
         self._command = host_command(self._given, 1, **settings)
         self.port = self._given.port
-        self.ledger = folder / "data" / "ledger.sqlite3"
+        self.ledger = folder / "data" / "ledger.sqlite"
         self.process = self._started()
 
     def _started(self) -> Running:

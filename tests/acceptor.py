@@ -87,6 +87,29 @@ def _first_syntax(items: bytes) -> str:
     return items[at + 4 : at + 4 + struct.unpack_from(">H", items, at + 2)[0]].decode()
 
 
+def store(count: int = 1) -> Callable[[Acceptor], None]:
+    """Return a script that takes so many instances."""
+
+    def script(pacs: Acceptor) -> None:
+        pacs.accept()
+        for number in range(1, count + 1):
+            pacs.message()
+            pacs.answer(0, number)
+        pacs.release()
+
+    return script
+
+
+def in_turn(*scripts: Callable[[Acceptor], None]) -> Callable[[Acceptor], None]:
+    """Return a script that runs another one with each connection."""
+    following = iter(scripts)
+
+    def script(pacs: Acceptor) -> None:
+        next(following)(pacs)
+
+    return script
+
+
 @contextmanager
 def acceptor(script: Callable[[Acceptor], None], connections: int = 1) -> Iterator[int]:
     """Accept one connection (or some, one after the other), run a script with each; yield the port."""

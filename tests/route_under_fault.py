@@ -25,7 +25,7 @@ from typing import Any
 from pydicom.uid import UID
 
 from dicomnode.dicom.uids import UIDSource
-from dicomnode.host.jobs.job_content import content_digest, settings_digest
+from dicomnode.host.configuration.result_content import content_digest, settings_digest
 from dicomnode.host.jobs.job_identity import job_identity
 from dicomnode.host.kill_points import VARIABLE
 from dicomnode.host.ledger.ledger_reading import LedgerReader

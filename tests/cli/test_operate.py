@@ -253,6 +253,7 @@ def test_a_delivered_job_whose_inputs_are_gone_says_how_to_keep_them(tmp_path):
     with RunningHost(tmp_path / "host", SMOOTH) as host:
         send_to(host.port, "SMOOTH", ct_slices())
         host.wait_for_jobs(1)
+        host.wait_for_log("5 inputs released")  # the files go after the ledger says delivered
         refusal = command("replay", 1, "--config", host.config, expect=1).stderr
         assert "5 of its 5 inputs are not kept any more" in refusal
         assert "retention.inputs" in refusal

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from pydicom.dataset import Dataset
 
-from acceptor import Acceptor, acceptor
+from acceptor import Acceptor, acceptor, in_turn, store
 from delivering import SHORT, Deliveries, asked_with, commitment_report, deliveries, peer
 from dicomnode.host.delivery.commitments import Commitments
 from dicomnode.host.events import Event, Events
@@ -192,24 +192,14 @@ def test_a_report_after_a_restart(tmp_path: Path) -> None:
     """A request is remembered before it is sent: its report is known by the next host, too."""
     requests: list[Dataset] = []
 
-    def store(pacs: Acceptor) -> None:
-        pacs.accept()
-        pacs.message()
-        pacs.answer(0)
-        pacs.release()
-
     def die(pacs: Acceptor) -> None:
         pacs.accept()
         requests.append(asked_with(pacs.message()[1]))  # and the connection ends
 
-    def script(pacs: Acceptor) -> None:
-        next(scripts)(pacs)
-
-    scripts = iter([store, die])
     with deliveries(tmp_path) as work:
         job, uids = work.images(1, "PACS")
         with (
-            acceptor(script, connections=2) as port,
+            acceptor(in_turn(store(), die), connections=2) as port,
             work.outbox(peer(port, storage_commitment="ask")),
         ):
             work.wait_event("for PACS are tried again later")

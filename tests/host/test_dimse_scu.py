@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 
-from acceptor import Acceptor, acceptor
+from acceptor import Acceptor, acceptor, in_turn, store
 from delivering import asked_with, commitment_report, deliveries, peer
 from dicomnode.errors import DeliveryError
 from dicomnode.host.configuration.config import PeerTable
@@ -203,13 +203,6 @@ def test_a_report_on_the_same_association(tmp_path: Path, before_the_answer: boo
     """A peer that reports at once, even before it answers the request: what it commits to is delivered."""
     answers: list[bytes] = []
 
-    def store(pacs: Acceptor) -> None:
-        pacs.accept()
-        for number in (1, 2, 3):
-            pacs.message()
-            pacs.answer(0, number)
-        pacs.release()
-
     def commit(pacs: Acceptor) -> None:
         pacs.accept()
         _command, request = pacs.message()
@@ -221,14 +214,10 @@ def test_a_report_on_the_same_association(tmp_path: Path, before_the_answer: boo
         answers.append(pacs.pdu()[1])
         pacs.release()
 
-    def script(pacs: Acceptor) -> None:
-        next(scripts)(pacs)
-
-    scripts = iter([store, commit])
     with deliveries(tmp_path) as work:
         job, uids = work.images(3, "PACS")
         destination = partial(peer, storage_commitment="ask")
-        with acceptor(script, connections=2) as port, work.outbox(destination(port)):
+        with acceptor(in_turn(store(3), commit), connections=2) as port, work.outbox(destination(port)):
             work.wait_event("PACS never commits to 1 instance")
         by_uid = {each.item["SOPInstanceUID"]: each for each in work.ledger.deliveries(job=job)}
         states = [by_uid[each].state for each in uids]
@@ -241,12 +230,6 @@ def test_a_stray_report_on_the_association(tmp_path: Path) -> None:
     """A report on a request that was never made is refused, and the right one is awaited still."""
     answers: list[bytes] = []
 
-    def store(pacs: Acceptor) -> None:
-        pacs.accept()
-        pacs.message()
-        pacs.answer(0)
-        pacs.release()
-
     def commit(pacs: Acceptor) -> None:
         pacs.accept()
         transaction = asked_with(pacs.message()[1]).TransactionUID
@@ -256,14 +239,10 @@ def test_a_stray_report_on_the_association(tmp_path: Path) -> None:
             answers.append(pacs.pdu()[1])
         pacs.release()
 
-    def script(pacs: Acceptor) -> None:
-        next(scripts)(pacs)
-
-    scripts = iter([store, commit])
     with deliveries(tmp_path) as work:
         job, uids = work.images(1, "PACS")
         with (
-            acceptor(script, connections=2) as port,
+            acceptor(in_turn(store(), commit), connections=2) as port,
             work.outbox(peer(port, storage_commitment="ask")),
         ):
             work.wait_settled(job)

@@ -21,6 +21,7 @@ from pydicom.dataset import Dataset
 from dicomnode.dicom.lazy import LazyDataset
 from dicomnode.errors import ConfigurationError, JobFailedError, PluginError, SettingsError
 from dicomnode.host.configuration.node import Installed
+from dicomnode.host.configuration.result_content import settings_digest
 from dicomnode.host.isolation.description import (
     HISTORIC_DATA,
     INPUT_DATA,
@@ -32,7 +33,6 @@ from dicomnode.host.isolation.description import (
 from dicomnode.host.isolation.environment import ready_environment
 from dicomnode.host.isolation.isolation import Isolation
 from dicomnode.host.isolation.own_wheel import write_own_wheel
-from dicomnode.host.jobs.job_content import settings_digest
 from dicomnode.pipeline.historic import HistoricAbstractInput
 from dicomnode.pipeline.history_state import HistoryState, HistoryStatus
 from dicomnode.pipeline.inputs import AbstractInput

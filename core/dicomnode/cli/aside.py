@@ -13,6 +13,7 @@ from dicomnode.host.configuration.config_values import Seconds
 from dicomnode.host.operation.aside import aside_files
 from dicomnode.host.operation.operations import Operations
 from dicomnode.host.spool.spool_files import SpoolFiles
+from dicomnode.pipeline.validation_messages import told_plainly
 
 from .exit_codes import DONE
 from .options import config_option, json_option
@@ -56,7 +57,7 @@ def aside(
          for each in found),
     )  # fmt: skip
     total = shown_bytes(sum(each.bytes for each in found))
-    click.echo(f"{len(found)} files ({total}) lie in {operations.data.spool / 'quarantine'}")
+    click.echo(f"{len(found)} files ({total}) lie in {spool.aside}")
     return DONE
 
 
@@ -74,7 +75,5 @@ def _seconds(text: str) -> float:
     try:
         seconds: float = TypeAdapter(Seconds).validate_python(text)
     except ValidationError as error:
-        raise click.UsageError(
-            f"--older: {error.errors()[0]['msg'].removeprefix('Value error, ')}"
-        ) from error
+        raise click.UsageError(f"--older: {told_plainly(error.errors()[0])}") from error
     return seconds

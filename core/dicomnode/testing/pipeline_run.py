@@ -14,9 +14,9 @@ from pydicom.dataset import Dataset
 
 from dicomnode.host.configuration.config import PipelineTable
 from dicomnode.host.configuration.node import Node
+from dicomnode.host.configuration.result_content import content_digest, settings_digest
 from dicomnode.host.gathering.pipeline_tree import PipelineTree
 from dicomnode.host.jobs.job import JobDescription, job_identity, run_job
-from dicomnode.host.jobs.job_content import content_digest, settings_digest
 from dicomnode.host.jobs.job_folder import Manifest, read_manifest
 from dicomnode.host.jobs.job_plugin import Prepared
 from dicomnode.host.receiver.reception_types import ALWAYS_WANTED

@@ -84,12 +84,19 @@ def _address(value: object) -> object:
     return {"host": host, "port": int(port)}
 
 
-def _network(value: str) -> str:
+def is_network(text: str) -> bool:
+    """Say whether a text is an IP address or a range of them."""
     try:
-        ipaddress.ip_network(value, strict=False)
+        ipaddress.ip_network(text, strict=False)
     except ValueError:
+        return False
+    return True
+
+
+def _network(value: str) -> str:
+    if not is_network(value):
         msg = "a network is an IP address or a range of them, such as 10.0.0.7 or 10.0.0.0/24"
-        raise ValueError(msg) from None
+        raise ValueError(msg)
     return value
 
 

@@ -13,7 +13,7 @@ from pydicom.tag import BaseTag
 from dicomnode.errors import ConfigurationError, PluginError, SettingsError
 from dicomnode.host.configuration.config import Config, PipelineTable
 from dicomnode.host.configuration.references import FILE_SCHEME
-from dicomnode.host.jobs.job_content import content_digest, settings_digest
+from dicomnode.host.configuration.result_content import content_digest, settings_digest
 from dicomnode.pipeline.nodes import AbstractPipeline, IODCheck, LateImages, Trigger
 from dicomnode.plugins.declared import Resolved, resolve_pipeline
 from dicomnode.plugins.registry import Registration, Registry
@@ -38,6 +38,16 @@ class Rules:
     priority: int
     resources: Mapping[str, int]
     iod_check: IODCheck
+
+    @property
+    def on_release(self) -> bool:
+        """Whether a patient is looked at when an association that brought an image of it is released."""
+        return self.trigger in {"release", "both"}
+
+    @property
+    def when_quiet(self) -> bool:
+        """Whether a patient is looked at after :attr:`quiet` seconds without an image."""
+        return self.trigger in {"quiet", "both"}
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from dicomnode.host.configuration.config_sources import KeyPath
+from dicomnode.host.configuration.config_values import is_network
 
 FILE_SCHEME = "file:"
 
@@ -22,7 +22,7 @@ def wrong_references(tables: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str]]
     """
     peers = _table(tables.get("peers"))
     for name in _texts(_table(tables.get("host")).get("allow")):
-        if name not in peers and not _is_network(name):
+        if name not in peers and not is_network(name):
             what = f"{name!r} is no peer ({_known(peers)}), IP address or network"
             yield ("host", "allow"), what
     for pipeline, table in _table(tables.get("pipelines")).items():
@@ -49,14 +49,6 @@ def _no_receiver(name: str, peers: Mapping[str, Any], key: str) -> str | None:
 
 def _known(peers: Mapping[str, Any]) -> str:
     return f"there are: {', '.join(peers) or 'none'}"
-
-
-def _is_network(text: str) -> bool:
-    try:
-        ipaddress.ip_network(text, strict=False)
-    except ValueError:
-        return False
-    return True
 
 
 def _table(value: Any) -> Mapping[str, Any]:

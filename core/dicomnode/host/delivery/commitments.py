@@ -23,12 +23,13 @@ from dicomnode.errors import DeliveryError
 from dicomnode.host.configuration.config import DeliveryTable
 from dicomnode.host.delivery.courier import STATE_AFTER
 from dicomnode.host.delivery.delivery_rules import BackOff
-from dicomnode.host.delivery.storage_commitment import PROCESSING_FAILURE, CommitmentReport
+from dicomnode.host.delivery.storage_commitment import CommitmentReport
 from dicomnode.host.events import Event, Events, Station
 from dicomnode.host.ledger.ledger import Ledger
 from dicomnode.host.ledger.ledger_records import AskedDelivery, DeliveryRecord
 from dicomnode.host.ledger.ledger_writes import move_delivery, remember_commitment
 from dicomnode.host.ledger.states import DeliveryState
+from dicomnode.host.receiver.reception_types import PROCESSING_FAILURE
 from dicomnode.pipeline.destination import Delivery, Destination, OutboxItem, Outcome
 
 _LOG = logging.getLogger(__name__)

@@ -26,6 +26,7 @@ from dicomnode.host.receiver.association_request import Proposal, Route
 from dicomnode.host.receiver.bounded_reader import ABORT, P_DATA, RELEASE_RQ, ConnectionEndedError
 from dicomnode.host.receiver.dimse_templates import LONGEST_COMMAND, NO_DATA_SET, as_pdus
 from dicomnode.host.receiver.encodings import EXPLICIT_LITTLE
+from dicomnode.host.receiver.reception_types import PROCESSING_FAILURE
 
 _PDV = struct.Struct(">IBB").unpack_from
 _PDV_OVERHEAD: Final = 6
@@ -33,7 +34,6 @@ _LONGEST_DATA: Final = 4 * 2**20
 _LONGEST_ANSWER, _LONGEST_RECEIVED = 16_384, 131_072
 _RESPONSE: Final = 0x8000
 _PENDING: Final = frozenset({0xFF00, 0xFF01})
-_PROCESSING_FAILURE: Final = 0x0110
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class Message:
     @property
     def status(self) -> int:
         """The Status (0000,0900); a response without one is a failure."""
-        return int(self.command.get("Status", _PROCESSING_FAILURE))
+        return int(self.command.get("Status", PROCESSING_FAILURE))
 
     @property
     def pending(self) -> bool:
@@ -219,7 +219,7 @@ class DimseAssociation(OutgoingAssociation):
             self._answer(message)
 
     def _answer(self, request: Message) -> None:
-        status = _PROCESSING_FAILURE
+        status = PROCESSING_FAILURE
         if self._handler is not None and not request.field & _RESPONSE:
             status = self._handler(request)
         answer = {"CommandField": request.field | _RESPONSE, "Status": status}

@@ -12,11 +12,11 @@ from pydicom.uid import generate_uid
 
 from dicomnode.errors import DeliveryError
 from dicomnode.host.delivery.dimse_scu import DimseAssociation, Message
+from dicomnode.host.receiver.reception_types import PROCESSING_FAILURE
 from dicomnode.pipeline.destination import Delivery, OutboxItem, Outcome
 
 STORAGE_COMMITMENT: Final = "1.2.840.10008.1.20.1"
 """Storage Commitment Push Model SOP Class."""
-PROCESSING_FAILURE: Final = 0x0110
 
 _LOG = logging.getLogger(__name__)
 _WELL_KNOWN_INSTANCE: Final = "1.2.840.10008.1.20.1.1"

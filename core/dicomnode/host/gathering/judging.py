@@ -23,6 +23,7 @@ from dicomnode.host.configuration.node import Node, installed_here
 from dicomnode.host.receiver.reception_types import IndexedValue, Judge, Opinion
 from dicomnode.pipeline.inputs import AbstractInput
 from dicomnode.pipeline.nodes import AbstractPipeline
+from dicomnode.pipeline.overriding import overridden
 from dicomnode.plugins.hooks import Hooks
 from dicomnode.plugins.registry import Registry
 
@@ -82,7 +83,7 @@ class _Unseen:
 
 def _unseen(kind: type[AbstractInput], name: str, copied: frozenset[int]) -> AbstractInput | None:
     """Return an input to be asked without its images, or ``None`` where that cannot be."""
-    if any(getattr(kind, method) is not getattr(AbstractInput, method) for method in _HOLDING):
+    if overridden(kind, AbstractInput, _HOLDING):
         return None
     made: AbstractInput = type(kind.__name__, (_Unseen, kind), {"__module__": kind.__module__})(name, copied)
     made.__dict__["_made"] = True
@@ -91,10 +92,13 @@ def _unseen(kind: type[AbstractInput], name: str, copied: frozenset[int]) -> Abs
 
 def _is_code(kind: type[AbstractInput]) -> bool:
     """Say whether an input's rules are its author's code. Data cost less than asking for them elsewhere."""
-    return any(map(callable, kind.required_values.values())) or any(
-        getattr(kind, method) is not getattr(AbstractInput, method)
-        for method in ("validate_image", "why_not")
-    )
+    predicates = any(map(callable, kind.required_values.values()))
+    return predicates or bool(overridden(kind, AbstractInput, ("validate_image", "why_not")))
+
+
+def _to_judge(pipeline: type[AbstractPipeline], hooks: Hooks) -> list[str]:
+    """Return the inputs of a pipeline that are worth being asked in a receiver process."""
+    return [name for name, kind in pipeline.inputs.items() if hooks.others_validate or _is_code(kind)]
 
 
 class _PipelineRules:
@@ -105,9 +109,8 @@ class _PipelineRules:
         copied = pipeline.copied_tags()
         self._inputs = {
             name: held
-            for name, kind in pipeline.inputs.items()
-            if (hooks.others_validate or _is_code(kind))
-            and (held := _unseen(kind, name, copied.get(name, frozenset()))) is not None
+            for name in _to_judge(type(pipeline), hooks)
+            if (held := _unseen(pipeline.inputs[name], name, copied.get(name, frozenset()))) is not None
         }
 
     def opinion(self, image: LazyDataset) -> Opinion | None:
@@ -193,7 +196,8 @@ class RulesMaker:
     Attributes
     ----------
     pipelines : tuple of PipelineToJudge
-        Those that sort an image before it is answered, and live in the host's own environment.
+        Those that have such rules, sort an image before it is answered, and live in the host's own
+        environment.
     plugins : PluginsTable
         Which plugins the configuration allows.
     validating : tuple of str
@@ -205,8 +209,8 @@ class RulesMaker:
     validating: tuple[str, ...]
 
     @classmethod
-    def of(cls, nodes: Iterable[Node], plugins: PluginsTable, hooks: Hooks) -> RulesMaker:
-        """Describe the configured pipelines."""
+    def of(cls, nodes: Iterable[Node], plugins: PluginsTable, hooks: Hooks) -> RulesMaker | None:
+        """Describe the configured pipelines; ``None`` where a receiver process need not load any."""
         pipelines = tuple(
             PipelineToJudge(
                 node.ae_title,
@@ -216,9 +220,9 @@ class RulesMaker:
                 node.registration.version,
             )
             for node in nodes
-            if node.environment is None and node.rules.sorts_before_answer
+            if node.environment is None and node.rules.sorts_before_answer and _to_judge(node.kind, hooks)
         )
-        return cls(pipelines, plugins, hooks.validating)
+        return cls(pipelines, plugins, hooks.validating) if pipelines else None
 
     def __call__(self) -> Judge:
         """Load the rules.

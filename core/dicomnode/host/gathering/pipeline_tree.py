@@ -208,10 +208,9 @@ class PipelineTree:
             for name, held in (claiming or container).items():
                 if name in judged:
                     check = partial(held.conflict, image)
-                    reasons[name] = judged[name] or _checked(name, check)
                 else:
                     check = partial(self._hooks.validate_image, self.node.pipeline, name, held, image)
-                    reasons[name] = _checked(name, check)
+                reasons[name] = judged.get(name) or _checked(name, check)
         return Verdicts(key, reasons, asked_for=bool(claiming))
 
     def insert(

@@ -21,7 +21,7 @@ from dicomnode.host.free_space import free_bytes
 from dicomnode.host.gathering.arrivals import Arrival, Arrivals
 from dicomnode.host.gathering.pipeline_tree import PipelineTree
 from dicomnode.host.gathering.sorter import Sorter
-from dicomnode.host.gathering.triggers import WHEN_QUIET, Triggers
+from dicomnode.host.gathering.triggers import Triggers
 from dicomnode.host.ledger.ledger import Ledger
 from dicomnode.host.ledger.ledger_records import InstanceRecord
 from dicomnode.host.ledger.ledger_writes import begin_association, end_association
@@ -211,7 +211,7 @@ class Reception:
             rules = called.node.rules if called is not None and touched else None
             later = (
                 f"; looked at after {rules.quiet:g} s without an image"
-                if rules is not None and rules.trigger in WHEN_QUIET
+                if rules is not None and rules.when_quiet
                 else ""
             )
             message = f"{end}: it completes nothing ({count}){later}"

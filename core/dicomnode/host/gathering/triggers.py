@@ -15,8 +15,6 @@ from dicomnode.host.gathering.clock_work import ClockWork
 from dicomnode.host.gathering.pipeline_tree import CheckFailedError, PipelineTree
 from dicomnode.host.jobs.jobs import Jobs
 
-ON_RELEASE = frozenset({"release", "both"})
-WHEN_QUIET = frozenset({"quiet", "both"})
 _RETRY = 10.0
 
 _NOT_NOW = (DicomnodeError, OSError, sqlite3.Error)
@@ -60,7 +58,7 @@ class Triggers:
                 self._incomplete.discard((tree, key))
         self.seen(tree, key)
         rules = tree.node.rules
-        if rules.trigger in WHEN_QUIET:
+        if rules.when_quiet:
             self._watch(tree, key, rules.quiet, self._look)
         if rules.expires is not None:
             self._watch(tree, key, rules.expires, self._expire)
@@ -68,7 +66,7 @@ class Triggers:
     def association_ended(self, tree: PipelineTree, key: str, *, released: bool) -> None:
         """Look at a patient, if its association ended in a release and the pipeline goes by that."""
         if released:
-            on_release = tree.node.rules.trigger in ON_RELEASE
+            on_release = tree.node.rules.on_release
             self._clock.at(0, partial(self._look if on_release else self._join, tree, key))
 
     def history_settled(self, tree: PipelineTree, key: str) -> None:
@@ -98,7 +96,7 @@ class Triggers:
             Whether the association that brought its last image was not aborted by the peer: only then may the
             quiet stand for a release that never came, or came just before the host was stopped.
         """
-        if cut_off and tree.node.rules.trigger in ON_RELEASE:
+        if cut_off and tree.node.rules.on_release:
             self._watch(tree, key, quiet, self._look)
         expires, so_far = tree.node.rules.expires, tree.quiet_for(key)
         if expires is not None and so_far is not None:

@@ -88,7 +88,7 @@ class PipelineDescription:
     code : tuple of str
         Its methods that are code of the plugin's.
     settings : str
-        The digest of its effective settings (:func:`~dicomnode.host.jobs.job_content.settings_digest`): the
+        The digest of its effective settings (:func:`.settings_digest`): the
         class that knows defaults, and where secrets are kept, is in its environment alone.
     """
 

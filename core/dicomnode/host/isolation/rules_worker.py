@@ -18,6 +18,7 @@ from pydicom.tag import Tag
 
 from dicomnode.dicom.lazy import LazyDataset
 from dicomnode.errors import ConfigurationError, JobFailedError, SettingsError
+from dicomnode.host.configuration.result_content import settings_digest
 from dicomnode.host.isolation.description import (
     HISTORIC_DATA,
     INPUT_DATA,
@@ -27,12 +28,12 @@ from dicomnode.host.isolation.description import (
     plain_rule,
 )
 from dicomnode.host.isolation.plain_images import image_of
-from dicomnode.host.jobs.job_content import settings_digest
 from dicomnode.host.jobs.job_failure import Failure, failing_as
 from dicomnode.pipeline.historic import HistoricAbstractInput
 from dicomnode.pipeline.history_state import HistoryState, HistoryStatus
 from dicomnode.pipeline.inputs import AbstractInput
 from dicomnode.pipeline.nodes import AbstractPipeline
+from dicomnode.pipeline.overriding import overridden
 from dicomnode.plugins.declared import resolve_pipeline
 from dicomnode.plugins.hooks import Hooks
 from dicomnode.plugins.registry import Registration, Registry
@@ -114,7 +115,7 @@ def describe_pipeline(asked: Mapping[str, Any]) -> dict[str, Any]:
         inputs={name: _described_input(each, loaded.hooked) for name, each in pipeline.inputs.items()},
         indexed=tuple(sorted(map(int, kind.indexed_tags()))),
         copied={name: tuple(sorted(map(int, tags))) for name, tags in kind.copied_tags().items()},
-        code=_overridden(kind, AbstractPipeline, ("container_key",)),
+        code=overridden(kind, AbstractPipeline, ("container_key",)),
         settings=settings_digest(pipeline.settings),
     )
     return {"described": described.to_json()}
@@ -125,7 +126,7 @@ def _described_input(kind: type[AbstractInput], hooked: frozenset[str]) -> Input
     base = HistoricAbstractInput if historic else AbstractInput
     values = {_name(tag): plain_rule(rule) for tag, rule in kind.required_values.items()}
     code = {
-        *_overridden(kind, base, (*_IMAGE_METHODS, *_WHOLE_METHODS, *(_HISTORY_METHODS if historic else ())))
+        *overridden(kind, base, (*_IMAGE_METHODS, *_WHOLE_METHODS, *(_HISTORY_METHODS if historic else ())))
     }
     if None in values.values() or "dicomnode_validate_image" in hooked:
         code.add("validate_image")
@@ -141,10 +142,6 @@ def _described_input(kind: type[AbstractInput], hooked: frozenset[str]) -> Input
         indexed=tuple(sorted(map(int, kind.indexed_tags()))),
         code=tuple(sorted(code)),
     )
-
-
-def _overridden(kind: type, base: type, methods: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(name for name in methods if getattr(kind, name) is not getattr(base, name))
 
 
 def _name(tag: str | int) -> str:

@@ -19,7 +19,7 @@ def job_identity(pipeline: str, container: str, uids: Iterable[str], content: st
         The SOP Instance UIDs of the inputs. Neither their order nor how often one is named matters.
     content : str
         What decides about the content of the results besides
-        (:func:`~dicomnode.host.jobs.job_content.content_digest`): the same images sent again under other
+        (:func:`.content_digest`): the same images sent again under other
         settings make other instances, which must not have the UIDs of the first.
 
     Returns

@@ -262,8 +262,8 @@ def _waits_for(tree: PipelineTree, key: str) -> dict[str, str | None]:
 def _until_looked_at(tree: PipelineTree, key: str) -> str:
     rules, so_far = tree.node.rules, tree.quiet_for(key)
     ways = []
-    if rules.trigger in ("release", "both"):
+    if rules.on_release:
         ways.append("the release of an association that brings an image of it")
-    if rules.trigger in ("quiet", "both"):
+    if rules.when_quiet:
         ways.append(f"{max(0.0, rules.quiet - (so_far or 0.0)):.0f} s more without an image")
     return f"complete; waits for {', or for '.join(ways)}"

@@ -81,7 +81,7 @@ class Spool(SpoolFiles):
         self._filling: _Directory | None = None
         self._lock = threading.Lock()
         try:
-            for directory in (root, self._incoming, self._kept, self._aside):
+            for directory in (root, self._incoming, self._kept, self.aside):
                 directory.mkdir(mode=0o700, parents=True, exist_ok=True)
                 directory.chmod(0o700)
             self._tidy()

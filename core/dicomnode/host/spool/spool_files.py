@@ -26,13 +26,15 @@ class SpoolFiles:
 
     Attributes
     ----------
+    aside : pathlib.Path
+        The folder of what was put aside.
     released : ReleasedFiles
         Which of the kept files are inputs of jobs that are over.
     """
 
     def __init__(self, root: Path, *, durable: bool = True) -> None:
         self.root, self.durable = root, durable
-        self._kept, self._aside = root / "kept", root / "quarantine"
+        self._kept, self.aside = root / "kept", root / "quarantine"
         self.released = ReleasedFiles(root / "released", durable=durable)
 
     def iterate(self) -> Iterator[Path]:
@@ -50,7 +52,7 @@ class SpoolFiles:
 
     def iterate_aside(self) -> Iterator[Path]:
         """Yield every file that was put aside."""
-        yield from (path for path in sorted(self._aside.iterdir()) if path.suffix == ".dcm")
+        yield from (path for path in sorted(self.aside.iterdir()) if path.suffix == ".dcm")
 
     def reason_of(self, path: Path) -> str:
         """Return why a file was put aside; empty where nobody knows."""
@@ -99,12 +101,12 @@ class SpoolFiles:
 
         The reason is shown to the operator: it should say what happened, without patient data.
         """
-        aside = self._aside / self._own(path).name
+        aside = self.aside / self._own(path).name
         with suppress(OSError):  # on a full disk the ledger alone has the reason
             self._write_note(_note_of(aside), reason)
         path.rename(aside)
         if self.durable:
-            sync_directory(self._aside)
+            sync_directory(self.aside)
         return aside
 
     def _write_note(self, note: Path, reason: str) -> None:

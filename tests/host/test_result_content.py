@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, SecretStr
 
-from dicomnode.host.jobs.job_content import content_digest, settings_digest
+from dicomnode.host.configuration.result_content import content_digest, settings_digest
 from dicomnode.plugins.registry import Registration
 
 
