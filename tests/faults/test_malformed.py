@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import struct
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import pydicom
@@ -12,11 +13,12 @@ import pytest
 from pydicom.data import get_testdata_file
 
 from faulty import attacked
-from raw_peer import ACCEPTED, MR, RawPeer, command, element, message, p_data
+from raw_peer import ACCEPTED, EXPLICIT, MR, RawPeer, command, element, message, p_data, store_message
 from receiving import dataset_bytes, encoded, small_dataset
 
 RLE = "1.2.840.10008.1.2.5"
 IMPLICIT = "1.2.840.10008.1.2"
+BIG = "1.2.840.10008.1.2.2"
 UID = "1.2.3.4.5"
 
 
@@ -62,6 +64,12 @@ def rle(change: Callable[[bytes], bytes]) -> bytes:
     return change(encoded(dataset))
 
 
+def unclosed_item(order: str = "<", vr: bytes = b"SQ\0\0", rest: bytes = b"") -> bytes:
+    """Return a data set that ends within an item of undefined length, right where another element may be."""
+    sequence = struct.pack(order + "HH", 0x0008, 0x1115) + vr + b"\xff" * 4
+    return sequence + struct.pack(order + "HHI", 0xFFFE, 0xE000, 0xFFFFFFFF) + rest
+
+
 CASES: dict[str, Callable[[], bytes]] = {
     "empty": lambda: b"",
     "zeros": lambda: bytes(4096),
@@ -97,11 +105,13 @@ CASES: dict[str, Callable[[], bytes]] = {
     ),
     "file meta information within": lambda: b"\x02\x00\x10\x00UI\x04\x001.2\0" + good(),
     "a command element within": lambda: b"\x00\x00\x10\x00UI\x04\x001.2\0" + good(),
+    "an end at the begin of an item": unclosed_item,
+    "an end within an item": lambda: unclosed_item(rest=b"\x08\x00\x55\x11UI\x04\x001.2\0"),
     "nested 900 deep": lambda: nested(900),
     "nested 100,000 deep": lambda: nested(100_000),
     "a whole file instead of a data set": lambda: Path(get_testdata_file("MR_small.dcm")).read_bytes(),
     "implicit VR inside explicit": lambda: encoded(small_dataset(SOPInstanceUID=UID), IMPLICIT),
-    "big endian": lambda: encoded(small_dataset(SOPInstanceUID=UID), "1.2.840.10008.1.2.2"),
+    "big endian": lambda: encoded(small_dataset(SOPInstanceUID=UID), BIG),
 }  # fmt: skip
 RLE_CASES: dict[str, Callable[[], bytes]] = {
     "no sequence delimiter": lambda: rle(lambda data: data[:-8]),
@@ -161,6 +171,31 @@ def test_what_is_refused_in_the_command(tmp_path: Path) -> None:
                 peer.send(p_data(1, 3, broken))
                 assert peer.receive()[0] in {0, 7}
         assert len(receiver.kept()) == 1
+
+
+@pytest.mark.parametrize("syntax", [EXPLICIT, IMPLICIT, BIG])
+def test_an_item_that_is_never_closed_is_answered(tmp_path: Path, syntax: str) -> None:
+    """A data set that ends within an item of undefined length is refused; thread and slot are free again."""
+    data = unclosed_item(">" if syntax == BIG else "<", b"" if syntax == IMPLICIT else b"SQ\0\0")
+    slots = 4
+    with attacked(tmp_path, max_associations=slots, max_associations_per_address=slots) as receiver:
+        before = receiver.resources()
+        with ExitStack() as stack:
+            peers = [stack.enter_context(RawPeer(receiver.address)) for _ in range(slots)]
+            assert [peer.associate(MR, transfer=syntax) for peer in peers] == [ACCEPTED] * slots
+            request = store_message(UID, data)
+            assert len(request) < 300
+            for peer in peers:
+                peer.send(request)
+            for peer in peers[1:]:  # the first one leaves without its answer
+                assert (peer.status() or 0) & 0xF000 == 0xC000
+                assert peer.echo() == 0
+        receiver.settled(before)
+        with ExitStack() as stack:
+            peers = [stack.enter_context(RawPeer(receiver.address)) for _ in range(slots)]
+            assert [peer.associate() for peer in peers] == [ACCEPTED] * slots
+            assert peers[0].store(UID, good()) == 0
+        receiver.settled(before)
 
 
 @pytest.mark.parametrize("piece", [2, 7, 1000, 16_378])

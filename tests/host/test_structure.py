@@ -147,6 +147,8 @@ def test_the_number_of_elements_is_bounded() -> None:
         (element(0x00081115, "SQ", item(element(0x00080018, "UI", b"12")[:-1])), "past the end"),
         (element(0x00081115, "SQ", b"")[:-4] + b"\xff\xff\xff\x7f", "past the end"),
         (element(0x00080018, "UN", b"")[:-4] + b"\xff\xff\xff\xff", "within"),
+        (element(0x00081115, "SQ", b"")[:-4] + b"\xff" * 4 + item(b"")[:-4] + b"\xff" * 4, "within"),
+        (element(0x00081115, "SQ", item(b"")[:-4] + b"\xff" * 4), "within"),
         (element(0x00080018, "OB", b"")[:-4] + b"\xff\xff\xff\xff", "undefined length"),
         (item(b""), "group"),
     ],

@@ -281,12 +281,17 @@ class _Walk:
         steps = (self._dataset, self._sequence, self._fragments)
         while self.stack:
             frame = self.stack[-1]
-            if frame.defined and self.at == frame.end:
-                self.stack.pop()
+            if self.at == frame.end:
+                self._close(frame)
                 continue
             if self.budget <= 0:
                 raise self._error(f"more than {self.limits.elements} elements")
+            before = self.at
             steps[frame.kind](frame)
+            # The walk ends because of this and nothing else: every step passes at least one byte, no frame
+            # reaches past the data set, and a frame is closed at its end. A step that forgets it is an error.
+            if self.at <= before:
+                raise self._error("nothing that can be passed", frame)
         encoding, findings = self.encoding, self.findings
         for key, (vr, data, start, end) in self.found.items():
             tag = encoding.tag(key)
@@ -301,7 +306,14 @@ class _Walk:
 
     # -- what can be in a container -------------------------------------------------------------------------
 
+    def _close(self, frame: _Frame) -> None:
+        """Leave a container at its end; one of undefined length has to be closed by its delimiter before."""
+        if not frame.defined:
+            raise self._error("an end within a sequence or item of undefined length", frame, frame.key)
+        self.stack.pop()
+
     def _dataset(self, frame: _Frame) -> None:
+        self._refill(12, frame)
         top = len(self.stack) == 1
         stop = min(frame.end - self.base, len(self.data))
         keys = self.keys if top else _NOTHING
@@ -312,13 +324,11 @@ class _Walk:
             self.marks.append((self.at, self._vr_and_length(frame, 0)[1]))
         self.at = self.base + at
         self.budget -= passed
-        if passed == 0 and self.at < frame.end and self.budget > 0:
+        if passed == 0:
             self._unusual(frame, top)
 
     def _unusual(self, frame: _Frame, top: bool) -> None:
-        """Take one step at what a run does not pass: delimiter, sequence, long value, end of the bytes."""
-        if self._refilled(12, frame):
-            return
+        """Take one step at what a run does not pass: delimiter, sequence, value beyond the bytes at hand."""
         key = self._u32(self.at, frame)
         encoding = frame.encoding
         if self.marks is not None:
@@ -405,7 +415,7 @@ class _Walk:
     def _item_header(self, frame: _Frame) -> tuple[int, int]:
         if self.at + 8 > frame.end:
             raise self._error("an end within a sequence", frame, frame.key)
-        self._refilled(8, frame)
+        self._refill(8, frame)
         if self.marks is not None:
             self.marks.append((self.at, 8))
         self.budget -= 1
@@ -429,17 +439,16 @@ class _Walk:
         self.stack.append(_Frame(kind, end, defined, encoding or frame.encoding, key))
         self.at = value
 
-    def _refilled(self, need: int, frame: _Frame) -> bool:
-        """Get more bytes if fewer than `need` are at hand; True when there are new ones to look at."""
+    def _refill(self, need: int, frame: _Frame) -> None:
+        """Get more bytes if fewer than `need` are at hand and `frame` has more."""
         need = min(need, frame.end - self.at)
         if need < 8:  # noqa: PLR2004 - the shortest header of an element or item
             raise self._error("an end within the header of an element", frame)
         if self.at + need <= self.base + len(self.data):
-            return False
+            return
         self.data, self.base = self.source.window(self.at, need), self.at
         if len(self.data) < need:
             raise self._error("fewer bytes than there should be", frame)
-        return True
 
     def _read(self, position: int, length: int) -> bytes:
         offset = position - self.base
