@@ -188,7 +188,7 @@ def test_nested_items_of_an_optional_sequence_are_checked():
 @pytest.mark.parametrize(
     "kind", [CopyElement, InstanceCopyElement, lambda keyword: StaticElement(keyword, "1.2.3")]
 )
-def test_a_result_never_takes_anothers_uid(keyword, kind):
+def test_a_result_never_takes_a_uid_of_another(keyword, kind):
     """Copied or fixed instance and series UIDs are refused, with or without a SOP class."""
     with pytest.raises(BlueprintError, match=f"{keyword}.*the factory makes new UIDs"):
         Blueprint([kind(keyword)])
