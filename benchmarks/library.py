@@ -33,8 +33,8 @@ from pydicom.uid import JPEGLSLossless, RLELossless, generate_uid
 
 from dicomnode import LazyDataset, NumpyFactory, NumpyGrinder, blueprints, encode_series
 from dicomnode.host.gathering.reception import INDEXED
-from dicomnode.host.receiver.inspection import InspectionLimits
-from dicomnode.host.receiver.layouts import Layouts
+from dicomnode.host.parsing.inspection import InspectionLimits
+from dicomnode.host.parsing.layout_cache import LayoutCache
 from dicomnode.host.spool.spool import read_index
 
 SIZE = 512
@@ -58,13 +58,13 @@ def measure(case: Case, runs: int) -> dict[str, Any]:
     """Run all ways in turn, once more than asked; return milliseconds a unit and the ratios."""
     times: dict[str, list[float]] = {name: [] for name in case.ways}
     names = list(case.ways)
-    for turn in range(runs + 1):
+    for fairness in range(runs + 1):
         # What went before leaves its mark on memory: so nothing has always the same before it.
-        for name in random.Random(turn).sample(names, len(names)):
+        for name in random.Random(fairness).sample(names, len(names)):
             gc.collect()
             started = case.clock()
             made = case.ways[name]()
-            if turn:
+            if fairness:
                 times[name].append((case.clock() - started) / case.units * 1000)
             del made
     medians = {name: statistics.median(values) for name, values in times.items()}
@@ -293,7 +293,7 @@ def read_tags(paths: list[Path]) -> list[list[Any]]:
 
 def read_indexes(paths: list[Path]) -> list[Any]:
     """Read identity and index, as after a restart without a ledger; the structure is checked too."""
-    limits, layouts = InspectionLimits(), Layouts()
+    limits, layouts = InspectionLimits(), LayoutCache()
     return [read_index(path, INDEXED, limits, layouts) for path in paths]
 
 

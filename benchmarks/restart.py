@@ -14,14 +14,14 @@ from pathlib import Path
 
 from dicomnode import AbstractInput, AbstractPipeline, NoOutput
 from dicomnode.host.configuration.config import PipelineTable
-from dicomnode.host.configuration.node import Node
+from dicomnode.host.configuration.configured_pipeline import ConfiguredPipeline
 from dicomnode.host.gathering.pipeline_tree import PipelineTree
 from dicomnode.host.ledger.ledger import Ledger
 from dicomnode.host.ledger.ledger_records import InstanceRecord
 from dicomnode.host.ledger.ledger_writes import add_instance
-from dicomnode.host.operation.data_directory import DataDirectory
-from dicomnode.host.operation.recovery import Recovery
+from dicomnode.host.spool.data_directory import DataDirectory
 from dicomnode.host.spool.spool import Spool
+from dicomnode.host.upkeep.recovery import Recovery
 from dicomnode.plugins.hooks import Hooks
 from dicomnode.plugins.registry import Registration, Registry
 
@@ -94,8 +94,8 @@ def main() -> None:
         ledger = Ledger(data.ledger, durable=False)
         opened = time.monotonic()
         registration = Registration("pipelines", "nothing", "benchmark:Nothing", "benchmark", "1", None)
-        node = Node("nothing", Nothing(), "NOTHING", (), PipelineTable(), registration)
-        trees = {"nothing": PipelineTree(node, Hooks(Registry()))}
+        configured = ConfiguredPipeline("nothing", Nothing(), "NOTHING", (), PipelineTable(), registration)
+        trees = {"nothing": PipelineTree(configured, Hooks(Registry()))}
         found = Recovery(data, ledger, Spool(data.spool, "process"), trees, frozenset()).run()
         done = time.monotonic()
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

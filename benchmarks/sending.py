@@ -33,7 +33,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from peers.clients import EXPLICIT, IMAGES
 from peers.servers import free_port
 
-from dicomnode.host.delivery.store_scu import StoreAssociation
+from dicomnode.host.dimse.store_scu import StoreAssociation
 
 _CT = IMAGES["CT"]
 
@@ -112,12 +112,12 @@ def main() -> None:
                 "pynetdicom send_c_store": lambda: _pynetdicom(port, datasets),
             }
             times = {name: Times() for name in ways}
-            for turn in range(arguments.runs + 1):
+            for fairness in range(arguments.runs + 1):
                 for name, send in ways.items():
                     cpu, begin = _cpu(), time.perf_counter()
                     send()
                     seconds, spent = time.perf_counter() - begin, _cpu() - cpu
-                    if turn:
+                    if fairness:
                         times[name].rates.append(len(files) / seconds)
                         times[name].cpu.append(1000 * spent / len(files))
     ours = times["the host's sender"]

@@ -17,9 +17,9 @@ from pydicom.filereader import read_dataset
 from dicomnode.host.configuration.config import DeliveryTable, PeerTable
 from dicomnode.host.delivery.outbox import Outbox
 from dicomnode.host.delivery.peer_destination import PeerDestination
-from dicomnode.host.events import Event, Events
+from dicomnode.host.foundation.events import Event, Events
 from dicomnode.host.ledger.ledger import Ledger
-from dicomnode.host.ledger.ledger_writes import create_job, end_job, job_built, move_job
+from dicomnode.host.ledger.ledger_writes import create_job, end_job, job_built, transition_job
 from dicomnode.host.ledger.states import DeliveryState, JobState
 from dicomnode.pipeline.destination import Delivery, Destination, OutboxItem, Outcome
 from dicomnode.pipeline.outputs import DicomOutput, FileOutput, PipelineOutput
@@ -87,7 +87,7 @@ class Deliveries:
         folder = self.root / str(number)
         folder.mkdir(parents=True)
         items = [item.to_json(self.root) for item in output.write(folder)]
-        self.ledger.write(move_job(number, JobState.RUNNING, ""))
+        self.ledger.write(transition_job(number, JobState.RUNNING, ""))
         plan = [(destination, item) for item in items for destination in destinations]
         self.ledger.write(job_built(number, str(number), plan))
         return number
@@ -108,7 +108,7 @@ class Deliveries:
         """End a job as the host does."""
         dead = self.ledger.deliveries(DeliveryState.DEAD, job=job)
         if dead:
-            self.ledger.write(move_job(job, JobState.UNDELIVERABLE, dead[0].reason))
+            self.ledger.write(transition_job(job, JobState.UNDELIVERABLE, dead[0].reason))
         else:
             self.ledger.write(end_job(job, JobState.DELIVERED, "delivered"))
         with self.changed:

@@ -27,7 +27,7 @@ def _serve(pipe: Any, directory: str, options: dict[str, Any]) -> None:
     logging.basicConfig(filename=path / "log", level=logging.INFO, force=True)
 
     class Sink(RecordingSink):
-        def received(self, request: Any, index: Any, spooled: Any, opinion: Any = None) -> Any:
+        def received(self, request: Any, index: Any, spooled: Any, prevalidation: Any = None) -> Any:
             time.sleep(delay)
             try:
                 return super().received(request, index, spooled)

@@ -45,10 +45,10 @@ PRELUDE = """
 import os, sys, time, signal, subprocess, threading
 from pathlib import Path
 import numpy as np
-from dicomnode.dicom.grinders import DicomTreeGrinder, ListGrinder, NumpyGrinder
-from dicomnode.dicom.numpy_factory import NumpyFactory
+from dicomnode.dicom.geometry.grinders import DicomTreeGrinder, ListGrinder, NumpyGrinder
+from dicomnode.dicom.building.numpy_factory import NumpyFactory
 from dicomnode.pipeline.inputs import AbstractInput
-from dicomnode.pipeline.nodes import AbstractPipeline
+from dicomnode.pipeline.pipelines import AbstractPipeline
 from dicomnode.pipeline.outputs import DicomOutput, FileOutput, NoOutput, PipelineOutput
 
 class Images(AbstractInput):

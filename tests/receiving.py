@@ -21,13 +21,13 @@ from pydicom.dataset import Dataset
 from pydicom.filewriter import write_dataset
 from pydicom.uid import UID, ExplicitVRLittleEndian, generate_uid
 
-from dicomnode.host.receiver.receiver_settings import ReceiverSettings
-from dicomnode.host.receiver.reception_types import (
+from dicomnode.host.configuration.receiver_settings import ReceiverSettings
+from dicomnode.host.dimse.store_handler import (
     SUCCESS,
     AssociationEnd,
     AssociationInfo,
     IndexedValue,
-    Opinion,
+    Prevalidation,
     SpooledFile,
     StoreRequest,
     StoreResponse,
@@ -61,7 +61,7 @@ class RecordingSink:
         request: StoreRequest,
         index: Mapping[int, IndexedValue],
         spooled: SpooledFile,
-        opinion: Opinion | None = None,
+        prevalidation: Prevalidation | None = None,
     ) -> StoreResponse:
         """Keep what is answered with Success."""
         if self.answer.status == SUCCESS:

@@ -24,10 +24,10 @@ from typing import Any
 
 from pydicom.uid import UID
 
-from dicomnode.dicom.uids import UIDSource
+from dicomnode.dicom.values.uids import UIDSource
 from dicomnode.host.configuration.result_content import content_digest, settings_digest
+from dicomnode.host.foundation.failpoints import VARIABLE
 from dicomnode.host.jobs.job_identity import job_identity
-from dicomnode.host.kill_points import VARIABLE
 from dicomnode.host.ledger.ledger_reading import LedgerReader
 from dicomnode.host.ledger.ledger_records import InstanceRecord
 from dicomnode.host.ledger.states import InstanceState
@@ -51,9 +51,9 @@ _HAS_A_FILE = {
 PIPELINE = '''
 from pathlib import Path
 from pydicom.dataset import Dataset
-from dicomnode.dicom.uids import UIDSource
+from dicomnode.dicom.values.uids import UIDSource
 from dicomnode.pipeline.inputs import AbstractInput
-from dicomnode.pipeline.nodes import AbstractPipeline
+from dicomnode.pipeline.pipelines import AbstractPipeline
 from dicomnode.pipeline.outputs import DicomOutput
 
 class Images(AbstractInput):

@@ -80,11 +80,11 @@ def test_pages_name_what_is_there(page: str) -> None:
 
 
 def _imported(path: Path) -> Iterator[tuple[str, str | None]]:
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            yield from ((alias.name, None) for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            yield from ((node.module, alias.name) for alias in node.names)
+    for configured in ast.walk(ast.parse(path.read_text())):
+        if isinstance(configured, ast.Import):
+            yield from ((alias.name, None) for alias in configured.names)
+        elif isinstance(configured, ast.ImportFrom) and configured.module and not configured.level:
+            yield from ((configured.module, alias.name) for alias in configured.names)
 
 
 def _name(path: Path) -> str:
@@ -95,14 +95,18 @@ def _name(path: Path) -> str:
 def _imports_at_start(path: Path) -> Iterator[str]:
     """Yield the modules of the core that a module imports when it is imported itself."""
     package = _name(path) if path.name == "__init__.py" else _name(path).rpartition(".")[0]
-    for node in ast.parse(path.read_text()).body:
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names if alias.name.startswith("dicomnode."))
-        elif isinstance(node, ast.ImportFrom):
-            base = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
-            module = ".".join([*base, *([node.module] if node.module else [])])
+    for configured in ast.parse(path.read_text()).body:
+        if isinstance(configured, ast.Import):
+            yield from (alias.name for alias in configured.names if alias.name.startswith("dicomnode."))
+        elif isinstance(configured, ast.ImportFrom):
+            base = (
+                package.split(".")[: len(package.split(".")) - configured.level + 1]
+                if configured.level
+                else []
+            )
+            module = ".".join([*base, *([configured.module] if configured.module else [])])
             if module.startswith("dicomnode"):
-                for alias in node.names:
+                for alias in configured.names:
                     inner = ROOT / "core" / Path(*module.split("."), f"{alias.name}.py")
                     yield f"{module}.{alias.name}" if inner.exists() else module
 

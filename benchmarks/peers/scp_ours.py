@@ -10,8 +10,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from dicomnode.host.receiver.receiver_settings import ReceiverSettings
-from dicomnode.host.receiver.reception_types import (
+from dicomnode.host.configuration.receiver_settings import ReceiverSettings
+from dicomnode.host.dimse.store_handler import (
     SUCCESS,
     AssociationEnd,
     AssociationInfo,

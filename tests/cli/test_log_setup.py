@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 from dicomnode.cli import log_setup
 from dicomnode.cli.log_setup import JournalHandler, JSONFormatter, TextFormatter, is_journal, set_up_logging
 from dicomnode.errors import ConfigurationError
-from dicomnode.host import log_context
 from dicomnode.host.configuration.config import LogTable
-from dicomnode.host.events import Event, Events, Station
+from dicomnode.host.foundation import log_context
+from dicomnode.host.foundation.events import Event, Events, Station
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ import pytest
 from command_line import command, send_to, told
 from dicomnode.host.ledger.ledger_reading import LedgerReader
 from dicomnode.host.ledger.ledger_schema import MIGRATIONS
-from dicomnode.host.operation.data_directory import DataDirectory
+from dicomnode.host.spool.data_directory import DataDirectory
 from dicomnode.testing import Faults, send
 from plugin_factory import PRELUDE, PluginFactory
 from running_host import RunningHost
@@ -517,31 +517,31 @@ def test_what_was_put_aside_is_listed_and_removed(tmp_path, site, stopped):
         on = ("--config", host.config)
         images = mr_slices()
         send_to(host.port, "PUSHED", images)
-        listed = lambda: [row["pipeline"] for row in told("aside", *on, **site.environment)]  # noqa: E731
+        listed = lambda: [row["pipeline"] for row in told("quarantine", *on, **site.environment)]  # noqa: E731
         wait_until(lambda: listed() == ["pushed"] * len(images))  # the ledger may be a moment behind
         if stopped:
             host.stop()
-        first, *others = told("aside", *on, **site.environment)
+        first, *others = told("quarantine", *on, **site.environment)
         assert (first["pipeline"], first["reason"]) == ("pushed", "images: Modality is MR, not CT")
         assert Path(first["path"]).stat().st_size == first["bytes"]
-        text = command("aside", *on, **site.environment).stdout
+        text = command("quarantine", *on, **site.environment).stdout
         assert first["name"] in text
         assert str(images[0].PatientID) not in text
         assert str(images[0].PatientName) not in text
         for wrong in ((first["name"],), ("--remove", first["name"]), ("--remove", "--reason", "why")):
-            command("aside", *wrong, *on, expect=2, **site.environment)
-        done = told("aside", "--remove", first["name"], "--reason", "tidy", *on, **site.environment)
+            command("quarantine", *wrong, *on, expect=2, **site.environment)
+        done = told("quarantine", "--remove", first["name"], "--reason", "tidy", *on, **site.environment)
         assert done == {"removed": 1, "running": not stopped}
         assert not Path(first["path"]).exists()
-        assert told("aside", *on, **site.environment) == others
+        assert told("quarantine", *on, **site.environment) == others
         older = ("--remove", "--older", "1 ms", "--reason", "all of it")
-        assert told("aside", *older, *on, **site.environment)["removed"] == len(others)
+        assert told("quarantine", *older, *on, **site.environment)["removed"] == len(others)
         counts = told("status", *on, **site.environment)["ledger"]["pipelines"]["pushed"]["instances"]
         assert counts == {"removed": len(images)}
 
 
 def test_a_threaded_pipeline_discards_what_it_does_not_want(tmp_path, site):
-    """With on_unwanted = "discard" nothing is left of it, neither aside nor in the ledger; it is counted."""
+    """With on_unwanted = "discard" nothing is left of it, in quarantine or ledger; it is counted."""
     site.add("pushed", PUSHED)
     config = '[pipelines.pushed]\non_unwanted = "discard"\n'
     with RunningHost(tmp_path / "host", config, environment=site.environment) as host:
@@ -553,6 +553,6 @@ def test_a_threaded_pipeline_discards_what_it_does_not_want(tmp_path, site):
             return told("status", *on, **site.environment)["host"]["pipelines"]["pushed"]["discarded"]
 
         wait_until(lambda: discarded() == len(images))
-        assert told("aside", *on, **site.environment) == []
+        assert told("quarantine", *on, **site.environment) == []
         assert told("status", *on, **site.environment)["ledger"]["pipelines"] == {}
         assert not list((host.data / "spool").rglob("*.dcm"))

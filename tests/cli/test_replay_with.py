@@ -37,8 +37,8 @@ SAME = SOURCE.replace("CHANGE", "pass")
 BRIGHTER = SOURCE.replace("CHANGE", "array[1, 2, 3] += 7")
 DESCRIBED = SAME.replace(
     "    inputs =",
-    "    from dicomnode.dicom.blueprint import Blueprint\n"
-    "    from dicomnode.dicom.elements import StaticElement\n"
+    "    from dicomnode.dicom.blueprint.blueprint import Blueprint\n"
+    "    from dicomnode.dicom.elements.standard_elements import StaticElement\n"
     "    added = Blueprint([StaticElement('SeriesDescription', 'new words')])\n"
     "    blueprint = AbstractPipeline.blueprint + added\n"
     "    inputs =",
@@ -65,7 +65,7 @@ def wheel(folder: Path, source: str, version: str, name: str = "scaled") -> Path
 
 
 @pytest.fixture
-def node(tmp_path):
+def configured(tmp_path):
     """Return a maker of a host, stopped or running, on which a job of `scaled` 1.0 has been delivered."""
     factory = PluginFactory(tmp_path / "plugins")
     factory.add("scaled", SAME)
@@ -99,9 +99,9 @@ def files_below(folder: Path) -> dict[str, tuple[int, int]]:
 
 
 @pytest.mark.parametrize("kept", ["", 'results = "1 d"\n'])
-def test_another_version_is_compared_tag_by_tag_and_voxel_by_voxel(tmp_path, node, kept):
+def test_another_version_is_compared_tag_by_tag_and_voxel_by_voxel(tmp_path, configured, kept):
     """While the host runs, with its result or one made again; nothing is sent, entered or left behind."""
-    host = node(f'[retention]\ninputs = "1 d"\n{kept}')
+    host = configured(f'[retention]\ninputs = "1 d"\n{kept}')
     host.wait_for_log("inputs released")
     on = ("--config", host.config)
     before = [files_below(tmp_path / "results"), files_below(host.data), told("show", 1, *on)]
@@ -129,9 +129,9 @@ def test_another_version_is_compared_tag_by_tag_and_voxel_by_voxel(tmp_path, nod
     assert "different: 1 of" in done.stdout
 
 
-def test_a_changed_tag_and_a_failing_version_while_the_host_is_down(tmp_path, node):
+def test_a_changed_tag_and_a_failing_version_while_the_host_is_down(tmp_path, configured):
     """The tag with both values and in how many instances; the failure in one message."""
-    host = node('[retention]\ninputs = "1 d"\nresults = "1 d"\n')
+    host = configured('[retention]\ninputs = "1 d"\nresults = "1 d"\n')
     host.stop()
     on = ("--config", host.config)
     described = told("replay", 1, "--with", wheel(tmp_path, DESCRIBED, "1.2"), *on, expect=1)
@@ -145,9 +145,9 @@ def test_a_changed_tag_and_a_failing_version_while_the_host_is_down(tmp_path, no
     assert list((host.data / "work").iterdir()) == []
 
 
-def test_a_source_tree_is_built_and_a_failed_job_tried_with_it(tmp_path, node):
+def test_a_source_tree_is_built_and_a_failed_job_tried_with_it(tmp_path, configured):
     """What mends a job that failed is seen to do so; the job stays what it is."""
-    node.factory.add("scaled", FAILING)
+    configured.factory.add("scaled", FAILING)
     config = "[pipelines.scaled]\nattempts = 1\n"
     tree = tmp_path / "tree"
     (tree / "src").mkdir(parents=True)
@@ -168,9 +168,9 @@ def test_a_source_tree_is_built_and_a_failed_job_tried_with_it(tmp_path, node):
         assert host.jobs()[0]["state"] == "failed"
 
 
-def test_what_cannot_be_tried_is_one_clear_message(tmp_path, node):
+def test_what_cannot_be_tried_is_one_clear_message(tmp_path, configured):
     """Inputs that have gone, an unknown job, no such version or path, another plugin, options that clash."""
-    host = node("")
+    host = configured("")
     host.wait_for_log("inputs released")
     on = ("--config", host.config)
     python = {"PIP_NO_INDEX": "1"}

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from dicomnode.host.configuration.node import no_pipeline_message
+from dicomnode.host.configuration.configured_pipeline import no_pipeline_message
 from route_under_fault import route
 from running_host import RunningHost
 

@@ -10,7 +10,7 @@ import pydicom
 import pytest
 
 from command_line import command, send_to, told
-from dicomnode.host.operation.retention import forget_before
+from dicomnode.host.upkeep.retention import forget_before
 from plugin_factory import PRELUDE, PluginFactory
 from running_host import RunningHost
 from sources import ct_slices

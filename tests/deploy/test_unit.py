@@ -64,7 +64,7 @@ def test_the_container_runs_commands_that_there_are():
 def test_the_configuration_of_the_page_can_be_read(tmp_path):
     """As an operator copies it."""
     from dicomnode.host.configuration.config_loading import load_config
-    from dicomnode.host.receiver.receiver_building import receiver_settings
+    from dicomnode.host.configuration.receiver_building import receiver_settings
 
     (text,) = re.findall(r"```toml\n(.*?)```", (DEPLOY / "README.md").read_text(), re.S)
     file = tmp_path / "dicomnode.toml"

@@ -10,8 +10,8 @@ from pydicom import dcmread
 from pydicom.errors import InvalidDicomError
 from pydicom.pixels import apply_color_lut, apply_modality_lut
 
-from dicomnode.dicom.grinders import NumpyGrinder
-from dicomnode.dicom.lazy import LazyDataset
+from dicomnode.dicom.geometry.grinders import NumpyGrinder
+from dicomnode.dicom.reading.lazy import LazyDataset
 from dicomnode.errors import DicomError
 
 ROOT = Path(pydicom.__file__).parent / "data"

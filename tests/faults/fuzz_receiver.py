@@ -23,17 +23,17 @@ from pathlib import Path
 import atheris
 
 with atheris.instrument_imports(include=["dicomnode"]):
-    from dicomnode.host.receiver.bounded_reader import (
+    from dicomnode.host.dimse.bounded_reader import (
         ABORT,
         P_DATA,
         RELEASE_RQ,
         BoundedReader,
         ConnectionEndedError,
     )
-    from dicomnode.host.receiver.dimse_templates import StoreTemplates, decode_command, decode_store_response
-    from dicomnode.host.receiver.inspection import RefusedDataSetError, inspect
-    from dicomnode.host.receiver.layouts import Layouts
-    from dicomnode.host.receiver.structure import BytesSource
+    from dicomnode.host.dimse.message_templates import StoreTemplates, decode_command, decode_store_response
+    from dicomnode.host.parsing.inspection import RefusedDataSetError, inspect
+    from dicomnode.host.parsing.layout_cache import LayoutCache
+    from dicomnode.host.parsing.structure import BytesSource
 
 import pydicom
 from pydicom.data import get_testdata_file
@@ -74,7 +74,7 @@ def fuzz_recall(data: bytes) -> None:
     """Damage an instance that comes after its like: the outcome is the one that it has by itself."""
     provider = atheris.FuzzedDataProvider(data)
     syntax = provider.PickValueInList(list(GOOD))
-    layouts = Layouts()
+    layouts = LayoutCache()
     for _ in range(4):
         _outcome(GOOD[syntax], syntax, layouts)
     damaged = bytearray(GOOD[syntax])
@@ -85,7 +85,7 @@ def fuzz_recall(data: bytes) -> None:
         raise AssertionError(f"{alone} by itself, {remembered} after its like")
 
 
-def _outcome(data: bytes | bytearray, syntax: str, layouts: Layouts | None) -> object:
+def _outcome(data: bytes | bytearray, syntax: str, layouts: LayoutCache | None) -> object:
     try:
         source = BytesSource(bytes(data))
         return inspect(source, 0, len(data), syntax, WANTED, expected=EXPECTED, layouts=layouts)

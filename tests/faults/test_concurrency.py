@@ -169,7 +169,7 @@ def test_one_uid_with_other_content_on_many_associations(made: Route) -> None:
 
 
 def test_one_uid_replaced_on_many_associations(made: Route) -> None:
-    """With on_conflict = "replace" one version waits, and every other that was acknowledged is aside."""
+    """With on_conflict = "replace" one version waits, and each other that was acknowledged is quarantined."""
     images = made.new_patient()
     versions = [changed(images[0], number) for number in range(MANY)]
     answers = at_once(*[lambda v=v: made.send([v], "REPLACING") for v in versions])  # type: ignore[misc]

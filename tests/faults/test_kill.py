@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from dicomnode.host.kill_points import KILL_POINTS
+from dicomnode.host.foundation.failpoints import KILL_POINTS
 from peer_programs import storescp
 from raw_peer import ABORT
 from route_under_fault import result_uid, route

@@ -78,7 +78,7 @@ def test_a_newer_data_directory(tmp_path: Path) -> None:
 
 
 def test_a_plugin_that_wants_the_images_no_more(tmp_path: Path) -> None:
-    """Images that no input wants after the upgrade are aside, in the ledger with the reason, and not lost."""
+    """Images that no input wants after the upgrade are quarantined with the reason, and not lost."""
     narrower = PIPELINE.replace('"images"', '"pictures"').replace(
         "    expected_images = 3", '    required_values = {"Modality": "CT"}'
     )

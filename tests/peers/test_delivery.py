@@ -18,10 +18,10 @@ from pydicom.dataset import Dataset
 from certificates import make_certificate
 from delivering import Deliveries, deliveries, peer
 from dicomnode.cli.loopback import send_files
+from dicomnode.host.configuration.receiver_settings import ReceiverSettings
 from dicomnode.host.delivery.outbox import Outbox
 from dicomnode.host.ledger.ledger_reading import LedgerReader
 from dicomnode.host.ledger.states import DeliveryState, JobState
-from dicomnode.host.receiver.receiver_settings import ReceiverSettings
 from dicomnode.host.receiver.scp import Receiver
 from dicomnode.host.spool.spool import Spool
 from dicomnode.pipeline.outputs import DicomOutput

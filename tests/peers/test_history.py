@@ -18,7 +18,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import JPEGLSLossless, generate_uid
 
 from dicomnode.host.configuration.config import Config
-from dicomnode.host.events import Event, Events
+from dicomnode.host.foundation.events import Event, Events
 from dicomnode.host.host import Host
 from dicomnode.host.ledger.states import JobState
 from dicomnode.pipeline.history_state import HistoryState
@@ -123,7 +123,7 @@ def uids(images: list[Dataset]) -> list[str]:
 
 
 @dataclass
-class Node:
+class ConfiguredPipeline:
     """A running host, with what it told and what its pipeline saw."""
 
     host: Host
@@ -182,9 +182,9 @@ class Node:
 
 
 @contextmanager
-def node(
+def configured(
     directory: Path, pacs_port: int, port: int, plugin: str = "Compare", retrieve: str = "move"
-) -> Iterator[Node]:
+) -> Iterator[ConfiguredPipeline]:
     """Run a host whose pipeline COMPARE fetches from a PACS."""
     plugins = PluginFactory(directory / "plugins")
     plugins.add("compare", COMPARE, pipelines={each.lower(): each for each in CLASSES})
@@ -218,7 +218,7 @@ def node(
     with plugins.installed():
         events = Events()
         host = Host(config, events=events)
-        made = Node(host, results)
+        made = ConfiguredPipeline(host, results)
         events.listen(made.note)
         with host:
             yield made
@@ -240,7 +240,7 @@ def test_earlier_studies_are_fetched(tmp_path: Path, plugin: str) -> None:
     port = free_port()
     now, earlier, older = study(3, date="20240101"), study(2, date="20200101"), study(1, date="20100101")
     later, other = study(1, date="20250101"), study(2, patient="P2")
-    with pacs(tmp_path, port) as archive, node(tmp_path, archive.port, port, plugin) as host:
+    with pacs(tmp_path, port) as archive, configured(tmp_path, archive.port, port, plugin) as host:
         archive.store(*earlier, *older, *later, *other, *now)
         host.send(now)
         (seen,) = host.wait_seen()
@@ -259,7 +259,7 @@ def test_by_c_get(tmp_path: Path, plugin: str) -> None:
     mixed = study(1, date="20180101", Modality="OT")
     with orthanc(tmp_path / "orthanc", DicomAlwaysAllowFind=True, DicomAlwaysAllowGet=True) as archive:
         archive.store(*earlier, *compressed, *mixed, *now)
-        with node(tmp_path, archive.port, port, plugin, retrieve="get") as host:
+        with configured(tmp_path, archive.port, port, plugin, retrieve="get") as host:
             host.send(now)
             (seen,) = host.wait_seen()
             host.wait_event("fetched: 3 images; the input's rules refused 1")
@@ -273,7 +273,7 @@ def test_a_pacs_that_dies_during_a_c_get(tmp_path: Path) -> None:
     allowed = {"DicomAlwaysAllowFind": True, "DicomAlwaysAllowGet": True}
     with orthanc(tmp_path / "orthanc", port=pacs_port, **allowed) as archive:
         archive.store(*earlier)
-        with node(tmp_path, pacs_port, port, retrieve="get") as host:
+        with configured(tmp_path, pacs_port, port, retrieve="get") as host:
             host.send(now)
             host.wait_event("an image is in the spool", count=20)
             archive.process.kill()
@@ -291,10 +291,10 @@ def test_nothing_earlier(tmp_path: Path) -> None:
     now = study(3)
     with pacs(tmp_path, port) as archive:
         archive.store(*study(2, patient="P2"))
-        with node(tmp_path / "optional", archive.port, port) as host:
+        with configured(tmp_path / "optional", archive.port, port) as host:
             host.send(now)
             assert host.wait_seen() == [{"now": uids(now), "earlier": []}]
-        with node(tmp_path / "required", archive.port, port, "CompareRequired") as host:
+        with configured(tmp_path / "required", archive.port, port, "CompareRequired") as host:
             host.send(now)
             host.wait_event("earlier: there are no earlier images: PACS has none")
             assert host.recorded() == ["nothing"]
@@ -307,11 +307,11 @@ def test_a_pacs_that_is_down(tmp_path: Path) -> None:
     now, earlier = study(3, date="20240101"), study(2)
     with pacs(tmp_path, port, port=pacs_port) as archive:
         archive.store(*earlier)
-    with node(tmp_path / "optional", pacs_port, port, "CompareOptional") as host:
+    with configured(tmp_path / "optional", pacs_port, port, "CompareOptional") as host:
         host.send(now)
         assert host.wait_seen() == [{"now": uids(now), "earlier": []}]
         host.wait_event("earlier: failed: PACS: no association")
-    with node(tmp_path / "required", pacs_port, port) as host:
+    with configured(tmp_path / "required", pacs_port, port) as host:
         host.send(now)
         host.wait_event("earlier: failed: PACS: no association")
         host.wait_event("earlier images could not be fetched")
@@ -329,12 +329,12 @@ def test_a_restart_goes_on_fetching(tmp_path: Path) -> None:
     with pacs(tmp_path, port) as archive:
         archive.store(*earlier)
         os.kill(archive.process.pid, signal.SIGSTOP)
-        with node(tmp_path, archive.port, port) as host:
+        with configured(tmp_path, archive.port, port) as host:
             host.send(now)
             host.wait_event("earlier images are being fetched")
             assert host.recorded() == ["fetching"]
         os.kill(archive.process.pid, signal.SIGCONT)
-        with node(tmp_path, archive.port, port) as host:
+        with configured(tmp_path, archive.port, port) as host:
             (seen,) = host.wait_seen()
             assert seen == {"now": uids(now), "earlier": uids(earlier)}
             assert host.recorded() == ["over"]
@@ -346,11 +346,11 @@ def test_a_restart_after_fetching(tmp_path: Path) -> None:
     now, earlier = study(3, date="20240101"), study(2)
     with pacs(tmp_path, port) as archive:
         archive.store(*earlier)
-        with node(tmp_path, archive.port, port) as host:
+        with configured(tmp_path, archive.port, port) as host:
             host.send(now[:2])
             host.wait_event("earlier: fetched")
             assert not host.host.ledger.jobs()
-    with node(tmp_path, archive.port, port) as host:
+    with configured(tmp_path, archive.port, port) as host:
         assert host.state() is HistoryState.FETCHED
         host.send(now[2:])
         (seen,) = host.wait_seen()
@@ -361,7 +361,7 @@ def test_earlier_images_do_not_complete_an_abort(tmp_path: Path) -> None:
     """The patient's own images were cut off by an abort: that the earlier ones are here starts no job."""
     port = free_port()
     now, earlier = study(3, date="20240101"), study(2)
-    with pacs(tmp_path, port) as archive, node(tmp_path, archive.port, port) as host:
+    with pacs(tmp_path, port) as archive, configured(tmp_path, archive.port, port) as host:
         archive.store(*earlier)
         host.send(now, abort=True)
         host.wait_event("earlier: fetched")
@@ -381,7 +381,7 @@ def test_series_that_query_and_choice_pick(tmp_path: Path) -> None:
     unwanted = study(2, date="20200101", description="T1 other", StudyInstanceUID=shared)
     scout = study(1, date="20200101", description="Scout", StudyInstanceUID=shared)
     too_old = study(1, date="20180101")
-    with pacs(tmp_path, port) as archive, node(tmp_path, archive.port, port, "CompareSeries") as host:
+    with pacs(tmp_path, port) as archive, configured(tmp_path, archive.port, port, "CompareSeries") as host:
         archive.store(*wanted, *unwanted, *scout, *too_old)
         host.send(now)
         (seen,) = host.wait_seen()
@@ -393,7 +393,7 @@ def test_what_the_rules_refuse_is_not_missed(tmp_path: Path) -> None:
     port = free_port()
     now, earlier = study(3, date="20240101"), study(2)
     mixed = study(2, Modality="OT", StudyInstanceUID=earlier[0].StudyInstanceUID)
-    with pacs(tmp_path, port) as archive, node(tmp_path, archive.port, port) as host:
+    with pacs(tmp_path, port) as archive, configured(tmp_path, archive.port, port) as host:
         archive.store(*earlier, *mixed)
         host.send(now)
         (seen,) = host.wait_seen()
@@ -405,7 +405,7 @@ def test_a_patient_id_that_looks_like_a_wildcard(tmp_path: Path) -> None:
     """A Patient ID with an asterisk does not fetch the images of others."""
     port = free_port()
     now, own, others = study(3, patient="P*", date="20240101"), study(1, patient="P*"), study(2, patient="P2")
-    with pacs(tmp_path, port) as archive, node(tmp_path, archive.port, port) as host:
+    with pacs(tmp_path, port) as archive, configured(tmp_path, archive.port, port) as host:
         archive.store(*own, *others)
         host.send(now)
         (seen,) = host.wait_seen()
@@ -418,7 +418,7 @@ def test_a_destination_that_the_pacs_does_not_know(tmp_path: Path) -> None:
     modalities = {"node": {"AET": "DICOMNODE", "Host": "127.0.0.1", "Port": port}}
     with orthanc(tmp_path / "orthanc", modalities=modalities) as archive:
         archive.store(*study(2))
-        with node(tmp_path, archive.port, port) as host:
+        with configured(tmp_path, archive.port, port) as host:
             host.send(study(3, date="20240101"))
             host.wait_event("earlier: failed: ")
             (message,) = [each.message for each in host.events if "earlier: failed" in each.message]
@@ -435,7 +435,7 @@ def test_a_destination_that_the_pacs_does_not_know(tmp_path: Path) -> None:
 def test_an_author_who_raises(tmp_path: Path, plugin: str, told: str) -> None:
     """Query or choice of the author raises: the fetching fails with that reason, and reception goes on."""
     port = free_port()
-    with pacs(tmp_path, port) as archive, node(tmp_path, archive.port, port, plugin) as host:
+    with pacs(tmp_path, port) as archive, configured(tmp_path, archive.port, port, plugin) as host:
         host.send(study(3))
         host.wait_event(f"earlier: failed: {told}")
         host.send(study(1, patient="P2"))
@@ -446,7 +446,7 @@ def test_the_next_visit(tmp_path: Path) -> None:
     """A patient who comes again gets a job of his own, with all that is earlier by then."""
     port = free_port()
     first, second, earlier = study(3, date="20230101"), study(3, date="20240101"), study(2)
-    with pacs(tmp_path, port) as archive, node(tmp_path, archive.port, port) as host:
+    with pacs(tmp_path, port) as archive, configured(tmp_path, archive.port, port) as host:
         archive.store(*earlier)
         host.send(first)
         host.wait_seen()
@@ -467,7 +467,7 @@ def test_images_that_another_job_holds(tmp_path: Path) -> None:
     """Earlier images that are inputs of a job not yet over are waited for, and fetched once it is."""
     port = free_port()
     first, second, earlier = study(3, date="20230101"), study(3, date="20240101"), study(2)
-    with pacs(tmp_path, port) as archive, node(tmp_path, archive.port, port) as host:
+    with pacs(tmp_path, port) as archive, configured(tmp_path, archive.port, port) as host:
         archive.store(*earlier)
         host.results.write_text("a file where the results folder should be")
         host.send(first)

@@ -9,13 +9,13 @@ import pytest
 from pydicom.dataset import Dataset
 
 from dicomnode.cli.loopback import send_files
-from dicomnode.dicom.blueprint import FillingStrategy
-from dicomnode.dicom.elements import CopyElement, StaticElement
-from dicomnode.dicom.grinders import ListGrinder, NumpyGrinder, TagGrinder
-from dicomnode.dicom.tags import PrivateTag
+from dicomnode.dicom.blueprint.blueprint import FillingStrategy
+from dicomnode.dicom.elements.standard_elements import CopyElement, StaticElement
+from dicomnode.dicom.geometry.grinders import ListGrinder, NumpyGrinder, TagGrinder
+from dicomnode.dicom.values.tags import PrivateTag
 from dicomnode.errors import ConfigurationError, OutputError, PluginError
 from dicomnode.host.configuration.config_loading import load_config
-from dicomnode.host.configuration.node import configured_nodes
+from dicomnode.host.configuration.configured_pipeline import configure_pipelines
 from dicomnode.pipeline.container import InputContainer, Job
 from dicomnode.pipeline.outputs import DicomOutput, FileOutput, NoOutput
 from dicomnode.plugins.declared import resolve_pipeline
@@ -422,13 +422,13 @@ def test_the_declaration_travels_as_plain_data(site, tmp_path):
     file = tmp_path / "dicomnode.toml"
     file.write_text(CONFIG)
     config = load_config(file, {})
-    (node,) = configured_nodes(config, Registry(only=["site-plugin"]))
-    plain = node.table.declaration()
+    (configured,) = configure_pipelines(config, Registry(only=["site-plugin"]))
+    plain = configured.table.declaration()
     assert json.loads(json.dumps(plain)) == plain
     assert plain["blueprint"]["elements"]["SeriesDescription"] == "Halved"
-    again = resolve_pipeline(Registry(only=["site-plugin"]), "halved", node.registration.name, plain)
-    assert again.registration == node.registration
-    assert again.kind.blueprint == node.kind.blueprint
+    again = resolve_pipeline(Registry(only=["site-plugin"]), "halved", configured.registration.name, plain)
+    assert again.registration == configured.registration
+    assert again.kind.blueprint == configured.kind.blueprint
 
 
 @pytest.mark.parametrize(

@@ -11,12 +11,12 @@ import click
 import pytest
 from pydicom.dataset import Dataset
 
-from dicomnode.dicom.blueprint import Blueprint
-from dicomnode.dicom.elements import CopyElement, StaticElement
+from dicomnode.dicom.blueprint.blueprint import Blueprint
+from dicomnode.dicom.elements.standard_elements import CopyElement, StaticElement
 from dicomnode.errors import OutputError, PluginError
 from dicomnode.pipeline.inputs import AbstractInput
-from dicomnode.pipeline.nodes import AbstractPipeline
 from dicomnode.pipeline.outputs import FileOutput, NoOutput
+from dicomnode.pipeline.pipelines import AbstractPipeline
 from dicomnode.plugins import hookspecs
 from dicomnode.plugins.hooks import Hooks
 from dicomnode.plugins.hookspecs import INTERVENTIONS, NOTIFICATIONS, WRAPPABLE, hookimpl

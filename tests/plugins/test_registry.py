@@ -9,7 +9,7 @@ from dicomnode.plugins.registry import HOST_DISTRIBUTION, Registry, Status, host
 
 PIPELINE = """
     from dicomnode.pipeline.inputs import AbstractInput
-    from dicomnode.pipeline.nodes import AbstractPipeline
+    from dicomnode.pipeline.pipelines import AbstractPipeline
     from dicomnode.pipeline.outputs import NoOutput
 
     class Pipeline(AbstractPipeline):
@@ -61,7 +61,7 @@ def test_a_name_that_nobody_registers_is_told_with_those_there_are(plugins):
         ("raise KeyError('boom')", "KeyError: 'boom'"),
         ("Pipeline = 3", "takes subclasses of AbstractPipeline, not 3"),
         ("class Pipeline: pass", "takes subclasses of AbstractPipeline, not <class"),
-        ("from dicomnode.pipeline.nodes import AbstractPipeline as Pipeline", "does not define process"),
+        ("from dicomnode.pipeline.pipelines import AbstractPipeline as Pipeline", "does not define process"),
         ("Pipelin = 3", "AttributeError: module 'acme_broken' has no attribute 'Pipeline'"),
         ("def broken(:", "SyntaxError"),
     ],

@@ -125,21 +125,21 @@ def test_run_pipeline_takes_an_installed_pipeline_by_name(installed, run_pipelin
 
 def test_a_host_runs_the_whole_route(installed, start_host, synthetic_series):
     """Sent over a real association, processed in a worker, delivered to a peer that kept it."""
-    node = start_host("invert")
-    assert node.send(synthetic_series("MR")) == [0x0000] * 5
-    (job,) = node.wait_for_jobs()
+    configured = start_host("invert")
+    assert configured.send(synthetic_series("MR")) == [0x0000] * 5
+    (job,) = configured.wait_for_jobs()
     assert job.pipeline == "invert"
-    assert len(node.peer.received) == 5
-    assert any(event.station.value == "delivered" for event in node.events)
+    assert len(configured.peer.received) == 5
+    assert any(event.station.value == "delivered" for event in configured.events)
 
 
 def test_an_abort_completes_nothing(installed, start_host, synthetic_series):
     """Faults on request: the aborted association starts no job, the repeated one does."""
-    node = start_host({"invert": {}})
-    assert node.send(synthetic_series("MR"), faults=Faults(abort_after=3)) == [0x0000] * 3
-    assert node.send(synthetic_series("MR"), faults=Faults(duplicate=[0], reorder=1)) == [0x0000] * 6
-    assert len(node.wait_for_jobs()) == 1
-    assert len(node.peer.received) == 5
+    configured = start_host({"invert": {}})
+    assert configured.send(synthetic_series("MR"), faults=Faults(abort_after=3)) == [0x0000] * 3
+    assert configured.send(synthetic_series("MR"), faults=Faults(duplicate=[0], reorder=1)) == [0x0000] * 6
+    assert len(configured.wait_for_jobs()) == 1
+    assert len(configured.peer.received) == 5
 
 
 def test_images_are_sent_to_any_peer(receiving_peer, send, synthetic_series):

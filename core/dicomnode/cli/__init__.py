@@ -14,6 +14,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     arguments : sequence of str, optional
         Instead of the process's own.
     """
-    from .command_line import run_command_line
+    from dicomnode.cli.command_line import run_command_line
 
     sys.exit(run_command_line(arguments))

@@ -1,5 +1,5 @@
 """``python -m dicomnode.cli`` is ``dicomnode-host``."""
 
-from . import main
+from dicomnode.cli import main
 
 main()

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import click
 
-from ..errors import ConfigurationError
-from .exit_codes import DONE, NOT_DONE, WRONG_USE
-from .options import config_option, json_option
+from dicomnode.cli.exit_codes import DONE, NOT_DONE, WRONG_USE
+from dicomnode.cli.options import config_option, json_option
+from dicomnode.errors import ConfigurationError
 
 
 @click.command()
@@ -21,11 +21,10 @@ def check(root_config: Path | None, config: Path | None, *, as_json: bool) -> in
 
     Exit code 1 when anything failed; 2 when the configuration cannot be read.
     """
+    from dicomnode.cli.tables import print_table
     from dicomnode.host.configuration.config_loading import load_config
     from dicomnode.host.operation.checking import check_node
     from dicomnode.host.operation.finding import Finding, Verdict
-
-    from .tables import print_table
 
     file = config or root_config
     name = "defaults and environment" if file is None else str(file)

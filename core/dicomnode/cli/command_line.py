@@ -7,9 +7,9 @@ from typing import Any
 
 import click
 
-from ..errors import DicomnodeError
-from .exit_codes import DONE, INTERRUPTED, exit_code_of
-from .root import group
+from dicomnode.cli.exit_codes import DONE, INTERRUPTED, exit_code_of
+from dicomnode.cli.root import group
+from dicomnode.errors import DicomnodeError
 
 
 def run_command_line(arguments: Sequence[str] | None = None) -> int:

@@ -10,16 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..dicom.safe import safe_text
-from ..errors import ConfigurationError
-from .options import config_option, json_option
+from dicomnode.cli.options import config_option, json_option
+from dicomnode.dicom.values.safe import safe_text
+from dicomnode.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from dicomnode.host.configuration.config import Config
+    from dicomnode.host.configuration.configured_pipeline import ConfiguredPipeline
     from dicomnode.host.configuration.in_force import Value
-    from dicomnode.host.configuration.node import Node
-
-    from ..plugins.registry import Registry
+    from dicomnode.plugins.registry import Registry
 
 _COMMENTS_FROM = 44
 
@@ -35,13 +34,12 @@ def config(root_config: Path | None, config: Path | None, *, as_json: bool) -> i
     """
     from dicomnode.host.configuration.config_loading import load_config
     from dicomnode.host.configuration.in_force import values_in_force
-
-    from ..plugins.registry import Registry
+    from dicomnode.plugins.registry import Registry
 
     settings = load_config(config or root_config)
     registry = Registry(settings.plugins.disabled, settings.plugins.only)
     names = registry.names("pipelines") if settings.pipelines is None else list(settings.pipelines)
-    values = list(values_in_force(settings, names, _nodes(settings, registry)))
+    values = list(values_in_force(settings, names, _configured_pipelines(settings, registry)))
     if as_json:
         click.echo(json.dumps([value.to_json() for value in values], indent=2))
     else:
@@ -49,16 +47,16 @@ def config(root_config: Path | None, config: Path | None, *, as_json: bool) -> i
     return 0
 
 
-def _nodes(settings: Config, registry: Registry) -> Callable[[str], Node]:
+def _configured_pipelines(settings: Config, registry: Registry) -> Callable[[str], ConfiguredPipeline]:
     """Return what makes a pipeline by its name, each on its own: one that is wrong hides no other."""
     from dicomnode.host.configuration.config import PipelineTable
-    from dicomnode.host.configuration.node import configured_nodes
+    from dicomnode.host.configuration.configured_pipeline import configure_pipelines
 
-    def node_of(name: str) -> Node:
+    def node_of(name: str) -> ConfiguredPipeline:
         table = (settings.pipelines or {}).get(name, PipelineTable())
         alone = settings.model_copy(update={"pipelines": {name: table}})
         try:
-            return configured_nodes(alone, registry)[0]
+            return configure_pipelines(alone, registry)[0]
         except ConfigurationError:
             raise
         except Exception as error:

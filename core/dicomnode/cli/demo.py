@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ..errors import ConfigurationError, DicomnodeError
+from dicomnode.errors import ConfigurationError, DicomnodeError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,9 +16,8 @@ if TYPE_CHECKING:
     from pydicom.dataset import Dataset
     from rich.console import Console
 
+    from dicomnode.cli.loopback import ReceivingPeer
     from dicomnode.host.configuration.config import Config
-
-    from .loopback import ReceivingPeer
 
 _EXAMPLE = "smooth"
 _PATIENCE = 60.0
@@ -61,15 +60,15 @@ def _source_files() -> list[Path]:
 
 def _run(console: Console, pipeline: str, sources: Sequence[Path], folder: Path, data: Path) -> list[Dataset]:
     """Send the series through a host, and return what arrived at the peer."""
-    from ..host.events import Events
-    from ..host.host import Host
-    from .demo_progress import DemoProgress
-    from .loopback import ReceivingPeer, send_files
+    from dicomnode.cli.demo_progress import DemoProgress
+    from dicomnode.cli.loopback import ReceivingPeer, send_files
+    from dicomnode.host.foundation.events import Events
+    from dicomnode.host.host import Host
 
     with ReceivingPeer(folder, "PACS") as peer:
         events = Events()
         host = Host(_config(pipeline, data, peer), events=events)
-        title = host.nodes[pipeline].ae_title
+        title = host.configured_pipelines[pipeline].ae_title
         with DemoProgress(console, len(sources)) as progress:
             events.listen(progress.event)
             with host:
@@ -94,8 +93,7 @@ def _config(pipeline: str, data: Path, peer: ReceivingPeer) -> Config:
         When the pipeline is not installed.
     """
     from dicomnode.host.configuration.config import Config
-
-    from ..plugins.registry import Registry
+    from dicomnode.plugins.registry import Registry
 
     names = Registry().names("pipelines")
     if pipeline not in names:
@@ -117,7 +115,7 @@ def _show(console: Console, sources: Sequence[Path], derived: Sequence[Dataset],
     """Show what arrived beside what was sent, and return the exit code."""
     from pydicom import dcmread
 
-    from .demo_view import tag_table, write_picture
+    from dicomnode.cli.demo_view import tag_table, write_picture
 
     originals = [dcmread(path) for path in sources]
     if not derived:

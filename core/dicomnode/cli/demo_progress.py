@@ -9,8 +9,8 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
-from ..errors import DicomnodeError
-from ..host.events import Event, Station
+from dicomnode.errors import DicomnodeError
+from dicomnode.host.foundation.events import Event, Station
 
 _ROUTE = (
     (Station.RECEIVED, "receive: C-STORE, durable in the spool"),

@@ -12,9 +12,9 @@ from pydicom.dataset import Dataset
 from pydicom.pixels.processing import apply_rescale
 from rich.table import Table
 
-from ..dicom.geometry import sort_by_geometry
-from ..dicom.safe import safe_text
-from ..errors import DicomError
+from dicomnode.dicom.geometry.geometry import sort_by_geometry
+from dicomnode.dicom.values.safe import safe_text
+from dicomnode.errors import DicomError
 
 _TAGS = (
     "PatientID",

@@ -11,7 +11,7 @@
 
 from __future__ import annotations
 
-from ..errors import ConfigurationError, DataDirectoryError, DicomnodeError, ListenError
+from dicomnode.errors import ConfigurationError, DataDirectoryError, DicomnodeError, ListenError
 
 DONE = 0
 NOT_DONE = 1

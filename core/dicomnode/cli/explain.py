@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..dicom.safe import safe_text
-from ..errors import ConfigurationError
-from .exit_codes import DONE, NOT_DONE
-from .options import config_option, json_option
+from dicomnode.cli.exit_codes import DONE, NOT_DONE
+from dicomnode.cli.options import config_option, json_option
+from dicomnode.dicom.values.safe import safe_text
+from dicomnode.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -60,17 +60,16 @@ def explain(
 
 def _by_rules(config: Config, file: Path) -> dict[str, Any]:
     """Explain without a host: with trees in which nothing waits."""
-    from dicomnode.host.configuration.node import configured_nodes
+    from dicomnode.host.configuration.configured_pipeline import configure_pipelines
     from dicomnode.host.gathering.pipeline_tree import PipelineTree
     from dicomnode.host.gathering.reception import wanted_tags
     from dicomnode.host.operation.explanation import explain as explained
-
-    from ..plugins.hooks import Hooks
-    from ..plugins.registry import Registry
+    from dicomnode.plugins.hooks import Hooks
+    from dicomnode.plugins.registry import Registry
 
     registry = Registry(config.plugins.disabled, config.plugins.only)
     hooks = Hooks(registry)
-    trees = [PipelineTree(node, hooks) for node in configured_nodes(config, registry)]
+    trees = [PipelineTree(configured, hooks) for configured in configure_pipelines(config, registry)]
     return explained(file, trees, config, wanted_tags(trees))
 
 

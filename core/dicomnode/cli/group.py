@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from ..plugins.registry import Registry
+    from dicomnode.plugins.registry import Registry
 
 COMMANDS = {
     "run": "run:run",
@@ -21,7 +21,7 @@ COMMANDS = {
     "replay": "operate:replay",
     "discard": "operate:discard",
     "give-up": "operate:give_up",
-    "aside": "aside:aside",
+    "quarantine": "quarantine:quarantine",
     "explain": "explain:explain",
     "trace": "trace:trace",
     "new": "new:new",
@@ -55,7 +55,7 @@ class HostGroup(click.Group):
         if ctx.meta.setdefault("dicomnode.commands", False):
             return
         ctx.meta["dicomnode.commands"] = True
-        from ..plugins.hooks import Hooks
+        from dicomnode.plugins.hooks import Hooks
 
         Hooks(registry_of(ctx), implementing="dicomnode_commands").commands(self)
 
@@ -63,8 +63,7 @@ class HostGroup(click.Group):
 def registry_of(ctx: click.Context) -> Registry:
     """Return the installed plugins, as the configuration lets them be used."""
     from dicomnode.host.configuration.config_loading import load_config
-
-    from ..plugins.registry import Registry
+    from dicomnode.plugins.registry import Registry
 
     table = load_config(ctx.find_root().params.get("config")).plugins
     return Registry(table.disabled, table.only)

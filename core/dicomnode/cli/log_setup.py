@@ -18,13 +18,12 @@ from datetime import UTC, datetime
 from io import TextIOWrapper
 from typing import Any, TextIO, cast
 
+from dicomnode.dicom.values.safe import safe_text
+from dicomnode.errors import ConfigurationError
 from dicomnode.host.configuration.config import LogTable
-
-from ..dicom.safe import safe_text
-from ..errors import ConfigurationError
-from ..host.error_text import harmless_text
-from ..host.log_catching import catch_the_rest
-from ..host.log_context import association
+from dicomnode.host.foundation.error_text import harmless_text
+from dicomnode.host.foundation.excepthooks import install_excepthooks
+from dicomnode.host.foundation.log_context import association
 
 FIELDS = ("station", "pipeline", "job", "association")
 """What a record may say of itself besides its message: attributes of it, given as ``extra``."""
@@ -186,7 +185,7 @@ def set_up_logging(table: LogTable, named: str = "log.file") -> None:
     root.setLevel(logging.WARNING)
     _LOG.setLevel(table.level)
     logging.raiseExceptions = False  # a log that cannot be written must not stop anything, nor print records
-    catch_the_rest(debug=table.level == "DEBUG")
+    install_excepthooks(debug=table.level == "DEBUG")
 
 
 def _handler(table: LogTable, named: str) -> tuple[logging.Handler, bool]:

@@ -16,8 +16,8 @@ from pydicom.dataset import Dataset
 from pynetdicom import AE, AllStoragePresentationContexts, evt
 from pynetdicom.association import Association
 
-from ..dicom.safe import safe_name
-from ..errors import DeliveryError
+from dicomnode.dicom.values.safe import safe_name
+from dicomnode.errors import DeliveryError
 
 _TIMEOUT = 30.0
 _MOST_CONTEXTS = 128

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 
 import click
 
-from ..errors import DicomnodeError
+from dicomnode.errors import DicomnodeError
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 _SUFFIX = ".j2"
@@ -105,7 +105,7 @@ def make_package(name: str, kind: str, folder: Path, description: str | None = N
     DicomnodeError
         When the name will not do, or the folder is there already.
     """
-    from ..plugins.registry import host_version
+    from dicomnode.plugins.registry import host_version
 
     package = _package_name(name)
     root = folder / name

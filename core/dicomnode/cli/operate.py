@@ -12,6 +12,10 @@ from typing import Any
 
 import click
 
+from dicomnode.cli.exit_codes import DONE, NOT_DONE
+from dicomnode.cli.options import config_option, json_option
+from dicomnode.cli.tables import print_table, shown_bytes, shown_seconds, shown_time
+from dicomnode.dicom.values.safe import safe_text
 from dicomnode.host.configuration.config import Config
 from dicomnode.host.configuration.config_loading import load_config
 from dicomnode.host.ledger.states import DEAD_LETTERS, JobState
@@ -24,11 +28,6 @@ from dicomnode.host.operation.status import (
     left_alone,
     recorded_status,
 )
-
-from ..dicom.safe import safe_text
-from .exit_codes import DONE, NOT_DONE
-from .options import config_option, json_option
-from .tables import print_table, shown_bytes, shown_seconds, shown_time
 
 _SHOWN_JOBS = 50
 
@@ -170,7 +169,7 @@ def replay(
     the same, whatever happens.
     """
     if other is not None:
-        from .replay_with import replay_with
+        from dicomnode.cli.replay_with import replay_with
 
         if rerun:
             raise click.UsageError(
@@ -311,7 +310,7 @@ def _print_pipelines(
     if rows:
         headings = (
             *("pipeline", "AE title", ">patients wait", ">images wait", ">queued", ">running", ">delivering"),
-            *(">delivered", ">dead letters", ">aside"),
+            *(">delivered", ">dead letters", ">quarantined"),
         )
         print_table(headings, rows)
 

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ..errors import PluginError
-from .exit_codes import DONE, NOT_DONE
+from dicomnode.cli.exit_codes import DONE, NOT_DONE
+from dicomnode.errors import PluginError
 
 if TYPE_CHECKING:
-    from ..plugins.registry import Plugin, Registry
+    from dicomnode.plugins.registry import Plugin, Registry
 
 _STYLES = {"active": "green", "disabled": "dim", "failed": "bold red", "conflict": "bold yellow"}
 _WIDE = 1000
@@ -39,12 +39,12 @@ def list_plugins(config: Path | None, *, as_json: bool = False, load: bool = Fal
     int
         The exit code: 1 if any plugin failed or is in conflict.
     """
-    from ..plugins.examination import examine
+    from dicomnode.plugins.examination import examine
 
     registry, unknown = _configured(config)
     examine(registry)
     if load:
-        from ..plugins.probe import load_each
+        from dicomnode.plugins.probe import load_each
 
         load_each(registry)
     for name in unknown:
@@ -64,7 +64,7 @@ def require_sound(registry: Registry) -> None:
     PluginError
         With a line for each broken plugin.
     """
-    from ..plugins.probe import every_trouble
+    from dicomnode.plugins.probe import every_trouble
 
     if trouble := every_trouble(registry):
         msg = "refused to start (--strict), because of:\n" + "\n".join(f"  {line}" for line in trouble)
@@ -74,8 +74,7 @@ def require_sound(registry: Registry) -> None:
 def _configured(config: Path | None) -> tuple[Registry, list[str]]:
     """Return the plugins as the configuration lets them be used, and the names there that mean none."""
     from dicomnode.host.configuration.config_loading import load_config
-
-    from ..plugins.registry import Registry
+    from dicomnode.plugins.registry import Registry
 
     table = load_config(config).plugins
     registry = Registry(table.disabled, table.only)

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..dicom.safe import safe_text
-from .exit_codes import DONE, NOT_DONE
-from .tables import print_table
+from dicomnode.cli.exit_codes import DONE, NOT_DONE
+from dicomnode.cli.tables import print_table
+from dicomnode.dicom.values.safe import safe_text
 
 if TYPE_CHECKING:
     from dicomnode.host.operation.operations import Operations

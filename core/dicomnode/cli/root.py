@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from .group import HostGroup
-from .options import config_option, json_option
+from dicomnode.cli.group import HostGroup
+from dicomnode.cli.options import config_option, json_option
 
 
 @click.group(
@@ -29,12 +29,12 @@ def group(
     if ctx.invoked_subcommand is not None:
         return None
     if version:
-        from ..plugins.registry import host_version
+        from dicomnode.plugins.registry import host_version
 
         click.echo(f"dicomnode-host {host_version()}")
         return 0
     if list_plugins:
-        from .plugins_list import list_plugins as show
+        from dicomnode.cli.plugins_list import list_plugins as show
 
         return show(config, as_json=as_json, load=load)
     click.echo(ctx.get_help())

@@ -10,17 +10,16 @@ from typing import TYPE_CHECKING
 
 import click
 
+from dicomnode.cli.options import config_option
+from dicomnode.cli.service import tell_service_manager
+from dicomnode.cli.signals import Signals
+from dicomnode.dicom.values.safe import safe_text
+from dicomnode.errors import ConfigurationError
 from dicomnode.host.configuration.config_loading import load_config
-from dicomnode.host.garbage import collect_seldom
-
-from ..dicom.safe import safe_text
-from ..errors import ConfigurationError
-from .options import config_option
-from .service import tell_service_manager
-from .signals import Signals
+from dicomnode.host.foundation.gc_tuning import tune_gc
 
 if TYPE_CHECKING:
-    from ..host.host import Host
+    from dicomnode.host.host import Host
 
 _LOG = logging.getLogger(__name__)
 
@@ -34,18 +33,18 @@ def run(root_config: Path | None, config: Path | None, *, strict: bool) -> int:
 
     SIGHUP reads peers and certificates again.
     """
-    from ..host.host import Host
-    from .log_setup import set_up_logging
+    from dicomnode.cli.log_setup import set_up_logging
+    from dicomnode.host.host import Host
 
     file = config or root_config
     settings = load_config(file)
     set_up_logging(settings.log, settings.named(("log", "file")))
     host = Host(settings)
     if strict:
-        from .plugins_list import require_sound
+        from dicomnode.cli.plugins_list import require_sound
 
         require_sound(host.registry)
-    collect_seldom()
+    tune_gc()
     with Signals((signal.SIGTERM, signal.SIGINT, signal.SIGHUP)) as signals, host:
         gc.freeze()  # what waits already
         for line in host.describe():

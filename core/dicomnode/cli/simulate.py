@@ -12,9 +12,9 @@ from typing import Any
 
 import click
 
-from ..dicom.safe import safe_text
-from .exit_codes import DONE, NOT_DONE
-from .options import config_option, json_option
+from dicomnode.cli.exit_codes import DONE, NOT_DONE
+from dicomnode.cli.options import config_option, json_option
+from dicomnode.dicom.values.safe import safe_text
 
 _LONGEST = 2000
 _FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
@@ -66,7 +66,7 @@ def simulate(
     a job and every one succeeded.
     """
     from dicomnode.host.configuration.config_loading import load_config
-    from dicomnode.host.receiver.pynetdicom_private import quiet_loggers
+    from dicomnode.host.dimse.pynetdicom_private import quiet_loggers
     from dicomnode.host.simulation.sending import SendingOptions
     from dicomnode.host.simulation.simulation import Simulation
 

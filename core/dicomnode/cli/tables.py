@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from ..dicom.safe import safe_text
+from dicomnode.dicom.values.safe import safe_text
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -12,13 +12,12 @@ from typing import Any
 
 import click
 
+from dicomnode.cli.options import config_option, json_option
+from dicomnode.cli.tables import print_table, shown_time
+from dicomnode.dicom.values.safe import safe_text
 from dicomnode.host.configuration.config_loading import load_config
 from dicomnode.host.operation.operations import Operations
 from dicomnode.host.operation.provenance import trace as traced
-
-from ..dicom.safe import safe_text
-from .options import config_option, json_option
-from .tables import print_table, shown_time
 
 _LONGEST = 2000
 

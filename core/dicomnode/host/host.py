@@ -21,19 +21,20 @@ from pydicom.dataset import Dataset
 
 from dicomnode.errors import ConfigurationError, ListenError
 from dicomnode.host.configuration.config import Config
-from dicomnode.host.configuration.node import Node, configured_nodes
+from dicomnode.host.configuration.configured_pipeline import ConfiguredPipeline, configure_pipelines
+from dicomnode.host.configuration.receiver_building import receiver_settings
 from dicomnode.host.configuration.references import FILE_SCHEME
 from dicomnode.host.delivery.folder_destination import FolderDestination
 from dicomnode.host.delivery.outbox import Outbox
 from dicomnode.host.delivery.peer_destination import PeerDestination
-from dicomnode.host.events import Event, Events, Station
-from dicomnode.host.free_space import jobs_reserve
-from dicomnode.host.gathering.clock_work import ClockWork
-from dicomnode.host.gathering.judging import RulesMaker
+from dicomnode.host.foundation.events import Event, Events, Station
+from dicomnode.host.foundation.free_space import jobs_reserve
+from dicomnode.host.foundation.timer_thread import TimerThread
 from dicomnode.host.gathering.pipeline_tree import PipelineTree
+from dicomnode.host.gathering.prevalidation import PrevalidatorFactory
 from dicomnode.host.gathering.reception import Reception
 from dicomnode.host.gathering.triggers import Triggers
-from dicomnode.host.history.get_scu import Receiving
+from dicomnode.host.history.get_scu import RetrieveTarget
 from dicomnode.host.history.history import History, history_peers
 from dicomnode.host.isolation.isolation import Isolation
 from dicomnode.host.jobs.describing import describe_job
@@ -42,18 +43,17 @@ from dicomnode.host.jobs.jobs import Jobs
 from dicomnode.host.jobs.scheduler import Scheduler
 from dicomnode.host.ledger.ledger import Ledger
 from dicomnode.host.ledger.ledger_records import InstanceRecord, JobRecord
-from dicomnode.host.operation.aside import Aside, aside_orders
-from dicomnode.host.operation.checksums import Checksums
 from dicomnode.host.operation.control import ControlServer
-from dicomnode.host.operation.data_directory import DataDirectory
 from dicomnode.host.operation.explanation import explain
 from dicomnode.host.operation.operations import job_orders
-from dicomnode.host.operation.recovery import Recovered, Recovery
-from dicomnode.host.operation.retention import Retention
 from dicomnode.host.operation.status import live_status
-from dicomnode.host.receiver.receiver_building import receiver_settings
 from dicomnode.host.receiver.scp import Receiver
+from dicomnode.host.spool.data_directory import DataDirectory
 from dicomnode.host.spool.spool import Spool
+from dicomnode.host.upkeep.checksums import Checksums
+from dicomnode.host.upkeep.quarantine import Quarantine, quarantine_orders
+from dicomnode.host.upkeep.recovery import Recovered, Recovery
+from dicomnode.host.upkeep.retention import Retention
 from dicomnode.host.workers.worker_pool import WorkerPool
 from dicomnode.host.workers.worker_watch import Limits
 from dicomnode.pipeline.destination import Destination
@@ -99,11 +99,12 @@ class Host:
         self.hooks.register(_OwnExecutor(self._worker_pool), "dicomnode-host")
         self.data = DataDirectory(Path(config.host.data).expanduser().absolute())
         self.isolation = Isolation.of(config)
-        nodes = _all_checked(config, self.registry, self.isolation)
-        self.nodes = {node.name: node for node in nodes}
-        self.destinations = _destinations(config, self.nodes.values())
+        configured_pipelines = _all_checked(config, self.registry, self.isolation)
+        self.configured_pipelines = {configured.name: configured for configured in configured_pipelines}
+        self.destinations = _destinations(config, self.configured_pipelines.values())
         self.trees: Mapping[str, PipelineTree] = {
-            name: PipelineTree(node, self.hooks) for name, node in self.nodes.items()
+            name: PipelineTree(configured, self.hooks)
+            for name, configured in self.configured_pipelines.items()
         }
         self.recovered = Recovered()
         self.started = 0.0
@@ -151,7 +152,7 @@ class Host:
             keep_inputs=retention.inputs > 0,
             keep_results=retention.results > 0,
         )
-        clock = ClockWork("triggers")
+        clock = TimerThread("triggers")
         triggers = Triggers(self.jobs, self.events, clock)
         self.reception = Reception(
             self.trees.values(),
@@ -167,13 +168,15 @@ class Host:
             self.reception,
             self.spool,
             self._committed,
-            judge_maker=RulesMaker.of(self.nodes.values(), config.plugins, self.hooks),
+            prevalidator_factory=PrevalidatorFactory.of(
+                self.configured_pipelines.values(), config.plugins, self.hooks
+            ),
         )
         self.history = History(
             self.ledger,
             self.trees.values(),
-            history_peers(config, self.nodes.values()),
-            receiving=Receiving(self.reception, self.spool, settings),
+            history_peers(config, self.configured_pipelines.values()),
+            receiving=RetrieveTarget(self.reception, self.spool, settings),
             events=self.events,
             settled=triggers.history_settled,
         )
@@ -192,7 +195,7 @@ class Host:
         )
         starting.callback(self.outbox.stop, _LAST_SENDS)
         self.jobs.on_built = self.outbox.wake
-        self.jobs.on_hurried = self.outbox.hurry
+        self.jobs.on_hurried = self.outbox.retry_now
         executor = self.hooks.executor(self.config)
         starting.callback(_end_executor, executor)
         if isinstance(executor, WorkerPool):
@@ -200,7 +203,7 @@ class Host:
         self.scheduler = Scheduler(
             ledger=self.ledger,
             jobs=self.jobs,
-            nodes=self.nodes,
+            configured_pipelines=self.configured_pipelines,
             executor=executor,
             data=self.data,
             spool=self.spool,
@@ -263,7 +266,7 @@ class Host:
         for name, destination in peers.items():
             destination.reconfigure(config.peers[name])
         self._receiver.allow(allowed)
-        self.outbox.hurry(peers)  # what was wrong with a peer may be mended now
+        self.outbox.retry_now(peers)  # what was wrong with a peer may be mended now
         self._tell("peers were read again")
         if others := self.config.changed_besides_peers(config):
             self._tell(f"{', '.join(others)} changed, too: that needs a restart", logging.WARNING)
@@ -284,9 +287,10 @@ class Host:
         """Return what an operator wants to see at the start: pipelines, their AE titles and destinations."""
         where = f"{self.address[0]}:{self.address[1]}"
         lines = [f"{self.config.host.ae_title} listens on {where}, data in {self.data.root}"]
-        for node in self.nodes.values():
-            whose = f"{node.registration.distribution} {node.registration.version}"
-            lines.append(f"  {node.ae_title:16} {node.name} ({whose}) -> {', '.join(node.destinations)}")
+        for configured in self.configured_pipelines.values():
+            whose = f"{configured.registration.distribution} {configured.registration.version}"
+            where = ", ".join(configured.destinations)
+            lines.append(f"  {configured.ae_title:16} {configured.name} ({whose}) -> {where}")
         return lines
 
     # -- parts --------------------------------------------------------------------------------------------
@@ -302,16 +306,18 @@ class Host:
         kind: type[PipelineOutput] = self.registry.load("outputs", name)
         return kind
 
-    def describe_job(self, job: JobRecord, node: Node, rows: Iterable[InstanceRecord]) -> JobDescription:
+    def describe_job(
+        self, job: JobRecord, configured: ConfiguredPipeline, rows: Iterable[InstanceRecord]
+    ) -> JobDescription:
         """Return a job as plain data, for whatever executes it."""
-        return describe_job(job, node, rows, config=self.config, spool=self.spool, data=self.data)
+        return describe_job(job, configured, rows, config=self.config, spool=self.spool, data=self.data)
 
     @property
     def _least_free(self) -> int:
         return jobs_reserve(self.config.host.reserve)
 
     def _worker_pool(self) -> WorkerPool:
-        workers = sum(node.rules.concurrency for node in self.nodes.values())
+        workers = sum(configured.rules.concurrency for configured in self.configured_pipelines.values())
         if self.config.host.workers is not None:
             workers = min(workers, self.config.host.workers)
         limits = Limits(free=self._least_free)
@@ -336,8 +342,9 @@ class Host:
         self.reception.resume(found.unsorted, self.config.host.quiet_after_restart)
         if found.waiting or found.entered or found.lost or found.jobs:
             self._tell(
-                f"found {found.waiting} images waiting ({found.entered} not in the ledger, {found.aside} put"
-                f" aside, {found.lost} lost), {found.jobs} jobs cut off, in {found.seconds:.1f} s"
+                f"found {found.waiting} images waiting ({found.entered} not in the ledger,"
+                f" {found.quarantined} quarantined, {found.lost} lost), {found.jobs} jobs cut off,"
+                f" in {found.seconds:.1f} s"
             )
 
     def _committed(self, ae_title: str, event_information: Dataset) -> int:
@@ -365,7 +372,7 @@ class Host:
             "status": lambda order: live_status(self, patients=bool(order.get("patients"))),
             "explain": lambda order: self._explain(Path(order["file"])),
             **job_orders(self.jobs),
-            **aside_orders(Aside(self.ledger, self.spool)),
+            **quarantine_orders(Quarantine(self.ledger, self.spool)),
         }
 
     def _explain(self, file: Path) -> dict[str, Any]:
@@ -376,12 +383,12 @@ class Host:
         self.events.tell(Event(Station.HOST, whole, level=level))
 
 
-def _all_checked(config: Config, registry: Registry, isolation: Isolation) -> list[Node]:
+def _all_checked(config: Config, registry: Registry, isolation: Isolation) -> list[ConfiguredPipeline]:
     """Return the configured pipelines, if the receiver can be set up, too: what is wrong is told at once."""
     problems: list[str] = []
-    nodes: list[Node] = []
+    configured_pipelines: list[ConfiguredPipeline] = []
     try:
-        nodes = configured_nodes(config, registry, isolation)
+        configured_pipelines = configure_pipelines(config, registry, isolation)
     except ConfigurationError as error:
         problems.append(str(error))
     try:
@@ -390,7 +397,7 @@ def _all_checked(config: Config, registry: Registry, isolation: Isolation) -> li
         problems.append(str(error))
     if problems:
         raise ConfigurationError("\n".join(problems))
-    return nodes
+    return configured_pipelines
 
 
 class _OwnExecutor:
@@ -413,15 +420,17 @@ def _end_executor(executor: Executor) -> None:
         executor.shutdown(wait=False, cancel_futures=True)
 
 
-def _destinations(config: Config, nodes: Iterable[Node]) -> dict[str, Destination]:
+def _destinations(
+    config: Config, configured_pipelines: Iterable[ConfiguredPipeline]
+) -> dict[str, Destination]:
     """Return every destination that may be named: each peer with an address, and the folders of pipelines."""
     made: dict[str, Destination] = {
         name: PeerDestination(name, peer, config.host.ae_title)
         for name, peer in config.peers.items()
         if peer.address is not None
     }
-    for node in nodes:
-        for name in node.destinations:
+    for configured in configured_pipelines:
+        for name in configured.destinations:
             if name.startswith(FILE_SCHEME):
                 made[name] = FolderDestination(name, Path(name.removeprefix(FILE_SCHEME)).expanduser())
     return made

@@ -11,11 +11,11 @@ from typing import Any
 
 from pydicom.dataset import Dataset
 
-from ..dicom.blueprint import Blueprint, FillingStrategy
-from ..dicom.header import SeriesHeader
-from ..dicom.numpy_factory import NumpyFactory
-from ..dicom.uids import UIDSource
-from .inputs import AbstractInput
+from dicomnode.dicom.blueprint.blueprint import Blueprint, FillingStrategy
+from dicomnode.dicom.building.header import SeriesHeader
+from dicomnode.dicom.building.numpy_factory import NumpyFactory
+from dicomnode.dicom.values.uids import UIDSource
+from dicomnode.pipeline.inputs import AbstractInput
 
 
 class PatientContainer(Mapping[str, AbstractInput]):

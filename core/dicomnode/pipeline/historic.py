@@ -8,8 +8,8 @@ from typing import Any, ClassVar, Literal
 from pydicom.dataset import Dataset
 from pydicom.tag import BaseTag, Tag
 
-from .history_state import HistoryState, HistoryStatus
-from .inputs import AbstractInput, Verdict
+from dicomnode.pipeline.history_state import HistoryState, HistoryStatus
+from dicomnode.pipeline.inputs import AbstractInput, Verdict
 
 Level = Literal["study", "series"]
 """What is looked for and fetched as a whole."""

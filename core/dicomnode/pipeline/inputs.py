@@ -11,11 +11,11 @@ from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 from pydicom.tag import BaseTag, Tag
 
-from ..dicom.geometry import sort_by_geometry
-from ..dicom.grinders import Grinder, ListGrinder
-from ..dicom.image_tree import ImageTreeInterface
-from ..dicom.lazy import LazyDataset
-from ..errors import DuplicateImageError, ImageRefusedError
+from dicomnode.dicom.geometry.geometry import sort_by_geometry
+from dicomnode.dicom.geometry.grinders import Grinder, ListGrinder
+from dicomnode.dicom.reading.lazy import LazyDataset
+from dicomnode.dicom.tree.image_tree import ImageTreeInterface
+from dicomnode.errors import DuplicateImageError, ImageRefusedError
 
 Rule = str | int | float | Collection[Any] | re.Pattern[str] | Callable[[Any], bool]
 """What the value of an attribute must be: a value, one of several, a pattern, or a predicate."""

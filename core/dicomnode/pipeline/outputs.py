@@ -9,9 +9,9 @@ from typing import ClassVar
 
 from pydicom.dataset import Dataset
 
-from ..dicom.built_series import BuiltSeries, EncodedInstance, encode_series
-from ..errors import OutputError
-from .destination import Destination, OutboxItem, Outcome
+from dicomnode.dicom.building.built_series import BuiltSeries, EncodedInstance, encode_series
+from dicomnode.errors import OutputError
+from dicomnode.pipeline.destination import Destination, OutboxItem, Outcome
 
 
 class PipelineOutput(ABC):

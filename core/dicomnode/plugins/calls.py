@@ -8,7 +8,7 @@ from typing import Any
 
 import pluggy
 
-from ..errors import PluginError
+from dicomnode.errors import PluginError
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,21 +17,21 @@ from typing import Any, ClassVar
 import numpy as np
 from pydicom.dataset import Dataset
 
-from ..dicom.blueprint import FillingStrategy
-from ..dicom.built_series import BuiltSeries
-from ..dicom.grinders import DicomTreeGrinder, Grinder, ListGrinder, NumpyGrinder, TagGrinder
-from ..dicom.numpy_factory import NumpyFactory
-from ..dicom.volume import Volume
-from ..errors import ConfigurationError, OutputError
-from ..pipeline.container import InputContainer
-from ..pipeline.inputs import AbstractInput
-from ..pipeline.nodes import AbstractPipeline
-from ..pipeline.outputs import DicomOutput, PipelineOutput
-from .declared_blueprint import declared_blueprint
-from .declared_tables import DeclaredPipeline, GrinderTable, InputTable, OutputTable
-from .named import imported
-from .registry import Registration, Registry, owner_of
-from .source import SourceError, Sources
+from dicomnode.dicom.blueprint.blueprint import FillingStrategy
+from dicomnode.dicom.building.built_series import BuiltSeries
+from dicomnode.dicom.building.numpy_factory import NumpyFactory
+from dicomnode.dicom.geometry.grinders import DicomTreeGrinder, Grinder, ListGrinder, NumpyGrinder, TagGrinder
+from dicomnode.dicom.geometry.volume import Volume
+from dicomnode.errors import ConfigurationError, OutputError
+from dicomnode.pipeline.container import InputContainer
+from dicomnode.pipeline.inputs import AbstractInput
+from dicomnode.pipeline.outputs import DicomOutput, PipelineOutput
+from dicomnode.pipeline.pipelines import AbstractPipeline
+from dicomnode.plugins.declared_blueprint import declared_blueprint
+from dicomnode.plugins.declared_tables import DeclaredPipeline, GrinderTable, InputTable, OutputTable
+from dicomnode.plugins.named import imported
+from dicomnode.plugins.registry import Registration, Registry, owner_of
+from dicomnode.plugins.source import SourceError, Sources
 
 _GRINDERS: Mapping[str, Callable[..., Grinder]] = {
     "volume": NumpyGrinder,

@@ -6,14 +6,14 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from ..dicom.blueprint import Blueprint
-from ..dicom.elements import StaticElement
-from ..dicom.tags import PrivateTag, TagLike
-from ..dicom.virtual_element import VirtualElement
-from ..errors import ConfigurationError, DicomnodeError
-from .declared_tables import BlueprintTable
-from .named import imported
-from .registry import Registry
+from dicomnode.dicom.blueprint.blueprint import Blueprint
+from dicomnode.dicom.elements.standard_elements import StaticElement
+from dicomnode.dicom.elements.virtual_element import VirtualElement
+from dicomnode.dicom.values.tags import PrivateTag, TagLike
+from dicomnode.errors import ConfigurationError, DicomnodeError
+from dicomnode.plugins.declared_tables import BlueprintTable
+from dicomnode.plugins.named import imported
+from dicomnode.plugins.registry import Registry
 
 _PRIVATE = re.compile(r"\(?([0-9A-Fa-f]{4}),\s*xx([0-9A-Fa-f]{2})\)?")
 _IMPORT = {"import"}
@@ -49,7 +49,7 @@ def declared_blueprint(table: BlueprintTable, registry: Registry, where: str = "
 
 
 def _ready_made(name: str, where: str) -> Blueprint:
-    from ..dicom import blueprints
+    from dicomnode.dicom import blueprints
 
     suffix = "_blueprint"
     ready = {each.removesuffix(suffix): getattr(blueprints, each) for each in blueprints.__all__}

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
 
-from ..errors import ConfigurationError
+from dicomnode.errors import ConfigurationError
 
 
 def _dicom_text(value: Any) -> Any:

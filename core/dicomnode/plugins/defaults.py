@@ -9,15 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from .hookspecs import hookimpl
+from dicomnode.plugins.hookspecs import hookimpl
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
-    from ..pipeline.container import InputContainer
-    from ..pipeline.inputs import AbstractInput
-    from ..pipeline.nodes import AbstractPipeline
-    from ..pipeline.outputs import PipelineOutput
+    from dicomnode.pipeline.container import InputContainer
+    from dicomnode.pipeline.inputs import AbstractInput
+    from dicomnode.pipeline.outputs import PipelineOutput
+    from dicomnode.pipeline.pipelines import AbstractPipeline
 
 
 @hookimpl(tryfirst=True)

@@ -15,15 +15,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 
-from . import hookspecs
-from .plugin import GROUPS, Plugin, Registration, Status
-from .registry import HOST_DISTRIBUTION, Registry
-from .source import ImportedName, Module, SourceError, Sources, statements
+from dicomnode.plugins import hookspecs
+from dicomnode.plugins.plugin import GROUPS, Plugin, Registration, Status
+from dicomnode.plugins.registry import HOST_DISTRIBUTION, Registry
+from dicomnode.plugins.source import ImportedName, Module, SourceError, Sources, statements
 
 _ROOTS = {
-    "pipelines": ("dicomnode.pipeline.nodes", "AbstractPipeline"),
+    "pipelines": ("dicomnode.pipeline.pipelines", "AbstractPipeline"),
     "inputs": ("dicomnode.pipeline.inputs", "AbstractInput"),
-    "elements": ("dicomnode.dicom.virtual_element", "VirtualElement"),
+    "elements": ("dicomnode.dicom.elements.virtual_element", "VirtualElement"),
     "outputs": ("dicomnode.pipeline.outputs", "PipelineOutput"),
 }
 _EXITS = {"sys.exit", "os._exit", "exit", "quit"}

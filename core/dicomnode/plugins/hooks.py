@@ -16,23 +16,23 @@ from typing import TYPE_CHECKING, Any
 
 import pluggy
 
-from ..errors import OutputError, PluginError
-from ..pipeline.outputs import PipelineOutput
-from . import defaults, hookspecs
-from .calls import answers, first_veto
-from .examination import may_implement
-from .merging import merged_blueprint, merged_commands
-from .registry import Registry
-from .source import Sources
+from dicomnode.errors import OutputError, PluginError
+from dicomnode.pipeline.outputs import PipelineOutput
+from dicomnode.plugins import defaults, hookspecs
+from dicomnode.plugins.calls import answers, first_veto
+from dicomnode.plugins.examination import may_implement
+from dicomnode.plugins.merging import merged_blueprint, merged_commands
+from dicomnode.plugins.registry import Registry
+from dicomnode.plugins.source import Sources
 
 if TYPE_CHECKING:
     import click
     from pydicom.dataset import Dataset
 
-    from ..dicom.blueprint import Blueprint
-    from ..pipeline.container import InputContainer
-    from ..pipeline.inputs import AbstractInput
-    from ..pipeline.nodes import AbstractPipeline
+    from dicomnode.dicom.blueprint.blueprint import Blueprint
+    from dicomnode.pipeline.container import InputContainer
+    from dicomnode.pipeline.inputs import AbstractInput
+    from dicomnode.pipeline.pipelines import AbstractPipeline
 
 _log = logging.getLogger("dicomnode.plugins")
 _CORE = "dicomnode"

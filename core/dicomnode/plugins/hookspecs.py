@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     import click
     from pydicom.dataset import Dataset
 
-    from ..dicom.blueprint import Blueprint
-    from ..pipeline.container import InputContainer
-    from ..pipeline.inputs import AbstractInput
-    from ..pipeline.nodes import AbstractPipeline
-    from ..pipeline.outputs import PipelineOutput
+    from dicomnode.dicom.blueprint.blueprint import Blueprint
+    from dicomnode.pipeline.container import InputContainer
+    from dicomnode.pipeline.inputs import AbstractInput
+    from dicomnode.pipeline.outputs import PipelineOutput
+    from dicomnode.pipeline.pipelines import AbstractPipeline
 
 PROJECT_NAME = "dicomnode"
 
@@ -62,8 +62,8 @@ def dicomnode_validate_image(
 ) -> str | None:
     """Refuse an image to an input. Called on the host for each image and input; any refusal wins.
 
-    It is called while the sender waits, so it must be quick. What it raises is no refusal: the image is kept
-    aside for the operator and the sender is told of a processing failure (status 0x0110).
+    It is called while the sender waits, so it must be quick. What it raises is no refusal: the image is
+    quarantined and the sender is told of a processing failure (status 0x0110).
 
     Where the host has several receiver processes, it is called in one of them first, so answer by the
     arguments and not by what earlier calls left in a module. One that looks at what `input` holds is called

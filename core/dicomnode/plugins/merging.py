@@ -6,14 +6,14 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from ..errors import PluginError
-from .calls import Answer, ask
+from dicomnode.errors import PluginError
+from dicomnode.plugins.calls import Answer, ask
 
 if TYPE_CHECKING:
     import click
     import pluggy
 
-    from ..dicom.blueprint import Blueprint
+    from dicomnode.dicom.blueprint.blueprint import Blueprint
 
 
 def merged_blueprint(blueprint: Blueprint, added: Iterable[Answer]) -> Blueprint:
@@ -27,7 +27,7 @@ def merged_blueprint(blueprint: Blueprint, added: Iterable[Answer]) -> Blueprint
     Exception
         What a plugin raised.
     """
-    from ..dicom.blueprint import Blueprint
+    from dicomnode.dicom.blueprint.blueprint import Blueprint
 
     chosen: dict[Any, tuple[str, Any]] = {}
     classes: dict[str, str] = {}

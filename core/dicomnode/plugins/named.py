@@ -6,7 +6,7 @@ from functools import reduce
 from importlib import import_module
 from typing import Any
 
-from ..errors import ConfigurationError
+from dicomnode.errors import ConfigurationError
 
 
 def imported(reference: str, where: str) -> Any:

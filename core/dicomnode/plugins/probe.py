@@ -12,10 +12,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
-from ..errors import PluginError
-from .examination import examine
-from .plugin import Plugin, Status
-from .registry import HOST_DISTRIBUTION, Registry
+from dicomnode.errors import PluginError
+from dicomnode.plugins.examination import examine
+from dicomnode.plugins.plugin import Plugin, Status
+from dicomnode.plugins.registry import HOST_DISTRIBUTION, Registry
 
 TIMEOUT = 120.0
 """Seconds that a plugin may take to be imported."""
@@ -87,7 +87,7 @@ def _described(code: int) -> str:
 
 def _report(distribution: str, file: Path) -> None:
     """Load what one distribution registers and write down what came of it. Runs in the process of its own."""
-    from .hooks import Hooks
+    from dicomnode.plugins.hooks import Hooks
 
     registry = Registry(only=[distribution])
     Hooks(registry)

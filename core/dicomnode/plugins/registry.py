@@ -19,9 +19,9 @@ from typing import Any
 import importlib_metadata
 from packaging.utils import canonicalize_name
 
-from ..errors import PluginError
-from .plugin import GROUPS, Plugin, Registration, Status
-from .requirements import HOST_DISTRIBUTION, RequirementsOf, VersionOf, unmet
+from dicomnode.errors import PluginError
+from dicomnode.plugins.plugin import GROUPS, Plugin, Registration, Status
+from dicomnode.plugins.requirements import HOST_DISTRIBUTION, RequirementsOf, VersionOf, unmet
 
 __all__ = ["GROUPS", "HOST_DISTRIBUTION", "Plugin", "Registration", "Registry", "Status", "host_version"]
 
@@ -295,10 +295,10 @@ def _check_kind(registration: Registration, loaded: Any) -> None:
     kind = registration.kind
     if kind == "hooks":
         return
-    from ..dicom.elements import VirtualElement
-    from ..pipeline.inputs import AbstractInput
-    from ..pipeline.nodes import AbstractPipeline
-    from ..pipeline.outputs import PipelineOutput
+    from dicomnode.dicom.elements.standard_elements import VirtualElement
+    from dicomnode.pipeline.inputs import AbstractInput
+    from dicomnode.pipeline.outputs import PipelineOutput
+    from dicomnode.pipeline.pipelines import AbstractPipeline
 
     wanted: type[Any] = {
         "pipelines": AbstractPipeline,

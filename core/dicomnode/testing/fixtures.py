@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from . import LocalHost, ReceivingPeer
+    from dicomnode.testing import LocalHost, ReceivingPeer
 
 
 @pytest.fixture
 def synthetic_series() -> Callable[..., Any]:
     """Return :func:`dicomnode.testing.synthetic_series`: images of any modality and geometry."""
-    from . import synthetic_series as function
+    from dicomnode.testing import synthetic_series as function
 
     return function
 
@@ -28,7 +28,7 @@ def synthetic_series() -> Callable[..., Any]:
 @pytest.fixture
 def synthetic_study() -> Callable[..., Any]:
     """Return :func:`dicomnode.testing.synthetic_study`: images of several series of one study."""
-    from . import synthetic_study as function
+    from dicomnode.testing import synthetic_study as function
 
     return function
 
@@ -36,7 +36,7 @@ def synthetic_study() -> Callable[..., Any]:
 @pytest.fixture
 def run_pipeline() -> Callable[..., Any]:
     """Return :func:`dicomnode.testing.run_pipeline`: a pipeline on images, without network."""
-    from . import run_pipeline as function
+    from dicomnode.testing import run_pipeline as function
 
     return function
 
@@ -44,7 +44,7 @@ def run_pipeline() -> Callable[..., Any]:
 @pytest.fixture
 def receiving_peer(tmp_path: Path) -> Iterator[ReceivingPeer]:
     """Yield a peer that receives, listening on a free port: :class:`dicomnode.testing.ReceivingPeer`."""
-    from . import ReceivingPeer
+    from dicomnode.testing import ReceivingPeer
 
     with ReceivingPeer(tmp_path / "receiving-peer") as peer:
         yield peer
@@ -57,7 +57,7 @@ def start_host(tmp_path: Path) -> Iterator[Callable[..., LocalHost]]:
     ``start_host("smooth", sigma=2.0)`` runs one pipeline with settings; ``start_host({"smooth": {...}},
     {...})`` takes tables of the configuration. All that were started are stopped when the test is over.
     """
-    from . import LocalHost
+    from dicomnode.testing import LocalHost
 
     with ExitStack() as running:
 
@@ -78,6 +78,6 @@ def start_host(tmp_path: Path) -> Iterator[Callable[..., LocalHost]]:
 @pytest.fixture
 def send() -> Callable[..., list[int]]:
     """Return :func:`dicomnode.testing.send`: images over an association, with faults on request."""
-    from . import send as function
+    from dicomnode.testing import send as function
 
     return function

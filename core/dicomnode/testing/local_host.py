@@ -12,14 +12,13 @@ from typing import Any, Self
 from pydicom.dataset import Dataset
 
 from dicomnode.host.configuration.config import Config
+from dicomnode.host.foundation.events import Event, Events
+from dicomnode.host.host import Host
 from dicomnode.host.ledger.ledger_records import JobRecord
 from dicomnode.host.ledger.states import JobState
-
-from ..host.events import Event, Events
-from ..host.host import Host
-from .faults import Faults
-from .peer import ReceivingPeer
-from .sending import send
+from dicomnode.testing.faults import Faults
+from dicomnode.testing.peer import ReceivingPeer
+from dicomnode.testing.sending import send
 
 _SETTLED = (JobState.DELIVERED, JobState.FAILED, JobState.UNDELIVERABLE, JobState.DISCARDED)
 
@@ -107,7 +106,7 @@ class LocalHost:
         return send(
             images,
             self.host.address,
-            self.host.nodes[name].ae_title,
+            self.host.configured_pipelines[name].ae_title,
             calling_ae_title=calling_ae_title,
             faults=faults,
         )

@@ -12,20 +12,19 @@ from typing import Any
 from pydicom import dcmread, dcmwrite
 from pydicom.dataset import Dataset
 
+from dicomnode.dicom.reading.lazy import LazyDataset
 from dicomnode.host.configuration.config import PipelineTable
-from dicomnode.host.configuration.node import Node
+from dicomnode.host.configuration.configured_pipeline import ConfiguredPipeline
 from dicomnode.host.configuration.result_content import content_digest, settings_digest
+from dicomnode.host.dimse.store_handler import ALWAYS_WANTED
 from dicomnode.host.gathering.pipeline_tree import PipelineTree
 from dicomnode.host.jobs.job import JobDescription, job_identity, run_job
 from dicomnode.host.jobs.job_folder import Manifest, read_manifest
 from dicomnode.host.jobs.job_plugin import Prepared
-from dicomnode.host.receiver.reception_types import ALWAYS_WANTED
-
-from ..dicom.lazy import LazyDataset
-from ..pipeline.nodes import AbstractPipeline
-from ..plugins.declared import changed_pipeline, resolve_pipeline
-from ..plugins.hooks import Hooks
-from ..plugins.registry import Registration, Registry, host_version
+from dicomnode.pipeline.pipelines import AbstractPipeline
+from dicomnode.plugins.declared import changed_pipeline, resolve_pipeline
+from dicomnode.plugins.hooks import Hooks
+from dicomnode.plugins.registry import Registration, Registry, host_version
 
 _MOMENT = 1767348900.0
 """When results say that they were made, so that a test gets the same bytes each time."""
@@ -91,29 +90,29 @@ def run_pipeline(
     JobFailedError
         When processing failed, or the result must not be sent out.
     """
-    node = _node(pipeline, settings or {}, declared)
+    configured = _configured(pipeline, settings or {}, declared)
     asked = Hooks(Registry(only=()))
     for number, each in enumerate(hooks, 1):
         asked.register(each, f"hooks {number} of the test")
     with tempfile.TemporaryDirectory(prefix="dicomnode-test-") as name:
         folder = Path(name)
-        tree = PipelineTree(node, asked)
+        tree = PipelineTree(configured, asked)
         keys = {_sorted(tree, image, folder / f"{number:06d}.dcm") for number, image in enumerate(images)}
         if len(keys) != 1:
             msg = f"run_pipeline runs one patient; the images are of {len(keys)}"
             raise ValueError(msg)
-        description = _description(node, tree, keys.pop(), folder)
-        node.pipeline.setup()
+        description = _description(configured, tree, keys.pop(), folder)
+        configured.pipeline.setup()
         run_job(
             description.to_json(),
-            Prepared(node.pipeline, asked, node.registration, {}, dict(settings or {}), Lock()),
+            Prepared(configured.pipeline, asked, configured.registration, {}, dict(settings or {}), Lock()),
         )
         return _result(read_manifest(Path(description.folder)))
 
 
-def _node(
+def _configured(
     pipeline: str | type[AbstractPipeline], settings: Mapping[str, Any], declared: Mapping[str, Any] | None
-) -> Node:
+) -> ConfiguredPipeline:
     if isinstance(pipeline, str):
         resolved = resolve_pipeline(Registry(), pipeline, declared=declared)
         registration, kind = resolved.registration, resolved.kind
@@ -124,7 +123,7 @@ def _node(
             "pipelines", kind.__name__, where, "dicomnode-testing", host_version(), None
         )
     kind.check_definition()
-    return Node(
+    return ConfiguredPipeline(
         name=registration.name,
         pipeline=kind(kind.validated_settings(settings)),
         ae_title="TEST",
@@ -146,7 +145,9 @@ def _sorted(tree: PipelineTree, image: Dataset, path: Path) -> str:
     return placement.container
 
 
-def _description(node: Node, tree: PipelineTree, key: str, folder: Path) -> JobDescription:
+def _description(
+    configured: ConfiguredPipeline, tree: PipelineTree, key: str, folder: Path
+) -> JobDescription:
     complete = tree.take(key)
     inputs = {
         name: [(str(image.path), _index(image)) for image in images]
@@ -155,26 +156,28 @@ def _description(node: Node, tree: PipelineTree, key: str, folder: Path) -> JobD
     uids = [str(image.SOPInstanceUID) for image in complete.images]
     return JobDescription(
         id="1",
-        identity=job_identity(node.name, key, uids, _content(node)),
-        pipeline=node.name,
-        plugin=node.registration.name,
-        distribution=node.registration.distribution,
-        version=node.registration.version,
-        settings=node.table.settings,
+        identity=job_identity(configured.name, key, uids, _content(configured)),
+        pipeline=configured.name,
+        plugin=configured.registration.name,
+        distribution=configured.registration.distribution,
+        version=configured.registration.version,
+        settings=configured.table.settings,
         container=key,
         inputs=inputs,
         folder=str(folder / "result"),
         workdir=str(folder / "work"),
         created=_MOMENT,
-        iod_check=node.rules.iod_check,
+        iod_check=configured.rules.iod_check,
         durable=False,
     )
 
 
-def _content(node: Node) -> str:
+def _content(configured: ConfiguredPipeline) -> str:
     """Leave the version out, so that a stored result can be compared with what a new version makes."""
-    settings = settings_digest(node.pipeline.settings)
-    return content_digest(replace(node.registration, version=""), node.table.declaration(), settings)
+    settings = settings_digest(configured.pipeline.settings)
+    return content_digest(
+        replace(configured.registration, version=""), configured.table.declaration(), settings
+    )
 
 
 def _index(image: Dataset) -> dict[int, str]:

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 
 from pydicom.dataset import Dataset
 
-from ..cli.loopback import associate
-from ..errors import DeliveryError
-from .faults import Faults
+from dicomnode.cli.loopback import associate
+from dicomnode.errors import DeliveryError
+from dicomnode.testing.faults import Faults
 
 
 def send(

@@ -7,10 +7,10 @@ from typing import Final
 
 from pydicom.dataset import Dataset
 
-from dicomnode.dicom.blueprint import Blueprint
-from dicomnode.dicom.elements import CopyElement, InstanceCopyElement, SeriesElement
-from dicomnode.dicom.modules import is_paired
-from dicomnode.dicom.provenance import EquipmentElement, derived_image_type
+from dicomnode.dicom.blueprint.blueprint import Blueprint
+from dicomnode.dicom.building.provenance import EquipmentElement, derived_image_type
+from dicomnode.dicom.elements.standard_elements import CopyElement, InstanceCopyElement, SeriesElement
+from dicomnode.dicom.values.modules import is_paired
 
 
 def type2(*keywords: str) -> list[CopyElement]:

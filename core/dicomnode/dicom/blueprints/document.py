@@ -6,10 +6,10 @@ from typing import Final
 
 from pydicom.uid import EncapsulatedPDFStorage
 
-from dicomnode.dicom.blueprint import Blueprint
+from dicomnode.dicom.blueprint.blueprint import Blueprint
 from dicomnode.dicom.blueprints.common import equipment_blueprint, patient_blueprint, study_blueprint
-from dicomnode.dicom.elements import CopyElement, StaticElement
-from dicomnode.dicom.provenance import Code, code_item
+from dicomnode.dicom.building.provenance import Code, code_item
+from dicomnode.dicom.elements.standard_elements import CopyElement, StaticElement
 from dicomnode.errors import InvalidValueError
 
 encapsulated_pdf_blueprint: Final = (

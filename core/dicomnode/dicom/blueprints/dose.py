@@ -8,7 +8,7 @@ from typing import Final
 from pydicom.dataset import Dataset
 from pydicom.uid import RTDoseStorage
 
-from dicomnode.dicom.blueprint import Blueprint
+from dicomnode.dicom.blueprint.blueprint import Blueprint
 from dicomnode.dicom.blueprints.common import (
     equipment_blueprint,
     frame_of_reference_blueprint,
@@ -17,7 +17,7 @@ from dicomnode.dicom.blueprints.common import (
     study_blueprint,
     type2,
 )
-from dicomnode.dicom.elements import CopyElement, SeriesElement, StaticElement
+from dicomnode.dicom.elements.standard_elements import CopyElement, SeriesElement, StaticElement
 
 
 def first_position(sources: Sequence[Dataset]) -> object:

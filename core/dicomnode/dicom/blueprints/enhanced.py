@@ -11,7 +11,8 @@ from typing import Any, Final
 from pydicom.dataset import Dataset
 from pydicom.uid import UID, EnhancedCTImageStorage, EnhancedMRImageStorage, ParametricMapStorage
 
-from dicomnode.dicom.blueprint import Blueprint
+from dicomnode.dicom.blueprint.blueprint import Blueprint
+from dicomnode.dicom.blueprint.sequence_element import SequenceElement
 from dicomnode.dicom.blueprints.common import (
     enhanced_equipment_blueprint,
     frame_of_reference_blueprint,
@@ -20,11 +21,10 @@ from dicomnode.dicom.blueprints.common import (
     study_blueprint,
     type2,
 )
-from dicomnode.dicom.elements import CopyElement, SeriesElement, StaticElement
-from dicomnode.dicom.modules import region_code
-from dicomnode.dicom.provenance import EquipmentElement, code_item, derived_image_type
-from dicomnode.dicom.sequence_element import SequenceElement
-from dicomnode.dicom.uids import UIDSource
+from dicomnode.dicom.building.provenance import EquipmentElement, code_item, derived_image_type
+from dicomnode.dicom.elements.standard_elements import CopyElement, SeriesElement, StaticElement
+from dicomnode.dicom.values.modules import region_code
+from dicomnode.dicom.values.uids import UIDSource
 
 _WHOLE_BODY: Final = ("SCT", "38266002", "Entire body")
 _LATERALITIES: Final = ("R", "L", "B", "U")

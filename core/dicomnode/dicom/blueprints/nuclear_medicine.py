@@ -6,7 +6,7 @@ from typing import Final
 
 from pydicom.uid import NuclearMedicineImageStorage
 
-from dicomnode.dicom.blueprint import Blueprint
+from dicomnode.dicom.blueprint.blueprint import Blueprint
 from dicomnode.dicom.blueprints.common import (
     acquisition_blueprint,
     equipment_blueprint,
@@ -17,7 +17,7 @@ from dicomnode.dicom.blueprints.common import (
     study_blueprint,
     type2,
 )
-from dicomnode.dicom.elements import CopyElement, StaticElement
+from dicomnode.dicom.elements.standard_elements import CopyElement, StaticElement
 
 nm_blueprint: Final = (
     patient_blueprint

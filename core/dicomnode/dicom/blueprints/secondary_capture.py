@@ -11,9 +11,9 @@ from pydicom.uid import (
     SecondaryCaptureImageStorage,
 )
 
-from dicomnode.dicom.blueprint import Blueprint
+from dicomnode.dicom.blueprint.blueprint import Blueprint
 from dicomnode.dicom.blueprints.common import laterality, optional, patient_blueprint, study_blueprint, type2
-from dicomnode.dicom.elements import CopyElement, SeriesElement, StaticElement
+from dicomnode.dicom.elements.standard_elements import CopyElement, SeriesElement, StaticElement
 
 _picture: Final = (
     patient_blueprint

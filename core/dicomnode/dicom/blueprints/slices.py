@@ -6,7 +6,7 @@ from typing import Final
 
 from pydicom.uid import CTImageStorage, MRImageStorage, PositronEmissionTomographyImageStorage
 
-from dicomnode.dicom.blueprint import Blueprint
+from dicomnode.dicom.blueprint.blueprint import Blueprint
 from dicomnode.dicom.blueprints.common import (
     FirstValue,
     image_type,
@@ -15,7 +15,7 @@ from dicomnode.dicom.blueprints.common import (
     slices_blueprint,
     type2,
 )
-from dicomnode.dicom.elements import (
+from dicomnode.dicom.elements.standard_elements import (
     CallElement,
     CopyElement,
     InstanceCopyElement,

@@ -189,15 +189,15 @@ class RetentionTable(_Table):
     inputs, results : float
         Seconds that the inputs and the results of a job that is over (delivered, discarded) stay on disk; 0
         removes them at once. ``replay`` of such a job needs its inputs.
-    aside : float
-        Seconds that what was put aside stays on disk; 0 keeps it until the operator removes it.
+    quarantine : float
+        Seconds that what is quarantined stays on disk; 0 keeps it until the operator removes it.
     records : float
         Seconds that the ledger remembers what is over.
     """
 
     inputs: SecondsOrNone = 0.0
     results: SecondsOrNone = 0.0
-    aside: SecondsOrNone = 0.0
+    quarantine: SecondsOrNone = 0.0
     records: Seconds = 90 * 86400.0
 
 

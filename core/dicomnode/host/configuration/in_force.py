@@ -12,7 +12,7 @@ from dicomnode.errors import ConfigurationError
 from dicomnode.host.configuration.config import Config
 from dicomnode.host.configuration.config_sources import ConfigSources, KeyPath
 from dicomnode.host.configuration.config_values import Address
-from dicomnode.host.configuration.node import Node
+from dicomnode.host.configuration.configured_pipeline import ConfiguredPipeline
 from dicomnode.plugins.declared_tables import DeclaredPipeline
 
 DEFAULT = "default"
@@ -41,7 +41,9 @@ class Value:
         return {"key": ".".join(self.path), "value": self.value, "origin": self.origin}
 
 
-def values_in_force(config: Config, names: list[str], node_of: Callable[[str], Node]) -> Iterator[Value]:
+def values_in_force(
+    config: Config, names: list[str], node_of: Callable[[str], ConfiguredPipeline]
+) -> Iterator[Value]:
     """Yield every key with what holds for it, table by table.
 
     Parameters
@@ -84,11 +86,11 @@ def _origin(path: KeyPath, sources: ConfigSources) -> str:
     return sources.origin(path) or DEFAULT
 
 
-def _pipeline(name: str, config: Config, node_of: Callable[[str], Node]) -> Iterator[Value]:
+def _pipeline(name: str, config: Config, node_of: Callable[[str], ConfiguredPipeline]) -> Iterator[Value]:
     path, sources = ("pipelines", name), config.sources
     table = (config.pipelines or {}).get(name)
     try:
-        node = node_of(name)
+        configured = node_of(name)
     except ConfigurationError as error:
         hidden = "(hidden: which of them are secret is known to the plugin alone)"
         for each in _values(path, table, sources):
@@ -96,11 +98,12 @@ def _pipeline(name: str, config: Config, node_of: Callable[[str], Node]) -> Iter
                 yield each
         yield Value((*path, "settings"), hidden, str(error).replace("\n", "; "))
         return
-    whose = f"{type(node.pipeline).__name__} of {node.registration.distribution} {node.registration.version}"
-    holds = {each: getattr(node.rules, each) for each in node.rules.__dataclass_fields__}
-    holds |= {"ae_title": node.ae_title, "destinations": list(node.destinations)}
-    named_by_host = {"destinations"} | ({"ae_title"} if node.pipeline.ae_title is None else set())
-    for each in _values(path, node.table, sources):
+    registration = configured.registration
+    whose = f"{type(configured.pipeline).__name__} of {registration.distribution} {registration.version}"
+    holds = {each: getattr(configured.rules, each) for each in configured.rules.__dataclass_fields__}
+    holds |= {"ae_title": configured.ae_title, "destinations": list(configured.destinations)}
+    named_by_host = {"destinations"} | ({"ae_title"} if configured.pipeline.ae_title is None else set())
+    for each in _values(path, configured.table, sources):
         key = each.path[2]
         if key == "settings":
             continue
@@ -108,14 +111,14 @@ def _pipeline(name: str, config: Config, node_of: Callable[[str], Node]) -> Iter
             yield Value(each.path, _plain(holds[key]), DEFAULT if key in named_by_host else whose)
         elif each.value is not None or key not in DeclaredPipeline.model_fields:
             yield each
-    for key, value in _settings(node).items():
+    for key, value in _settings(configured).items():
         origin = _origin((*path, "settings", key), sources)
         yield Value((*path, "settings", key), value, whose if origin == DEFAULT else origin)
 
 
-def _settings(node: Node) -> Mapping[str, Any]:
+def _settings(configured: ConfiguredPipeline) -> Mapping[str, Any]:
     """Return a pipeline's settings, its defaults included, its secrets hidden."""
-    settings = node.pipeline.settings
+    settings = configured.pipeline.settings
     plain = TypeAdapter(type(settings)).dump_python(settings, mode="json", fallback=str)
     return plain if isinstance(plain, Mapping) else {}
 

@@ -18,18 +18,18 @@ from typing import Final
 
 from pydicom.dataset import Dataset
 
-from dicomnode.dicom.safe import safe_text
+from dicomnode.dicom.values.safe import safe_text
 from dicomnode.errors import DeliveryError
 from dicomnode.host.configuration.config import DeliveryTable
-from dicomnode.host.delivery.courier import STATE_AFTER
 from dicomnode.host.delivery.delivery_rules import BackOff
+from dicomnode.host.delivery.delivery_worker import STATE_AFTER
 from dicomnode.host.delivery.storage_commitment import CommitmentReport
-from dicomnode.host.events import Event, Events, Station
+from dicomnode.host.dimse.store_handler import PROCESSING_FAILURE
+from dicomnode.host.foundation.events import Event, Events, Station
 from dicomnode.host.ledger.ledger import Ledger
 from dicomnode.host.ledger.ledger_records import AskedDelivery, DeliveryRecord
-from dicomnode.host.ledger.ledger_writes import move_delivery, remember_commitment
+from dicomnode.host.ledger.ledger_writes import remember_commitment, transition_delivery
 from dicomnode.host.ledger.states import DeliveryState
-from dicomnode.host.receiver.reception_types import PROCESSING_FAILURE
 from dicomnode.pipeline.destination import Delivery, Destination, OutboxItem, Outcome
 
 _LOG = logging.getLogger(__name__)
@@ -149,7 +149,7 @@ class Commitments:
             not_before = time.time() + self._back_off.delay(record.attempts)
         state = STATE_AFTER[outcome.delivery]
         self._ledger.write(
-            move_delivery(record.id, state, outcome.reason, outcome.status, not_before=not_before)
+            transition_delivery(record.id, state, outcome.reason, outcome.status, not_before=not_before)
         )
 
     def _tell(self, outcomes: Sequence[tuple[DeliveryRecord, Outcome]]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from typing import Final
 
-from dicomnode.dicom.safe import safe_text
+from dicomnode.dicom.values.safe import safe_text
 from dicomnode.pipeline.destination import Delivery, Outcome
 
 _MEANINGS: Final = {

@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from dicomnode.dicom.safe import safe_name
+from dicomnode.dicom.values.safe import safe_name
 from dicomnode.errors import DeliveryError
 from dicomnode.pipeline.destination import Delivery, OutboxItem, Outcome
 

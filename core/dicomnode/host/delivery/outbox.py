@@ -14,11 +14,11 @@ from pydicom.dataset import Dataset
 
 from dicomnode.host.configuration.config import DeliveryTable
 from dicomnode.host.delivery.commitments import Commitments
-from dicomnode.host.delivery.courier import Courier
+from dicomnode.host.delivery.delivery_worker import DeliveryWorker
 from dicomnode.host.delivery.peer_destination import PeerDestination
-from dicomnode.host.events import Event, Events, Station
+from dicomnode.host.foundation.events import Event, Events, Station
 from dicomnode.host.ledger.ledger import Ledger
-from dicomnode.host.ledger.ledger_writes import hurry_deliveries, note_deliveries
+from dicomnode.host.ledger.ledger_writes import make_deliveries_due, note_deliveries
 from dicomnode.pipeline.destination import Destination
 from dicomnode.pipeline.outputs import PipelineOutput
 
@@ -70,8 +70,8 @@ class Outbox:
         for destination in destinations.values():
             if isinstance(destination, PeerDestination):
                 destination.commitments = self._commitments
-        self._couriers = {
-            name: Courier(
+        self._delivery_workers = {
+            name: DeliveryWorker(
                 root,
                 ledger,
                 destination,
@@ -89,37 +89,37 @@ class Outbox:
 
     def start(self) -> None:
         """Begin to deliver."""
-        for courier in self._couriers.values():
-            courier.start()
+        for delivery_worker in self._delivery_workers.values():
+            delivery_worker.start()
         self._woken.set()
         self._thread.start()
 
     def wake(self) -> None:
         """Look into the ledger: there is something new. Returns at once."""
         self._woken.set()
-        for courier in self._couriers.values():
-            courier.wake()
+        for delivery_worker in self._delivery_workers.values():
+            delivery_worker.wake()
 
-    def hurry(self, names: Iterable[str]) -> None:
+    def retry_now(self, names: Iterable[str]) -> None:
         """Try at once what is pending for some destinations: what kept it from being sent may be mended."""
         for name in names:
-            if (courier := self._couriers.get(name)) is not None:
+            if (delivery_worker := self._delivery_workers.get(name)) is not None:
                 with suppress(sqlite3.Error):  # a ledger that cannot be written is told of by itself
-                    self._ledger.write(hurry_deliveries(destination=name))
-                courier.hurry()
+                    self._ledger.write(make_deliveries_due(destination=name))
+                delivery_worker.retry_now()
 
-    def rests(self) -> dict[str, tuple[float, str]]:
+    def backoffs(self) -> dict[str, tuple[float, str]]:
         """Return destination -> for how many more seconds it is left alone after failures, and why."""
-        rests = {name: courier.rest for name, courier in self._couriers.items()}
-        return {name: rest for name, rest in rests.items() if rest is not None}
+        backoffs = {name: delivery_worker.rest for name, delivery_worker in self._delivery_workers.items()}
+        return {name: rest for name, rest in backoffs.items() if rest is not None}
 
     def stop(self, grace: float = 10.0) -> None:
         """Stop. What is being sent is finished, for as long as `grace` seconds; then it is broken off."""
         until = time.monotonic() + grace
-        for courier in self._couriers.values():
-            courier.stop()
-        for courier in self._couriers.values():
-            courier.join(until)
+        for delivery_worker in self._delivery_workers.values():
+            delivery_worker.stop()
+        for delivery_worker in self._delivery_workers.values():
+            delivery_worker.join(until)
         self._stopping = True
         self._woken.set()
         if self._thread.ident is not None:
@@ -160,7 +160,7 @@ class Outbox:
     def _tell_unknown(self) -> None:
         """Tell, once, of destinations that the configuration does not have. What is for them waits."""
         for name, count in self._ledger.unsettled_counts().items():
-            if name in self._couriers or name in self._unknown:
+            if name in self._delivery_workers or name in self._unknown:
                 continue
             self._unknown.add(name)
             reason = f"the configuration has no destination {name!r}"

@@ -13,11 +13,11 @@ from dicomnode.errors import DeliveryError
 from dicomnode.host.configuration.config import PeerTable
 from dicomnode.host.delivery.commitments import Commitments
 from dicomnode.host.delivery.delivery_rules import outcome_of_status
-from dicomnode.host.delivery.outgoing_association import AssociationEndedError
-from dicomnode.host.delivery.peer import Peer
 from dicomnode.host.delivery.storage_commitment import STORAGE_COMMITMENT, CommitmentRequest
-from dicomnode.host.delivery.store_scu import StoreAssociation, UnfitFileError
-from dicomnode.host.receiver.association_request import NoAcceptedContextError
+from dicomnode.host.dimse.association_request import NoAcceptedContextError
+from dicomnode.host.dimse.outgoing_association import AssociationEndedError
+from dicomnode.host.dimse.peer import Peer
+from dicomnode.host.dimse.store_scu import StoreAssociation, UnfitFileError
 from dicomnode.pipeline.destination import Delivery, OutboxItem, Outcome
 
 _MOST_CONTEXTS: Final = 128

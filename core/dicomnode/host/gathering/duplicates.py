@@ -1,4 +1,4 @@
-"""Instances that are here already: are they the same, are their files what they were; putting them aside."""
+"""Instances that are here already: are they the same, are their files what they were; quarantining them."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from typing import Protocol
 from dicomnode.errors import StructureError
 from dicomnode.host.ledger.ledger import Ledger
 from dicomnode.host.ledger.ledger_records import InstanceRecord
-from dicomnode.host.ledger.ledger_writes import add_instance, move_instances
+from dicomnode.host.ledger.ledger_writes import add_instance, transition_instances
 from dicomnode.host.ledger.states import InstanceState
-from dicomnode.host.spool.file_meta import decode_prefix
+from dicomnode.host.parsing.file_meta import decode_prefix
 from dicomnode.host.spool.spool import Spool
 
 _HEAD = 16_384
@@ -109,24 +109,24 @@ def compare(held: Path, spooled: HasDataSet, sha256: str) -> Held:
     return Held.OTHER
 
 
-def put_aside(spool: Spool, ledger: Ledger, path: Path, reason: str) -> None:
-    """Keep a file aside for the operator that the ledger knows, and enter that.
+def quarantine(spool: Spool, ledger: Ledger, path: Path, reason: str) -> None:
+    """Quarantine a file that the ledger knows, and enter that.
 
-    Where it cannot be moved, the ledger alone says that it is aside.
+    Where it cannot be moved, the ledger alone says that it is quarantined.
     """
     old = new = spool.name_of(path)
     with suppress(OSError):
         new = spool.name_of(spool.quarantine(path, reason))
-    ledger.post(move_instances((old,), InstanceState.QUARANTINED, reason, moved_to=new))
+    ledger.post(transition_instances((old,), InstanceState.QUARANTINED, reason, moved_to=new))
 
 
 def quarantine_instance(
     spool: Spool, ledger: Ledger, record: InstanceRecord, path: Path, reason: str
 ) -> None:
-    """Put a kept file aside for the operator, and enter it."""
-    aside = spool.quarantine(path, reason)
+    """Quarantine a kept file, and enter it."""
+    quarantined = spool.quarantine(path, reason)
     ledger.post(
         add_instance(
-            replace(record, path=spool.name_of(aside), state=InstanceState.QUARANTINED, reason=reason)
+            replace(record, path=spool.name_of(quarantined), state=InstanceState.QUARANTINED, reason=reason)
         )
     )

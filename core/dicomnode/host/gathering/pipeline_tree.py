@@ -14,10 +14,10 @@ from typing import TypeVar
 from pydicom.datadict import keyword_for_tag
 from pydicom.tag import Tag
 
-from dicomnode.dicom.lazy import LazyDataset
+from dicomnode.dicom.reading.lazy import LazyDataset
 from dicomnode.errors import ImageRefusedError, InputsIncompleteError
-from dicomnode.host.configuration.node import Node
-from dicomnode.host.receiver.reception_types import Opinion
+from dicomnode.host.configuration.configured_pipeline import ConfiguredPipeline
+from dicomnode.host.dimse.store_handler import Prevalidation
 from dicomnode.pipeline.container import PatientContainer
 from dicomnode.pipeline.historic import HistoricAbstractInput
 from dicomnode.pipeline.history_state import HistoryStatus
@@ -72,7 +72,7 @@ class Verdicts:
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
+class TakenContainer:
     """A patient taken out of the tree: container key, input -> images, and when the last image came."""
 
     container: str
@@ -115,8 +115,10 @@ class PipelineTree:
         Seconds that only grow; :func:`time.monotonic` but in simulations.
     """
 
-    def __init__(self, node: Node, hooks: Hooks, now: Callable[[], float] = time.monotonic) -> None:
-        self.node = node
+    def __init__(
+        self, configured: ConfiguredPipeline, hooks: Hooks, now: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.configured = configured
         self._hooks, self._now = hooks, now
         self._containers: dict[str, _Waiting] = {}
         self._held: dict[str, str] = {}
@@ -153,7 +155,7 @@ class PipelineTree:
                 if self._awaited:
                     self._stored.notify_all()
 
-    def place(self, image: LazyDataset, opinion: Opinion | None = None) -> Placement:
+    def place(self, image: LazyDataset, prevalidation: Prevalidation | None = None) -> Placement:
         """Find out where an image belongs.
 
         Parameters
@@ -173,7 +175,7 @@ class PipelineTree:
             When no input wants it. The message says for each input why.
         """
         with self._lock:
-            verdicts = self.verdicts(image, opinion)
+            verdicts = self.verdicts(image, prevalidation)
             if (waiting := self._containers.get(verdicts.container)) is not None:
                 for name, reason in verdicts.reasons.items():
                     if reason is not None:
@@ -182,7 +184,7 @@ class PipelineTree:
             raise ImageRefusedError(str(verdicts))
         return Placement(verdicts.container, verdicts.wanting, asked_for=verdicts.asked_for)
 
-    def verdicts(self, image: LazyDataset, opinion: Opinion | None = None) -> Verdicts:
+    def verdicts(self, image: LazyDataset, prevalidation: Prevalidation | None = None) -> Verdicts:
         """Ask every input whether it wants an image, given what waits there already. Nothing changes.
 
         With an opinion (see :meth:`place`), an input that it covers is asked only about what waits there.
@@ -196,21 +198,21 @@ class PipelineTree:
         """
         with self._lock:
             key = self._claimed_by(image)
-            if key is not None or opinion is None:
-                judged: Mapping[str, str | None] = {}
+            if key is not None or prevalidation is None:
+                checked: Mapping[str, str | None] = {}
                 key = key or self.container_key(image)
             else:
-                key, judged = opinion.container, opinion.reasons
+                key, checked = prevalidation.container, prevalidation.reasons
             waiting = self._containers.get(key)
             container = self._new_container(key) if waiting is None else waiting.container
             claiming = {name: held for name, held in container.items() if held.claims(image)}
             reasons: dict[str, str | None] = {}
             for name, held in (claiming or container).items():
-                if name in judged:
+                if name in checked:
                     check = partial(held.conflict, image)
                 else:
-                    check = partial(self._hooks.validate_image, self.node.pipeline, name, held, image)
-                reasons[name] = judged.get(name) or _checked(name, check)
+                    check = partial(self._hooks.validate_image, self.configured.pipeline, name, held, image)
+                reasons[name] = checked.get(name) or _checked(name, check)
         return Verdicts(key, reasons, asked_for=bool(claiming))
 
     def insert(
@@ -273,7 +275,7 @@ class PipelineTree:
                 return None
             return "in a job" if self._where(SOPInstanceUID) is None else "waiting"
 
-    def came_again(self, SOPInstanceUID: str, path: Path, key: str) -> bool:  # noqa: N803 - DICOM's own spelling
+    def touch_duplicate(self, SOPInstanceUID: str, path: Path, key: str) -> bool:  # noqa: N803 - DICOM's own spelling
         """Count an image that was sent again as its patient's last one, if it is still held here."""
         with self._lock:
             if self._held.get(SOPInstanceUID) != str(path):
@@ -282,7 +284,7 @@ class PipelineTree:
                 waiting.last_image = self._now()
             return True
 
-    def came_ago(self, key: str, seconds: float) -> None:
+    def set_age(self, key: str, seconds: float) -> None:
         """Say how long ago a patient's last image came: before a restart, when this tree was not there."""
         with self._lock:
             if (waiting := self._containers.get(key)) is not None:
@@ -314,7 +316,7 @@ class PipelineTree:
     def drops(self, refused: ImageRefusedError) -> bool:
         """Say whether an image is to be dropped, since no input wants it and the pipeline discards such."""
         unwanted = not isinstance(refused, CheckFailedError | NoIdentifierError)
-        return unwanted and self.node.table.on_unwanted == "discard"
+        return unwanted and self.configured.table.on_unwanted == "discard"
 
     def asked_for(self, image: LazyDataset) -> bool:
         """Say whether an image comes because it was asked for: it says nothing about what others send."""
@@ -386,7 +388,7 @@ class PipelineTree:
             reasons = self._reasons(key, imagined)
         return "; ".join(f"{name}: {reason}" for name, reason in reasons.items()) or None
 
-    def take(self, key: str) -> Taken:
+    def take(self, key: str) -> TakenContainer:
         """Take a patient whose inputs are complete out of the tree; its instances stay known.
 
         Raises
@@ -499,7 +501,7 @@ class PipelineTree:
                 del self._containers[key]
             return True
 
-    def expire(self, key: str, age: float) -> Taken | None:
+    def expire(self, key: str, age: float) -> TakenContainer | None:
         """Take all images of a patient out, if the last one came ``age`` seconds ago or earlier."""
         with self._lock:
             waiting = self._containers.get(key)
@@ -552,7 +554,7 @@ class PipelineTree:
         CheckFailedError
             When the pipeline's own function raised.
         """
-        pipeline = self.node.pipeline
+        pipeline = self.configured.pipeline
         try:
             key = pipeline.container_key(image)
         except Exception as error:
@@ -572,14 +574,14 @@ class PipelineTree:
         return None
 
     def _new_container(self, key: str) -> PatientContainer:
-        container = PatientContainer(key, self.node.pipeline.inputs, self.node.copied_tags)
+        container = PatientContainer(key, self.configured.pipeline.inputs, self.configured.copied_tags)
         for name, status in self._histories.get(key, {}).items():
             _tell_history(container, name, status)
         return container
 
     def _reasons(self, key: str, container: PatientContainer) -> dict[str, str]:
         """Return input -> what is missing, of those inputs that hold the patient back."""
-        pipeline = self.node.pipeline
+        pipeline = self.configured.pipeline
         reasons = {}
         for name, held in container.items():
             reason = _checked(name, partial(self._hooks.validate_input, pipeline, key, name, held))
@@ -599,9 +601,9 @@ def _tell_history(container: PatientContainer, name: str, status: HistoryStatus)
         held.history = status
 
 
-def _taken(key: str, waiting: _Waiting) -> Taken:
+def _taken(key: str, waiting: _Waiting) -> TakenContainer:
     inputs = {name: tuple(map(_lazy, held)) for name, held in waiting.container.items()}
-    return Taken(key, inputs, waiting.last_image)
+    return TakenContainer(key, inputs, waiting.last_image)
 
 
 def _checked(name: str, check: Callable[[], str | None]) -> str | None:

@@ -1,6 +1,6 @@
 """The station where received instances are decided: which pipeline, whose, wanted or not, here already.
 
-It implements the receiver's :class:`~dicomnode.host.receiver.reception_types.StoreSink`. An answer of
+It implements the receiver's :class:`~dicomnode.host.dimse.store_handler.StoreHandler`. An answer of
 Success means that the bytes are durable in the spool and the image is in its tree; the ledger's row is
 posted, since the spool says all that the row says.
 """
@@ -15,27 +15,27 @@ from logging import DEBUG, WARNING
 
 from pydicom.tag import Tag
 
-from dicomnode.dicom.lazy import LazyDataset
-from dicomnode.host.events import Event, Events, Station
-from dicomnode.host.free_space import free_bytes
-from dicomnode.host.gathering.arrivals import Arrival, Arrivals
-from dicomnode.host.gathering.pipeline_tree import PipelineTree
-from dicomnode.host.gathering.sorter import Sorter
-from dicomnode.host.gathering.triggers import Triggers
-from dicomnode.host.ledger.ledger import Ledger
-from dicomnode.host.ledger.ledger_records import InstanceRecord
-from dicomnode.host.ledger.ledger_writes import begin_association, end_association
-from dicomnode.host.receiver.reception_types import (
+from dicomnode.dicom.reading.lazy import LazyDataset
+from dicomnode.host.dimse.store_handler import (
     NOT_AUTHORISED,
     OUT_OF_RESOURCES,
     AssociationEnd,
     AssociationInfo,
     IndexedValue,
-    Opinion,
+    Prevalidation,
     SpooledFile,
     StoreRequest,
     StoreResponse,
 )
+from dicomnode.host.foundation.events import Event, Events, Station
+from dicomnode.host.foundation.free_space import free_bytes
+from dicomnode.host.gathering.deferred_router import DeferredRouter
+from dicomnode.host.gathering.instance_intake import InstanceIntake, ReceivedInstance
+from dicomnode.host.gathering.pipeline_tree import PipelineTree
+from dicomnode.host.gathering.triggers import Triggers
+from dicomnode.host.ledger.ledger import Ledger
+from dicomnode.host.ledger.ledger_records import InstanceRecord
+from dicomnode.host.ledger.ledger_writes import begin_association, end_association
 from dicomnode.host.spool.spool import Spool
 
 INDEXED = frozenset(
@@ -66,7 +66,7 @@ _MOMENT = 0.02
 
 def wanted_tags(trees: Iterable[PipelineTree]) -> frozenset[int]:
     """Return the tags that are read of every instance, for some pipelines."""
-    asked = frozenset(int(tag) for tree in trees for tag in tree.node.kind.indexed_tags())
+    asked = frozenset(int(tag) for tree in trees for tag in tree.configured.kind.indexed_tags())
     return asked | frozenset(map(int, INDEXED))
 
 
@@ -102,19 +102,19 @@ class Reception:
         events: Events,
         reserve: int = 0,
     ) -> None:
-        self._trees = {tree.node.ae_title: tree for tree in trees}
+        self._trees = {tree.configured.ae_title: tree for tree in trees}
         self._titles = {host_title, *self._trees}
         self._spool, self._ledger, self._triggers, self._events = spool, ledger, triggers, events
         self._reserve, self._root = reserve, str(spool.root)
         self._free_bytes, self._free_until = 0, float("-inf")
         self._sorters = {
-            tree.node.name: Sorter(tree, spool, ledger, events)
+            tree.configured.name: DeferredRouter(tree, spool, ledger, events)
             for tree in self._trees.values()
-            if not tree.node.rules.sorts_before_answer
+            if not tree.configured.rules.sorts_before_answer
         }
         self._touched: defaultdict[str, set[tuple[PipelineTree, str]]] = defaultdict(set)
         self._lock = threading.Lock()
-        self._arrivals = Arrivals(
+        self._arrivals = InstanceIntake(
             spool=spool,
             ledger=ledger,
             triggers=triggers,
@@ -188,12 +188,12 @@ class Reception:
         request: StoreRequest,
         index: Mapping[int, IndexedValue],
         spooled: SpooledFile,
-        opinion: Opinion | None = None,
+        prevalidation: Prevalidation | None = None,
     ) -> StoreResponse:
         """Put a whole, durable instance where it belongs, or refuse it with the reason."""
         tree = self._trees[request.association.called_ae_title]
         handle = LazyDataset(spooled.file, index)
-        return self._arrivals.take(Arrival(tree, request, index, spooled, handle, opinion))
+        return self._arrivals.take(ReceivedInstance(tree, request, index, spooled, handle, prevalidation))
 
     def association_ended(self, association: AssociationInfo, end: AssociationEnd) -> None:
         """Have the patients that it brought images for looked at, if it ended in a release."""
@@ -208,7 +208,7 @@ class Reception:
         if released:
             self._tell(Station.ASSOCIATION, f"released ({count})", called, level=DEBUG)
         else:
-            rules = called.node.rules if called is not None and touched else None
+            rules = called.configured.rules if called is not None and touched else None
             later = (
                 f"; looked at after {rules.quiet:g} s without an image"
                 if rules is not None and rules.when_quiet
@@ -217,7 +217,7 @@ class Reception:
             message = f"{end}: it completes nothing ({count}){later}"
             self._tell(Station.ASSOCIATION, message, called, level=WARNING)
         for tree, key in touched:
-            sorter = self._sorters.get(tree.node.name)
+            sorter = self._sorters.get(tree.configured.name)
             if sorter is None:
                 self._triggers.association_ended(tree, key, released=released)
             else:  # behind the images that it has not sorted yet
@@ -266,5 +266,5 @@ class Reception:
         *,
         level: int,
     ) -> None:
-        name = tree.node.name if tree is not None else ""
+        name = tree.configured.name if tree is not None else ""
         self._events.tell(Event(station, message, pipeline=name, detail=detail, level=level))

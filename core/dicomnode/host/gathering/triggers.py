@@ -9,9 +9,9 @@ from collections.abc import Callable
 from functools import partial
 
 from dicomnode.errors import DicomnodeError
-from dicomnode.host.error_text import told
-from dicomnode.host.events import Event, Events, Station
-from dicomnode.host.gathering.clock_work import ClockWork
+from dicomnode.host.foundation.error_text import told
+from dicomnode.host.foundation.events import Event, Events, Station
+from dicomnode.host.foundation.timer_thread import TimerThread
 from dicomnode.host.gathering.pipeline_tree import CheckFailedError, PipelineTree
 from dicomnode.host.jobs.jobs import Jobs
 
@@ -32,11 +32,11 @@ class Triggers:
         Who makes jobs.
     events : Events
         Who is told.
-    clock : ClockWork
+    clock : TimerThread
         Who keeps the time.
     """
 
-    def __init__(self, jobs: Jobs, events: Events, clock: ClockWork) -> None:
+    def __init__(self, jobs: Jobs, events: Events, clock: TimerThread) -> None:
         self._jobs, self._events, self._clock = jobs, events, clock
         self._watched: set[tuple[PipelineTree, str, float, _Action]] = set()
         self._incomplete: set[tuple[PipelineTree, str]] = set()
@@ -57,7 +57,7 @@ class Triggers:
             with self._lock:
                 self._incomplete.discard((tree, key))
         self.seen(tree, key)
-        rules = tree.node.rules
+        rules = tree.configured.rules
         if rules.when_quiet:
             self._watch(tree, key, rules.quiet, self._look)
         if rules.expires is not None:
@@ -66,7 +66,7 @@ class Triggers:
     def association_ended(self, tree: PipelineTree, key: str, *, released: bool) -> None:
         """Look at a patient, if its association ended in a release and the pipeline goes by that."""
         if released:
-            on_release = tree.node.rules.on_release
+            on_release = tree.configured.rules.on_release
             self._clock.at(0, partial(self._look if on_release else self._join, tree, key))
 
     def history_settled(self, tree: PipelineTree, key: str) -> None:
@@ -96,9 +96,9 @@ class Triggers:
             Whether the association that brought its last image was not aborted by the peer: only then may the
             quiet stand for a release that never came, or came just before the host was stopped.
         """
-        if cut_off and tree.node.rules.on_release:
+        if cut_off and tree.configured.rules.on_release:
             self._watch(tree, key, quiet, self._look)
-        expires, so_far = tree.node.rules.expires, tree.quiet_for(key)
+        expires, so_far = tree.configured.rules.expires, tree.quiet_for(key)
         if expires is not None and so_far is not None:
             self._watch(tree, key, expires, self._expire, first=max(expires - so_far, quiet))
         self.image_came(tree, key)
@@ -138,7 +138,7 @@ class Triggers:
 
     def _look(self, tree: PipelineTree, key: str) -> None:
         """Make a job of a patient whose inputs are complete."""
-        name = tree.node.name
+        name = tree.configured.name
         try:
             self._jobs.join_late(tree, key)
             missing = tree.missing(key)
@@ -166,7 +166,7 @@ class Triggers:
             self._again_later("late images could not join", error, self._join, tree, key)
 
     def _expire(self, tree: PipelineTree, key: str) -> None:
-        expires = tree.node.rules.expires
+        expires = tree.configured.rules.expires
         if expires is None:
             return
         try:
@@ -178,7 +178,7 @@ class Triggers:
         self, what: str, error: Exception, action: _Action, tree: PipelineTree, key: str
     ) -> None:
         message = f"{what}: {told(error)}; it is tried again in {_RETRY:g} s"
-        name = tree.node.name
+        name = tree.configured.name
         self._tell(Event(Station.WAITING, message, pipeline=name, detail=str(error), level=logging.ERROR))
         self._clock.at(_RETRY, partial(action, tree, key))
 

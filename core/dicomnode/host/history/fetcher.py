@@ -12,14 +12,14 @@ from typing import Final, Protocol
 
 from pydicom.dataset import Dataset
 
-from dicomnode.dicom.lazy import LazyDataset
+from dicomnode.dicom.reading.lazy import LazyDataset
 from dicomnode.errors import DeliveryError
 from dicomnode.host.delivery.delivery_rules import BackOff
 from dicomnode.host.delivery.delivery_schedule import DeliverySchedule
-from dicomnode.host.delivery.peer import Peer
-from dicomnode.host.error_text import delivery_reason
+from dicomnode.host.dimse.peer import Peer
+from dicomnode.host.foundation.error_text import delivery_reason
 from dicomnode.host.gathering.pipeline_tree import PipelineTree
-from dicomnode.host.history.get_scu import Receiving
+from dicomnode.host.history.get_scu import RetrieveTarget
 from dicomnode.host.history.query_retrieve import Moved, Search, get, move
 from dicomnode.host.ledger.history_ledger import HistoryRecord
 from dicomnode.host.ledger.ledger_records import UnsettledDelivery
@@ -46,7 +46,7 @@ class Target:
     @property
     def kind(self) -> type[HistoricAbstractInput]:
         """The input's class."""
-        kind = self.tree.node.pipeline.inputs[self.input]
+        kind = self.tree.configured.pipeline.inputs[self.input]
         if not issubclass(kind, HistoricAbstractInput):
             msg = f"input {self.input!r} fetches nothing"
             raise TypeError(msg)
@@ -56,7 +56,7 @@ class Target:
 class Keeper(Protocol):
     """Who keeps how far each fetching is: the station."""
 
-    receiving: Receiving
+    receiving: RetrieveTarget
 
     def target(self, record: HistoryRecord) -> Target | None:
         """Return whom a record is about, or ``None`` where nobody waits for it any more."""
@@ -192,7 +192,7 @@ class Fetcher:
         # has failed stays so until it has been fetched.
         entered = replace(status, state=record.status.state)
         record = self._keeper.enter(record, target, entered, attempts=record.attempts)
-        title = target.tree.node.ae_title
+        title = target.tree.configured.ae_title
         moved = [self._sent(each, title, deadline) for each in chosen]
         return record, self._judged(target, status, moved)
 
@@ -215,7 +215,7 @@ class Fetcher:
         """Say whether all is here that was sent: in the input, or refused by its rules."""
         moved = list(moved)
         sent, failed = sum(each.sent for each in moved), sum(each.failed for each in moved)
-        sorted_already = target.tree.node.rules.sorts_before_answer
+        sorted_already = target.tree.configured.rules.sorts_before_answer
         deadline = time.monotonic() + (0.0 if sorted_already else _SORTING)
         while (here := _here(target)) < sent + failed and not failed and time.monotonic() < deadline:
             self._stop.wait(0.05)

@@ -19,12 +19,12 @@ from pydicom.dataset import Dataset
 from pydicom.filereader import read_dataset
 from pydicom.uid import UID, JPEG2000Lossless, JPEGLosslessSV1, JPEGLSLossless, RLELossless
 
-from dicomnode.host.delivery.dimse_scu import DimseAssociation, Message
-from dicomnode.host.receiver.bounded_reader import ABORT, P_DATA, ConnectionEndedError
-from dicomnode.host.receiver.encodings import EXPLICIT_LITTLE
-from dicomnode.host.receiver.fast_lane import FastLane, LaneContext
-from dicomnode.host.receiver.receiver_settings import ReceiverSettings
-from dicomnode.host.receiver.reception_types import AssociationEnd, AssociationInfo, StoreSink
+from dicomnode.host.configuration.receiver_settings import ReceiverSettings
+from dicomnode.host.dimse.bounded_reader import ABORT, P_DATA, ConnectionEndedError
+from dicomnode.host.dimse.c_store_handler import AssociationContext, CStoreHandler
+from dicomnode.host.dimse.dimse_scu import DimseAssociation, Message
+from dicomnode.host.dimse.store_handler import AssociationEnd, AssociationInfo, StoreHandler
+from dicomnode.host.parsing.encodings import EXPLICIT_LITTLE
 from dicomnode.host.spool.spool import Spool
 
 STUDY_ROOT_GET: Final = "1.2.840.10008.5.1.4.1.2.2.3"
@@ -71,10 +71,10 @@ _WITHOUT_PIXELS: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class Receiving:
+class RetrieveTarget:
     """Where images go that come on an association of our own: what the receiver has."""
 
-    sink: StoreSink
+    store_handler: StoreHandler
     spool: Spool
     settings: ReceiverSettings
 
@@ -100,7 +100,7 @@ class GetAssociation(DimseAssociation):
         command: dict[str, Any],
         identifier: Dataset,
         info: AssociationInfo,
-        receiving: Receiving,
+        receiving: RetrieveTarget,
         deadline: float,
     ) -> Message:
         """Send a C-GET, receive what comes, and return the last response.
@@ -129,47 +129,49 @@ class GetAssociation(DimseAssociation):
             answers.append(_message(pdus))
             return True
 
-        with self._receiving(info, receiving, answered) as lane:
+        with self._receiving(info, receiving, answered) as handler:
             self._message_id += 1
             self._send(self.route, {**command, "MessageID": self._message_id}, identifier)
             while not (answers and not answers[-1].pending):
-                self._take(lane, deadline)
+                self._take(handler, deadline)
         return answers[-1]
 
     @contextmanager
-    def _receiving(self, info: AssociationInfo, receiving: Receiving, answered: Any) -> Iterator[FastLane]:
+    def _receiving(
+        self, info: AssociationInfo, receiving: RetrieveTarget, answered: Any
+    ) -> Iterator[CStoreHandler]:
         reader, acceptance = self._reader, self._acceptance
         if reader is None or acceptance is None:
             raise self._ended("not open")
-        common = LaneContext(
+        common = AssociationContext(
             info,
             acceptance.contexts(),
-            receiving.sink,
+            receiving.store_handler,
             receiving.spool,
             receiving.settings,
             acceptance.max_pdu_length,
         )
-        lane = FastLane(reader, common, answered)
+        handler = CStoreHandler(reader, common, answered)
         end = AssociationEnd.ABORTED
         try:
-            yield lane
+            yield handler
             end = AssociationEnd.RELEASED
         except ConnectionEndedError as error:
             raise self._ended(str(error)) from None
         finally:
-            lane.close()
-            receiving.sink.association_ended(info, end)
+            handler.close()
+            receiving.store_handler.association_ended(info, end)
 
-    def _take(self, lane: FastLane, deadline: float) -> None:
+    def _take(self, handler: CStoreHandler, deadline: float) -> None:
         reader = self._reader
         if reader is None:
             raise ConnectionEndedError("not open")
-        if lane.deadline is None:
+        if handler.deadline is None:
             reader.rewind()
-        kind, begin, end = reader.next_pdu(min(deadline, lane.deadline or deadline))
+        kind, begin, end = reader.next_pdu(min(deadline, handler.deadline or deadline))
         if kind != P_DATA:
             raise ConnectionEndedError("aborted by the peer" if kind == ABORT else "an unexpected PDU")
-        lane.take(begin, end)
+        handler.take(begin, end)
         if time.monotonic() > deadline:
             raise ConnectionEndedError("it took too long to send")
 
@@ -197,4 +199,4 @@ def _message(pdus: bytes) -> Message:
     return Message(decoded, b"", 0, EXPLICIT_LITTLE)
 
 
-__all__ = ["STUDY_ROOT_GET", "GetAssociation", "Receiving", "association_info", "wanted_contexts"]
+__all__ = ["STUDY_ROOT_GET", "GetAssociation", "RetrieveTarget", "association_info", "wanted_contexts"]

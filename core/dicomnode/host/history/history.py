@@ -11,18 +11,18 @@ from typing import Final
 
 from dicomnode.errors import ConfigurationError
 from dicomnode.host.configuration.config import Config, PeerTable
-from dicomnode.host.configuration.node import Node
-from dicomnode.host.delivery.peer import Peer
-from dicomnode.host.events import Event, Events, Station
+from dicomnode.host.configuration.configured_pipeline import ConfiguredPipeline
+from dicomnode.host.dimse.peer import Peer
+from dicomnode.host.foundation.events import Event, Events, Station
 from dicomnode.host.gathering.pipeline_tree import PipelineTree
 from dicomnode.host.history.fetcher import ASKED, Fetcher, Target
-from dicomnode.host.history.get_scu import Receiving
+from dicomnode.host.history.get_scu import RetrieveTarget
 from dicomnode.host.ledger.history_ledger import (
     HistoryRecord,
     begin_history,
     end_histories,
-    move_history,
     open_histories,
+    transition_history,
 )
 from dicomnode.host.ledger.ledger import Ledger
 from dicomnode.pipeline.historic import HistoricAbstractInput
@@ -58,13 +58,13 @@ class History:
         trees: Iterable[PipelineTree],
         peers: Mapping[str, Peer],
         *,
-        receiving: Receiving,
+        receiving: RetrieveTarget,
         events: Events,
         settled: Callable[[PipelineTree, str], None],
     ) -> None:
         self._ledger, self._events, self._settled = ledger, events, settled
         self.receiving = receiving
-        self._trees = {tree.node.name: tree for tree in trees if historic_inputs(tree)}
+        self._trees = {tree.configured.name: tree for tree in trees if historic_inputs(tree)}
         self._peers = dict(peers)
         self._by_name = {peer.name: peer for peer in peers.values()}
         self._fetchers = {name: Fetcher(self, peer) for name, peer in self._by_name.items()}
@@ -144,13 +144,13 @@ class History:
             image = tree.first_image(key)
             if image is None:
                 return
-            peer = self._peers.get(tree.node.name)
+            peer = self._peers.get(tree.configured.name)
             status = _first_status(peer, str(image.get("PatientID", "") or ""))
-            number = self._ledger.write(begin_history(tree.node.name, key, name, status))
+            number = self._ledger.write(begin_history(tree.configured.name, key, name, status))
             tree.set_history(key, name, status)
             if peer is not None and status.state is HistoryState.FETCHING:
                 self._fetchers[peer.name].add(
-                    HistoryRecord(number, tree.node.name, key, name, status, 0, 0.0)
+                    HistoryRecord(number, tree.configured.name, key, name, status, 0, 0.0)
                 )
             else:
                 self._tell(tree, f"{name}: {status.reason}", logging.WARNING)
@@ -182,7 +182,7 @@ class History:
         not_before: float = 0.0,
     ) -> HistoryRecord:
         """Enter how far a fetching is, in the ledger and for the input."""
-        self._ledger.write(move_history(record.id, status, attempts=attempts, not_before=not_before))
+        self._ledger.write(transition_history(record.id, status, attempts=attempts, not_before=not_before))
         target.tree.set_history(target.container, target.input, status)
         return replace(record, status=status, attempts=attempts, not_before=not_before)
 
@@ -198,16 +198,16 @@ class History:
         self._settled(target.tree, target.container)
 
     def _tell(self, tree: PipelineTree, message: str, level: int, detail: str = "") -> None:
-        name = tree.node.name
+        name = tree.configured.name
         self._events.tell(Event(Station.HISTORY, message, pipeline=name, detail=detail, level=level))
 
 
 def historic_inputs(tree: PipelineTree) -> list[str]:
     """Return the names of a pipeline's inputs that fetch earlier images."""
-    return _historic(tree.node)
+    return _historic(tree.configured)
 
 
-def history_peers(config: Config, nodes: Iterable[Node]) -> dict[str, Peer]:
+def history_peers(config: Config, configured_pipelines: Iterable[ConfiguredPipeline]) -> dict[str, Peer]:
     """Return pipeline -> the peer that is asked for earlier images, for the pipelines that want them.
 
     Raises
@@ -218,16 +218,16 @@ def history_peers(config: Config, nodes: Iterable[Node]) -> dict[str, Peer]:
     with_address = [name for name, table in config.peers.items() if table.address is not None]
     made: dict[str, Peer] = {}
     peers = {}
-    for node in nodes:
-        name = node.table.history or (with_address[0] if len(with_address) == 1 else None)
-        if name is not None and _historic(node):
+    for configured in configured_pipelines:
+        name = configured.table.history or (with_address[0] if len(with_address) == 1 else None)
+        if name is not None and _historic(configured):
             made[name] = made.get(name) or Peer(name, config.peers[name], config.host.ae_title)
-            peers[node.name] = made[name]
+            peers[configured.name] = made[name]
     return peers
 
 
-def _historic(node: Node) -> list[str]:
-    inputs: Mapping[str, type[AbstractInput]] = node.pipeline.inputs
+def _historic(configured: ConfiguredPipeline) -> list[str]:
+    inputs: Mapping[str, type[AbstractInput]] = configured.pipeline.inputs
     return [name for name, kind in inputs.items() if issubclass(kind, HistoricAbstractInput)]
 
 

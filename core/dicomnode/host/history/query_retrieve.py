@@ -9,14 +9,14 @@ from typing import Any, Final
 
 from pydicom.dataset import Dataset
 
-from dicomnode.dicom.safe import safe_text
+from dicomnode.dicom.values.safe import safe_text
 from dicomnode.errors import DeliveryError
-from dicomnode.host.delivery.dimse_scu import Message
-from dicomnode.host.delivery.peer import Peer
+from dicomnode.host.dimse.dimse_scu import Message
+from dicomnode.host.dimse.peer import Peer
 from dicomnode.host.history.get_scu import (
     STUDY_ROOT_GET,
     GetAssociation,
-    Receiving,
+    RetrieveTarget,
     association_info,
     wanted_contexts,
 )
@@ -214,7 +214,7 @@ def move(peer: Peer, asked: Dataset, destination: str, deadline: float) -> Moved
     raise DeliveryError("the peer did not say what it sent")
 
 
-def get(peer: Peer, asked: Dataset, title: str, deadline: float, receiving: Receiving) -> Moved:
+def get(peer: Peer, asked: Dataset, title: str, deadline: float, receiving: RetrieveTarget) -> Moved:
     """Have a study or series sent on the association of the request, as if to an AE title of this node.
 
     Parameters

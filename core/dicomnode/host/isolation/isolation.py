@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from dicomnode.errors import ConfigurationError, JobFailedError, SettingsError
 from dicomnode.host.configuration.config import Config
-from dicomnode.host.configuration.node import Installed
+from dicomnode.host.configuration.configured_pipeline import Installed
 from dicomnode.host.isolation.description import PipelineDescription
 from dicomnode.host.isolation.environment import ready_environment
 from dicomnode.host.isolation.proxies import isolated_pipeline

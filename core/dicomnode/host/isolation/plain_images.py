@@ -7,7 +7,7 @@ from typing import Any
 
 from pydicom.dataset import Dataset
 
-from dicomnode.dicom.lazy import LazyDataset
+from dicomnode.dicom.reading.lazy import LazyDataset
 
 
 def plain_image(image: Dataset) -> dict[str, Any]:

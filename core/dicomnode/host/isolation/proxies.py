@@ -16,7 +16,7 @@ from dicomnode.host.isolation.rules import Changes, Rules
 from dicomnode.pipeline.container import InputContainer
 from dicomnode.pipeline.historic import HistoricAbstractInput
 from dicomnode.pipeline.inputs import AbstractInput
-from dicomnode.pipeline.nodes import AbstractPipeline
+from dicomnode.pipeline.pipelines import AbstractPipeline
 
 
 class IsolatedInput(AbstractInput):

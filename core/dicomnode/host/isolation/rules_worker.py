@@ -16,7 +16,7 @@ from pydicom.datadict import keyword_for_tag
 from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 
-from dicomnode.dicom.lazy import LazyDataset
+from dicomnode.dicom.reading.lazy import LazyDataset
 from dicomnode.errors import ConfigurationError, JobFailedError, SettingsError
 from dicomnode.host.configuration.result_content import settings_digest
 from dicomnode.host.isolation.description import (
@@ -32,8 +32,8 @@ from dicomnode.host.jobs.job_failure import Failure, failing_as
 from dicomnode.pipeline.historic import HistoricAbstractInput
 from dicomnode.pipeline.history_state import HistoryState, HistoryStatus
 from dicomnode.pipeline.inputs import AbstractInput
-from dicomnode.pipeline.nodes import AbstractPipeline
 from dicomnode.pipeline.overriding import overridden
+from dicomnode.pipeline.pipelines import AbstractPipeline
 from dicomnode.plugins.declared import resolve_pipeline
 from dicomnode.plugins.hooks import Hooks
 from dicomnode.plugins.registry import Registration, Registry

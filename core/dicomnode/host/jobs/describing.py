@@ -6,16 +6,16 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from dicomnode.host.configuration.config import Config
-from dicomnode.host.configuration.node import Node
+from dicomnode.host.configuration.configured_pipeline import ConfiguredPipeline
 from dicomnode.host.jobs.job import JobDescription
 from dicomnode.host.ledger.ledger_records import InstanceRecord, JobRecord
-from dicomnode.host.operation.data_directory import DataDirectory
+from dicomnode.host.spool.data_directory import DataDirectory
 from dicomnode.host.spool.spool_files import SpoolFiles
 
 
 def describe_job(
     job: JobRecord,
-    node: Node,
+    configured: ConfiguredPipeline,
     rows: Iterable[InstanceRecord],
     *,
     config: Config,
@@ -39,7 +39,7 @@ def describe_job(
     data : DataDirectory
         Where results are built.
     """
-    inputs: dict[str, list[tuple[str, Mapping[int, Any]]]] = {name: [] for name in node.pipeline.inputs}
+    inputs: dict[str, list[tuple[str, Mapping[int, Any]]]] = {name: [] for name in configured.pipeline.inputs}
     checksums = {}
     for row in rows:
         path = str(spool.path_of(row.path))
@@ -47,17 +47,17 @@ def describe_job(
             checksums[path] = row.sha256
         for name in row.inputs:
             inputs.setdefault(name, []).append((path, row.index))
-    plugins, rules = config.plugins, node.rules
+    plugins, rules = config.plugins, configured.rules
     return JobDescription(
         id=str(job.id),
         attempt=job.attempts,
         identity=job.identity,
-        pipeline=node.name,
-        plugin=node.registration.name,
-        distribution=node.registration.distribution,
-        version=node.registration.version,
-        settings=node.table.settings,
-        declared=node.table.declaration(),
+        pipeline=configured.name,
+        plugin=configured.registration.name,
+        distribution=configured.registration.distribution,
+        version=configured.registration.version,
+        settings=configured.table.settings,
+        declared=configured.table.declaration(),
         container=job.container,
         inputs=inputs,
         checksums=checksums,
@@ -68,7 +68,7 @@ def describe_job(
         memory=rules.memory,
         disk=rules.disk,
         iod_check=rules.iod_check,
-        environment=None if node.environment is None else str(node.environment),
+        environment=None if configured.environment is None else str(configured.environment),
         resources=dict(rules.resources),
         disabled=plugins.disabled,
         only=plugins.only,

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from dicomnode.dicom.elements import CopyElement
-from dicomnode.dicom.provenance import Equipment
+from dicomnode.dicom.building.provenance import Equipment
+from dicomnode.dicom.elements.standard_elements import CopyElement
 from dicomnode.errors import JobFailedError
 from dicomnode.host.jobs.job_failure import Failure, failing_as
 from dicomnode.host.jobs.job_folder import JobFolder
@@ -25,8 +25,8 @@ from dicomnode.host.jobs.job_plugin import Prepared, prepare
 from dicomnode.host.jobs.output_check import check_outputs
 from dicomnode.pipeline.container import InputContainer, Job
 from dicomnode.pipeline.destination import OutboxItem
-from dicomnode.pipeline.nodes import IODCheck
 from dicomnode.pipeline.outputs import PipelineOutput
+from dicomnode.pipeline.pipelines import IODCheck
 
 JobInputs = Mapping[str, Sequence[tuple[str, Mapping[int, Any]]]]
 """Input name -> (absolute path, index: tag -> value as plain data) of each image, in order of arrival."""

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from dicomnode.dicom.lazy import LazyDataset
+from dicomnode.dicom.reading.lazy import LazyDataset
 from dicomnode.errors import JobFailedError
 from dicomnode.host.jobs.job_failure import Failure
 

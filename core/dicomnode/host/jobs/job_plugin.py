@@ -14,7 +14,7 @@ from pydantic import TypeAdapter
 
 from dicomnode.errors import JobFailedError
 from dicomnode.host.jobs.job_failure import Failure, failing_as
-from dicomnode.pipeline.nodes import AbstractPipeline
+from dicomnode.pipeline.pipelines import AbstractPipeline
 from dicomnode.plugins.declared import resolve_pipeline
 from dicomnode.plugins.hooks import Hooks
 from dicomnode.plugins.registry import Registration, Registry, host_version, installed_packages

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dicomnode.errors import DataDirectoryError, JobStateError
-from dicomnode.host.events import Event, Events, Station
+from dicomnode.host.foundation.events import Event, Events, Station
+from dicomnode.host.foundation.failpoints import failpoint
 from dicomnode.host.jobs.job_identity import job_identity
-from dicomnode.host.kill_points import passing
 from dicomnode.host.ledger.history_ledger import end_histories
 from dicomnode.host.ledger.ledger import Ledger
 from dicomnode.host.ledger.ledger_records import InstanceRecord, JobRecord
@@ -21,13 +21,13 @@ from dicomnode.host.ledger.ledger_writes import (
     Write,
     create_job,
     end_job,
-    hurry_deliveries,
-    move_instances,
-    move_job,
+    make_deliveries_due,
     reopen_job,
     requeue_job,
     retry_deliveries,
     together,
+    transition_instances,
+    transition_job,
 )
 from dicomnode.host.ledger.states import DeliveryState, InstanceState, JobState
 from dicomnode.host.spool.spool_files import SpoolFiles
@@ -35,8 +35,8 @@ from dicomnode.host.spool.spool_files import SpoolFiles
 # An operator's command works without a host on the ledger by this module: nothing of DICOM or of plugins is
 # imported before it is needed.
 if TYPE_CHECKING:
-    from dicomnode.dicom.lazy import LazyDataset
-    from dicomnode.host.gathering.pipeline_tree import PipelineTree, Taken
+    from dicomnode.dicom.reading.lazy import LazyDataset
+    from dicomnode.host.gathering.pipeline_tree import PipelineTree, TakenContainer
 
 _LOG = logging.getLogger(__name__)
 _UNBUILT = (JobState.QUEUED, JobState.RUNNING, JobState.FAILED)
@@ -69,7 +69,7 @@ class Jobs:
     job_changed : callable
         Is given every job whose state changed: the hook.
     keep_inputs, keep_results : bool
-        Whether the files of a job that is over stay, for :mod:`dicomnode.host.operation.retention` to remove
+        Whether the files of a job that is over stay, for :mod:`dicomnode.host.upkeep.retention` to remove
         later.
     """
 
@@ -108,11 +108,14 @@ class Jobs:
         taken = tree.take(key)
         images = taken.images
         uids = [str(image.SOPInstanceUID) for image in images]
-        identity = job_identity(tree.node.name, key, uids, tree.node.content)
+        identity = job_identity(tree.configured.name, key, uids, tree.configured.content)
         paths = [self._spool.name_of(image.path) for image in images]
         try:
             record = self._ledger.write(
-                together(create_job(identity, tree.node.name, key, paths), end_histories(tree.node.name, key))
+                together(
+                    create_job(identity, tree.configured.name, key, paths),
+                    end_histories(tree.configured.name, key),
+                )
             )
         except Exception as error:
             tree.put_back(key, taken.with_inputs(), taken.last_image)
@@ -121,7 +124,7 @@ class Jobs:
                 raise DataDirectoryError(msg) from error
             raise
         tree.forget_history(key)
-        passing("job entered")
+        failpoint("job entered")
         self.changed(record, f"queued with {len(images)} image{'s' * (len(images) != 1)}")
         self.on_queued()
         return record
@@ -133,10 +136,10 @@ class Jobs:
         made, the old one says which one superseded it. Images that cannot wait together with those of the job
         (another series, say, where an input takes one) do not join it.
         """
-        if tree.node.rules.late_images != "join" or tree.quiet_for(key) is None:
+        if tree.configured.rules.late_images != "join" or tree.quiet_for(key) is None:
             return
         for job in self._ledger.jobs(*_UNBUILT):
-            if (job.pipeline, job.container) != (tree.node.name, key):
+            if (job.pipeline, job.container) != (tree.configured.name, key):
                 continue
             if not tree.fits(key, self._images(self._ledger.instances(job=job.id))):
                 continue
@@ -158,7 +161,7 @@ class Jobs:
         if dead:
             names = ", ".join(sorted({delivery.destination for delivery in dead}))
             reason = f"{len(dead)} refused for good by {names}"
-            record = self._ledger.write(move_job(number, JobState.UNDELIVERABLE, reason))
+            record = self._ledger.write(transition_job(number, JobState.UNDELIVERABLE, reason))
             self.changed(record, f"dead letter: {reason}", level=logging.ERROR)
             return
         self._end(number, JobState.DELIVERED, "every destination confirmed")
@@ -220,7 +223,7 @@ class Jobs:
         return record
 
     def _deliver_now(self, job: JobRecord) -> JobRecord:
-        names = self._ledger.write(hurry_deliveries(job=job.id))
+        names = self._ledger.write(make_deliveries_due(job=job.id))
         if not names:
             msg = f"job {job.id} has a result that was sent: its peers have yet to commit to it"
             raise JobStateError(msg)
@@ -295,10 +298,10 @@ class Jobs:
         return count
 
     def _release(
-        self, tree: PipelineTree, taken: Taken, reason: str, message: str, *, detail: str = ""
+        self, tree: PipelineTree, taken: TakenContainer, reason: str, message: str, *, detail: str = ""
     ) -> int:
         """Release the images of a patient that was taken out of its tree; return how many."""
-        images, key, pipeline = taken.images, taken.container, tree.node.name
+        images, key, pipeline = taken.images, taken.container, tree.configured.name
         paths = [self._spool.name_of(image.path) for image in images]
         try:
             self._ledger.write(_expired(pipeline, key, paths, reason))
@@ -330,15 +333,15 @@ class Jobs:
     def _end(self, number: int, new: JobState, reason: str, summary: str | None = None) -> JobRecord:
         rows = [row for row in self._ledger.instances(job=number) if row.state is InstanceState.IN_JOB]
         held = [(row.SOPInstanceUID, self._spool.path_of(row.path)) for row in rows]
-        passing("before release")
+        failpoint("before release")
         self._note_released([row.path for row in rows])
-        passing("release noted")
+        failpoint("release noted")
         try:
             record, paths = self._ledger.write(end_job(number, new, reason, summary))
         except Exception:
             self._spool.released.forget(row.path for row in rows)
             raise
-        passing("released")
+        failpoint("released")
         if record.pipeline in self._trees:
             self._trees[record.pipeline].forget(held)
         if not self._keep_inputs:
@@ -382,14 +385,14 @@ class Jobs:
         self._job_changed(record)
 
     def _images(self, rows: Iterable[InstanceRecord]) -> list[tuple[LazyDataset, Iterable[str]]]:
-        from dicomnode.dicom.lazy import LazyDataset
+        from dicomnode.dicom.reading.lazy import LazyDataset
 
         return [(LazyDataset(self._spool.path_of(row.path), row.index), row.inputs) for row in rows]
 
 
 def _expired(pipeline: str, key: str, paths: Iterable[str], reason: str) -> Write[None]:
     """Enter that a patient was given up, and nothing is fetched for it any more."""
-    return together(move_instances(paths, InstanceState.EXPIRED, reason), end_histories(pipeline, key))
+    return together(transition_instances(paths, InstanceState.EXPIRED, reason), end_histories(pipeline, key))
 
 
 _STATION = {

@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING
 import pydicom
 from pydicom.dataset import Dataset
 
-from dicomnode.dicom.modules import iod_of, missing_attributes
+from dicomnode.dicom.values.modules import iod_of, missing_attributes
 from dicomnode.errors import JobFailedError, StructureError
 from dicomnode.host.jobs.job_failure import Failure
-from dicomnode.host.receiver.inspection import InspectionLimits, inspect
-from dicomnode.host.receiver.structure import WalkLimits
-from dicomnode.host.spool.file_meta import FileMeta, decode_prefix
+from dicomnode.host.parsing.file_meta import FileMeta, decode_prefix
+from dicomnode.host.parsing.inspection import InspectionLimits, inspect
+from dicomnode.host.parsing.structure import WalkLimits
 from dicomnode.host.spool.spool_writer import DescriptorSource
 from dicomnode.pipeline.destination import OutboxItem
 
 if TYPE_CHECKING:
-    from dicomnode.pipeline.nodes import IODCheck
+    from dicomnode.pipeline.pipelines import IODCheck
 
 _HEAD = 16_384
 _SHOWN = 5

@@ -16,20 +16,20 @@ from pathlib import Path
 from typing import Any
 
 from dicomnode.errors import DicomnodeError, JobFailedError, OutputError
-from dicomnode.host.configuration.node import Node
-from dicomnode.host.error_text import told
-from dicomnode.host.events import Event, Events, Station
+from dicomnode.host.configuration.configured_pipeline import ConfiguredPipeline
+from dicomnode.host.foundation.error_text import told
+from dicomnode.host.foundation.events import Event, Events, Station
+from dicomnode.host.foundation.failpoints import failpoint
 from dicomnode.host.jobs.job import JobDescription, run_job
 from dicomnode.host.jobs.job_failure import Failure, failure_word
 from dicomnode.host.jobs.job_folder import read_manifest
 from dicomnode.host.jobs.jobs import Jobs
-from dicomnode.host.kill_points import passing
 from dicomnode.host.ledger.ledger import Ledger
 from dicomnode.host.ledger.ledger_records import InstanceRecord, JobRecord
-from dicomnode.host.ledger.ledger_writes import DeliveryPlan, Write, job_built, move_job, together
+from dicomnode.host.ledger.ledger_writes import DeliveryPlan, Write, job_built, together, transition_job
 from dicomnode.host.ledger.provenance_ledger import record_provenance
 from dicomnode.host.ledger.states import InstanceState, JobState
-from dicomnode.host.operation.data_directory import DataDirectory
+from dicomnode.host.spool.data_directory import DataDirectory
 from dicomnode.host.spool.spool import Spool
 from dicomnode.pipeline.destination import Destination, OutboxItem
 from dicomnode.pipeline.outputs import PipelineOutput
@@ -81,7 +81,7 @@ class Scheduler:
         *,
         ledger: Ledger,
         jobs: Jobs,
-        nodes: Mapping[str, Node],
+        configured_pipelines: Mapping[str, ConfiguredPipeline],
         executor: Executor,
         data: DataDirectory,
         spool: Spool,
@@ -89,11 +89,16 @@ class Scheduler:
         output_class: Callable[[str], type[PipelineOutput]],
         events: Events,
         resources: Mapping[str, int],
-        describe: Callable[[JobRecord, Node, Iterable[InstanceRecord]], JobDescription],
+        describe: Callable[[JobRecord, ConfiguredPipeline, Iterable[InstanceRecord]], JobDescription],
         workers: int | None = None,
         least_free: int = 0,
     ) -> None:
-        self._ledger, self._jobs, self._nodes, self._executor = ledger, jobs, nodes, executor
+        self._ledger, self._jobs, self._configured_pipelines, self._executor = (
+            ledger,
+            jobs,
+            configured_pipelines,
+            executor,
+        )
         self._data, self._spool, self._destinations = data, spool, destinations
         self._output_class, self._events, self._resources = output_class, events, Counter(resources)
         self._describe = describe
@@ -164,16 +169,16 @@ class Scheduler:
         started: Counter[str] = Counter()
         left: set[str] = set()
         for job in self._in_turn():
-            node = self._nodes[job.pipeline]
-            if job.pipeline in blocked or per_pipeline[job.pipeline] >= node.rules.concurrency:
+            configured = self._configured_pipelines[job.pipeline]
+            if job.pipeline in blocked or per_pipeline[job.pipeline] >= configured.rules.concurrency:
                 continue
-            wait = self._wait_of(job, node)
+            wait = self._wait_of(job, configured)
             if wait > 0:
                 soonest = wait if soonest is None else min(soonest, wait)
-                if node.rules.in_order:
+                if configured.rules.in_order:
                     blocked.add(job.pipeline)
                 continue
-            if not self._fits(node):
+            if not self._fits(configured):
                 blocked.add(job.pipeline)
                 continue
             if self._workers is not None and len(self._running) >= self._workers:
@@ -181,7 +186,7 @@ class Scheduler:
                 continue
             per_pipeline[job.pipeline] += 1
             started[job.pipeline] += 1
-            self._start(job, node)
+            self._start(job, configured)
         self._count_passed(started, left)
         return soonest
 
@@ -201,7 +206,7 @@ class Scheduler:
             self._events.tell(Event(Station.JOB, message, level=logging.ERROR if full else logging.WARNING))
         return full
 
-    def _wait_of(self, job: JobRecord, node: Node) -> float:
+    def _wait_of(self, job: JobRecord, configured: ConfiguredPipeline) -> float:
         """Return the seconds until a job may run.
 
         The ledger says it in wall-clock time, for after a restart; while the host runs, a clock that jumps
@@ -211,7 +216,7 @@ class Scheduler:
             return 0.0
         known = self._ready.get(job.id)
         if known is None or known[0] != job.attempts:
-            longest = _back_off(node, job.attempts)
+            longest = _back_off(configured, job.attempts)
             left = min(max(0.0, job.not_before - time.time()), longest)
             known = self._ready[job.id] = (job.attempts, time.monotonic() + left)
         return known[1] - time.monotonic()
@@ -223,40 +228,40 @@ class Scheduler:
         """
         queued = [
             job
-            for name, node in self._nodes.items()
-            for job in self._ledger.queued_jobs(name, node.rules.concurrency)
+            for name, configured in self._configured_pipelines.items()
+            for job in self._ledger.queued_jobs(name, configured.rules.concurrency)
             if job.id not in self._running  # given up and queued anew: what runs of it ends first
         ]
 
-        def turn(job: JobRecord) -> tuple[bool, int, int]:
-            priority = self._nodes[job.pipeline].rules.priority
+        def fairness(job: JobRecord) -> tuple[bool, int, int]:
+            priority = self._configured_pipelines[job.pipeline].rules.priority
             return self._passed[job.pipeline] < _MOST_PASSED, -priority, job.id
 
-        return sorted(queued, key=turn)
+        return sorted(queued, key=fairness)
 
-    def _fits(self, node: Node) -> bool:
+    def _fits(self, configured: ConfiguredPipeline) -> bool:
         used: Counter[str] = Counter()
         for job in self._running.values():
-            used.update(self._nodes[job.pipeline].rules.resources)
+            used.update(self._configured_pipelines[job.pipeline].rules.resources)
         return all(
-            used[name] + count <= self._resources[name] for name, count in node.rules.resources.items()
+            used[name] + count <= self._resources[name] for name, count in configured.rules.resources.items()
         )
 
-    def _start(self, job: JobRecord, node: Node) -> None:
+    def _start(self, job: JobRecord, configured: ConfiguredPipeline) -> None:
         attempt = job.attempts + 1
         rows = tuple(self._ledger.instances(job=job.id))
         try:
             record = self._ledger.write(
-                move_job(job.id, JobState.RUNNING, f"attempt {attempt}", attempts=attempt)
+                transition_job(job.id, JobState.RUNNING, f"attempt {attempt}", attempts=attempt)
             )
         except ValueError:  # discarded in the meantime
             return
-        passing("job claimed")
+        failpoint("job claimed")
         self._jobs.changed(record, f"runs (attempt {attempt})")
         self._running[job.id] = record
         try:
             _check_whole(rows)
-            future = self._executor.submit(run_job, self._describe(record, node, rows).to_json())
+            future = self._executor.submit(run_job, self._describe(record, configured, rows).to_json())
         except Exception as error:
             future = Future()
             future.set_exception(error)
@@ -265,19 +270,19 @@ class Scheduler:
     def _end(self, job: JobRecord, future: Future[dict[str, Any]]) -> None:
         self._running.pop(job.id, None)
         self._ready.pop(job.id, None)
-        node = self._nodes[job.pipeline]
+        configured = self._configured_pipelines[job.pipeline]
         try:
             folder = Path(future.result()["folder"])
-            passing("output built")
-            self._built(job, node, folder)
+            failpoint("output built")
+            self._built(job, configured, folder)
         except sqlite3.Error:
             raise
         except (Exception, CancelledError) as error:
-            self._failed(job, node, error)
+            self._failed(job, configured, error)
 
-    def _built(self, job: JobRecord, node: Node, folder: Path) -> None:
+    def _built(self, job: JobRecord, configured: ConfiguredPipeline, folder: Path) -> None:
         manifest = read_manifest(folder)
-        plan = self._plan(node, [_filed(item, job) for item in manifest.items])
+        plan = self._plan(configured, [_filed(item, job) for item in manifest.items])
         try:
             built = job_built(job.id, str(folder.relative_to(self._data.outbox)), plan)
             origin = record_provenance(job.id, manifest.plain, self._spool.name_of)
@@ -285,7 +290,7 @@ class Scheduler:
         except ValueError:  # given up while it ran
             self._jobs.remove_result(_with_folder(job, folder, self._data.outbox))
             return
-        passing("job built")
+        failpoint("job built")
         if warnings := manifest.warnings:
             message = f"the output check has {len(warnings)} warning{'s' * (len(warnings) != 1)}"
             self._tell(record, f"{message}: show {job.id}", "; ".join(warnings), level=logging.WARNING)
@@ -293,11 +298,11 @@ class Scheduler:
         self._jobs.changed(record, f"{count} in the outbox, {len(plan)} to deliver")
         self._jobs.on_built()
 
-    def _plan(self, node: Node, items: Iterable[OutboxItem]) -> list[DeliveryPlan]:
+    def _plan(self, configured: ConfiguredPipeline, items: Iterable[OutboxItem]) -> list[DeliveryPlan]:
         """Return what goes where."""
         plan: list[DeliveryPlan] = []
         for item in items:
-            names = node.destinations if item.destinations is None else item.destinations
+            names = configured.destinations if item.destinations is None else item.destinations
             unknown = [name for name in names if name not in self._destinations]
             if unknown:
                 known = ", ".join(self._destinations) or "none"
@@ -311,7 +316,7 @@ class Scheduler:
             plan.extend((name, item.to_json(self._data.outbox)) for name in takers)
         return plan
 
-    def _failed(self, job: JobRecord, node: Node, error: BaseException) -> None:
+    def _failed(self, job: JobRecord, configured: ConfiguredPipeline, error: BaseException) -> None:
         ended = isinstance(error, CancelledError) or failure_word(error) == Failure.ENDED
         kind = failure_word(error)
         reason = str(error) if isinstance(error, DicomnodeError) else f"{type(error).__name__}: {error}"
@@ -331,8 +336,8 @@ class Scheduler:
                     )
                 )
                 self._jobs.changed(record, "waits for room on the disk", reason, level=logging.WARNING)
-            elif job.attempts < node.table.attempts and kind != Failure.DAMAGED:
-                wait = _back_off(node, job.attempts)
+            elif job.attempts < configured.table.attempts and kind != Failure.DAMAGED:
+                wait = _back_off(configured, job.attempts)
                 record = self._ledger.write(
                     self._move(
                         job,
@@ -358,7 +363,7 @@ class Scheduler:
     @staticmethod
     def _move(job: JobRecord, new: JobState, reason: str, **values: Any) -> Write[JobRecord]:
         """Change the state of a job that ran: one that was given up meanwhile, or queued anew, stays so."""
-        return move_job(job.id, new, reason, only_from=JobState.RUNNING, **values)
+        return transition_job(job.id, new, reason, only_from=JobState.RUNNING, **values)
 
     def _tell(self, job: JobRecord, message: str, detail: str, *, level: int) -> None:
         self._events.tell(
@@ -382,9 +387,9 @@ def _check_whole(rows: Sequence[InstanceRecord]) -> None:
         raise JobFailedError(msg, Failure.DAMAGED)
 
 
-def _back_off(node: Node, attempts: int) -> float:
+def _back_off(configured: ConfiguredPipeline, attempts: int) -> float:
     """Return the seconds between a failed attempt and the next."""
-    return node.table.retry_after * 2.0 ** max(0, attempts - 1)
+    return configured.table.retry_after * 2.0 ** max(0, attempts - 1)
 
 
 def _with_folder(job: JobRecord, folder: Path, outbox: Path) -> JobRecord:

@@ -93,7 +93,7 @@ def begin_history(pipeline: str, container: str, input_name: str, status: Histor
     return write
 
 
-def move_history(
+def transition_history(
     number: int, status: HistoryStatus, *, attempts: int, not_before: float = 0.0
 ) -> Write[None]:
     """Enter how far a fetching is."""

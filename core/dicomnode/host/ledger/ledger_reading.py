@@ -138,8 +138,8 @@ class LedgerReader:
         rows = self._reader().execute("SELECT path, state FROM instance")
         return {path: InstanceState(state) for path, state in rows}
 
-    def aside(self) -> dict[str, tuple[str, str, str]]:
-        """Return path -> pipeline, SOP Instance UID and reason of what was put aside."""
+    def quarantined(self) -> dict[str, tuple[str, str, str]]:
+        """Return path -> pipeline, SOP Instance UID and reason of what is quarantined."""
         rows = self._reader().execute(
             "SELECT path, pipeline, SOPInstanceUID, reason FROM instance WHERE state = ?",
             (InstanceState.QUARANTINED,),

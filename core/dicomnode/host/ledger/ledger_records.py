@@ -161,7 +161,7 @@ class WaitingPatient(NamedTuple):
 class AssociationRecord(NamedTuple):
     """When an association that brought something began and ended, and how.
 
-    The outcome is ``open``, or what :class:`~dicomnode.host.receiver.reception_types.AssociationEnd` says;
+    The outcome is ``open``, or what :class:`~dicomnode.host.dimse.store_handler.AssociationEnd` says;
     what is open has not ended, so its time is infinite.
     """
 

@@ -87,7 +87,7 @@ def sort_instance(path: str, container: str, inputs: Iterable[str]) -> Write[Non
     names = json.dumps(tuple(inputs))
 
     def write(connection: sqlite3.Connection) -> None:
-        move_instances((path,), InstanceState.WAITING, "")(connection)
+        transition_instances((path,), InstanceState.WAITING, "")(connection)
         connection.execute(
             "UPDATE instance SET container = ?, inputs = ? WHERE path = ?", (container, names, path)
         )
@@ -95,7 +95,7 @@ def sort_instance(path: str, container: str, inputs: Iterable[str]) -> Write[Non
     return write
 
 
-def move_waiting(path: str, container: str, inputs: Iterable[str]) -> Write[None]:
+def reassign_container(path: str, container: str, inputs: Iterable[str]) -> Write[None]:
     """Enter that a waiting instance belongs to other inputs than before: its pipeline has been changed."""
     names = json.dumps(tuple(inputs))
 
@@ -164,7 +164,7 @@ def end_association(id_: str, outcome: str) -> Write[None]:
     return write
 
 
-def move_instances(
+def transition_instances(
     paths: Iterable[str],
     new: InstanceState,
     reason: str,
@@ -205,15 +205,15 @@ def move_instances(
     return write
 
 
-def remove_aside(paths: Iterable[str], reason: str) -> Write[None]:
-    """Enter that files which were put aside are removed, as far as the ledger knows them."""
+def remove_quarantined(paths: Iterable[str], reason: str) -> Write[None]:
+    """Enter that files which are quarantined are removed, as far as the ledger knows them."""
     paths = tuple(paths)
 
     def write(connection: sqlite3.Connection) -> None:
         for path in paths:
             row = connection.execute("SELECT state FROM instance WHERE path = ?", (path,)).fetchone()
             if row is not None and row[0] == InstanceState.QUARANTINED:
-                move_instances((path,), InstanceState.REMOVED, reason)(connection)
+                transition_instances((path,), InstanceState.REMOVED, reason)(connection)
                 note(connection, "instance", path, row[0], InstanceState.REMOVED, reason)
 
     return write
@@ -249,7 +249,7 @@ def create_job(identity: str, pipeline: str, container: str, paths: Iterable[str
         if number is None:  # an INSERT has one; mypy cannot know
             raise sqlite3.DatabaseError("no number for the new job")
         _supersede(connection, paths, number)
-        move_instances(paths, InstanceState.IN_JOB, reason, job=number)(connection)
+        transition_instances(paths, InstanceState.IN_JOB, reason, job=number)(connection)
         connection.execute(_ENTER_SOURCES, (number,))
         note(connection, "job", number, "", JobState.QUEUED, reason)
         return read_job(connection, number)
@@ -270,7 +270,7 @@ def _supersede(connection: sqlite3.Connection, paths: Sequence[str], number: int
         note(connection, "job", old, JobState.DISCARDED, JobState.DISCARDED, reason)
 
 
-def move_job(
+def transition_job(
     number: int,
     new: JobState,
     reason: str,
@@ -319,12 +319,12 @@ def job_built(number: int, folder: str, deliveries: Iterable[DeliveryPlan]) -> W
             rows,
         )
         connection.execute("UPDATE job SET folder = ? WHERE id = ?", (folder, number))
-        return move_job(number, JobState.BUILT, f"{len(rows)} to deliver")(connection)
+        return transition_job(number, JobState.BUILT, f"{len(rows)} to deliver")(connection)
 
     return write
 
 
-def move_delivery(
+def transition_delivery(
     number: int,
     new: DeliveryState,
     reason: str,
@@ -396,7 +396,7 @@ def note_deliveries(destination: str, reason: str) -> Write[None]:
     return write
 
 
-def hurry_deliveries(*, job: int | None = None, destination: str | None = None) -> Write[list[str]]:
+def make_deliveries_due(*, job: int | None = None, destination: str | None = None) -> Write[list[str]]:
     """Let what is pending (of a job, for a destination) be tried at once; gives the destinations' names."""
     conditions = "state = ? AND ? IN (job, 0) AND ? IN (destination, '')"
     values = (DeliveryState.PENDING, job or 0, destination or "")
@@ -420,8 +420,8 @@ def retry_deliveries(job: int, reason: str) -> Write[JobRecord]:
             "SELECT id FROM delivery WHERE job = ? AND state = ?", (job, DeliveryState.DEAD)
         ).fetchall()
         for (number,) in dead:
-            move_delivery(number, DeliveryState.PENDING, reason)(connection)
-        return move_job(job, JobState.BUILT, reason)(connection)
+            transition_delivery(number, DeliveryState.PENDING, reason)(connection)
+        return transition_job(job, JobState.BUILT, reason)(connection)
 
     return write
 
@@ -436,9 +436,9 @@ def requeue_job(number: int, reason: str) -> Write[JobRecord]:
         held = connection.execute(
             "SELECT path FROM instance WHERE job = ? AND state = ?", (number, InstanceState.RELEASED)
         )
-        move_instances([path for (path,) in held], InstanceState.IN_JOB, reason)(connection)
+        transition_instances([path for (path,) in held], InstanceState.IN_JOB, reason)(connection)
         connection.execute("UPDATE job SET folder = '' WHERE id = ?", (number,))
-        return move_job(number, JobState.QUEUED, reason, not_before=0.0, attempts=0)(connection)
+        return transition_job(number, JobState.QUEUED, reason, not_before=0.0, attempts=0)(connection)
 
     return write
 
@@ -458,8 +458,8 @@ def reopen_job(number: int, reason: str) -> Write[tuple[JobRecord, tuple[Instanc
         )
         names = [column[0] for column in cursor.description]
         rows = tuple(InstanceRecord.from_row(dict(zip(names, row, strict=True))) for row in cursor)
-        record = move_job(number, JobState.DISCARDED, reason)(connection)
-        move_instances([row.path for row in rows], InstanceState.WAITING, reason)(connection)
+        record = transition_job(number, JobState.DISCARDED, reason)(connection)
+        transition_instances([row.path for row in rows], InstanceState.WAITING, reason)(connection)
         return record, rows
 
     return write
@@ -481,13 +481,13 @@ def end_job(
             "SELECT path FROM instance WHERE job = ? AND state = ?", (number, InstanceState.IN_JOB)
         )
         paths = tuple(path for (path,) in held)
-        move_instances(paths, InstanceState.RELEASED, reason)(connection)
+        transition_instances(paths, InstanceState.RELEASED, reason)(connection)
         if new is JobState.DISCARDED:
             connection.execute(
                 "UPDATE delivery SET state = ?, reason = ? WHERE job = ? AND state <> ?",
                 (DeliveryState.DISCARDED, reason, number, DeliveryState.CONFIRMED),
             )
-        return move_job(number, new, reason, summary=summary)(connection), paths
+        return transition_job(number, new, reason, summary=summary)(connection), paths
 
     return write
 

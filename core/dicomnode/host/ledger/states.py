@@ -22,9 +22,9 @@ class InstanceState(StrEnum):
     EXPIRED = "expired"
     """Waited longer than the pipeline allows; the file may be removed."""
     QUARANTINED = "quarantined"
-    """Kept aside for the operator."""
+    """Quarantined for the operator."""
     REMOVED = "removed"
-    """Was kept aside, and was removed since: by the operator, or when its time had come."""
+    """Was quarantined, and was removed since: by the operator, or when its time had come."""
     LOST = "lost"
     """The ledger knows it, but its file has gone."""
 

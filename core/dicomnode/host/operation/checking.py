@@ -8,14 +8,14 @@ from typing import Any
 
 from dicomnode.errors import ConfigurationError
 from dicomnode.host.configuration.config import Config
-from dicomnode.host.configuration.node import Node, judged_pipelines
+from dicomnode.host.configuration.configured_pipeline import ConfiguredPipeline, checked_pipelines
+from dicomnode.host.configuration.receiver_building import receiver_settings
+from dicomnode.host.dimse.pynetdicom_private import quiet_loggers
+from dicomnode.host.dimse.tls import ServerTLS
 from dicomnode.host.operation.checking_disk import check_data, check_folders
 from dicomnode.host.operation.checking_peers import check_peers
 from dicomnode.host.operation.finding import Finding, Verdict
 from dicomnode.host.operation.operations import Operations
-from dicomnode.host.receiver.pynetdicom_private import quiet_loggers
-from dicomnode.host.receiver.receiver_building import receiver_settings
-from dicomnode.host.receiver.tls import ServerTLS
 from dicomnode.plugins.probe import every_trouble
 from dicomnode.plugins.registry import HOST_DISTRIBUTION, Registry
 
@@ -35,12 +35,12 @@ def check_node(config: Config) -> Iterator[Finding]:
     live = operations.live_status()
     registry = Registry(config.plugins.disabled, config.plugins.only)
     yield from _plugins(registry, config)
-    nodes: list[Node] = []
-    yield from _pipelines(registry, config, nodes, live)
+    configured_pipelines: list[ConfiguredPipeline] = []
+    yield from _pipelines(registry, config, configured_pipelines, live)
     yield from _receiver(config, live)
     reserve = config.host.reserve if live is None else live["reserve"]  # what the host was started with
     yield from check_data(operations, reserve)
-    yield from check_folders(config, nodes)
+    yield from check_folders(config, configured_pipelines)
     yield from check_peers(config)
 
 
@@ -60,7 +60,10 @@ def _plugins(registry: Registry, config: Config) -> Iterator[Finding]:
 
 
 def _pipelines(
-    registry: Registry, config: Config, nodes: list[Node], live: Mapping[str, Any] | None
+    registry: Registry,
+    config: Config,
+    configured_pipelines: list[ConfiguredPipeline],
+    live: Mapping[str, Any] | None,
 ) -> Iterator[Finding]:
     left_out = Verdict.WARNING if config.pipelines is None else Verdict.FAILED
     names = registry.names("pipelines") if config.pipelines is None else list(config.pipelines)
@@ -69,7 +72,7 @@ def _pipelines(
         yield Finding("pipelines", name, left_out, trouble)
     running = (live or {}).get("pipelines", {})
     unchecked = False
-    for each in judged_pipelines(config, registry, but=broken):
+    for each in checked_pipelines(config, registry, but=broken):
         if each.lacks_only_variables and each.name in running:
             # It is this command's environment that lacks them: the service has one of its own.
             lacking = ", ".join(each.variables)
@@ -80,15 +83,17 @@ def _pipelines(
             unchecked = True
             continue
         for problem in each.problems:
-            yield Finding("pipelines", each.name, left_out if each.node is None else Verdict.FAILED, problem)
-        if each.node is None:
+            yield Finding(
+                "pipelines", each.name, left_out if each.configured is None else Verdict.FAILED, problem
+            )
+        if each.configured is None:
             continue
-        nodes.append(each.node)
+        configured_pipelines.append(each.configured)
         if not each.problems:
-            whose = f"{each.node.registration.distribution} {each.node.registration.version}"
-            message = f"{whose}, called {each.ae_title}, to {', '.join(each.node.destinations)}"
+            whose = f"{each.configured.registration.distribution} {each.configured.registration.version}"
+            message = f"{whose}, called {each.ae_title}, to {', '.join(each.configured.destinations)}"
             yield Finding("pipelines", each.name, Verdict.OK, message)
-    if not nodes and not unchecked:
+    if not configured_pipelines and not unchecked:
         yield Finding("pipelines", "", Verdict.FAILED, "no pipeline can run")
 
 

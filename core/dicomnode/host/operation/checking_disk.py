@@ -11,9 +11,9 @@ from pathlib import Path
 
 from dicomnode.errors import DataDirectoryError
 from dicomnode.host.configuration.config import Config
-from dicomnode.host.configuration.node import Node
+from dicomnode.host.configuration.configured_pipeline import ConfiguredPipeline
 from dicomnode.host.configuration.references import FILE_SCHEME
-from dicomnode.host.free_space import free_bytes
+from dicomnode.host.foundation.free_space import free_bytes
 from dicomnode.host.ledger.states import DEAD_LETTERS
 from dicomnode.host.operation.finding import Finding, Verdict
 from dicomnode.host.operation.operations import Operations
@@ -96,14 +96,19 @@ def _ledger(operations: Operations) -> Iterator[tuple[Verdict, str]]:
         yield Verdict.OK, "the ledger can be read, and no job needs attention"
 
 
-def check_folders(config: Config, nodes: Iterable[Node]) -> Iterator[Finding]:
+def check_folders(config: Config, configured_pipelines: Iterable[ConfiguredPipeline]) -> Iterator[Finding]:
     """Check that the log file and the folders that results go to can be written."""
     if config.log.file is not None:
         trouble = _not_writable(config.log.file)
         verdict = Verdict.OK if trouble is None else Verdict.FAILED
         yield Finding("destinations", f"log.file {config.log.file}", verdict, trouble or "it is writable")
     inside = config.host.data
-    names = {name for node in nodes for name in node.destinations if name.startswith(FILE_SCHEME)}
+    names = {
+        name
+        for configured in configured_pipelines
+        for name in configured.destinations
+        if name.startswith(FILE_SCHEME)
+    }
     for name in sorted(names):
         folder = Path(name.removeprefix(FILE_SCHEME)).expanduser()
         if folder.is_relative_to(inside):

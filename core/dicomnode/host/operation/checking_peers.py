@@ -8,10 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 from dicomnode.errors import ConfigurationError, DeliveryError
 from dicomnode.host.configuration.config import Config, PeerTable
-from dicomnode.host.delivery.peer import Peer
+from dicomnode.host.dimse.association_request import NoAcceptedContextError
+from dicomnode.host.dimse.peer import Peer
+from dicomnode.host.dimse.pynetdicom_private import VERIFICATION
 from dicomnode.host.operation.finding import Finding, Verdict
-from dicomnode.host.receiver.association_request import NoAcceptedContextError
-from dicomnode.host.receiver.pynetdicom_private import VERIFICATION
 
 _C_ECHO_RQ = 0x0030
 _LONGEST_WAIT = 10.0

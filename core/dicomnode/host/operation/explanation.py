@@ -9,20 +9,20 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dicomnode.dicom.lazy import LazyDataset
+from dicomnode.dicom.reading.lazy import LazyDataset
 from dicomnode.errors import ImageRefusedError, StructureError
 from dicomnode.host.configuration.config import Config
-from dicomnode.host.gathering.arrivals import IS_ANOTHER, answer_to
+from dicomnode.host.configuration.receiver_building import receiver_settings
+from dicomnode.host.dimse.pynetdicom_private import Negotiator
+from dicomnode.host.dimse.store_handler import CANNOT_UNDERSTAND, SUCCESS
 from dicomnode.host.gathering.duplicates import AnyFile, Held, compare
+from dicomnode.host.gathering.instance_intake import IS_ANOTHER, answer_to
 from dicomnode.host.gathering.pipeline_tree import CheckFailedError, PipelineTree, Verdicts
-from dicomnode.host.receiver.inspection import RefusedDataSetError
-from dicomnode.host.receiver.pynetdicom_private import Negotiator
-from dicomnode.host.receiver.receiver_building import receiver_settings
-from dicomnode.host.receiver.reception_types import CANNOT_UNDERSTAND, SUCCESS
+from dicomnode.host.parsing.inspection import RefusedDataSetError
 from dicomnode.host.spool.spool import read_index
 
 if TYPE_CHECKING:
-    from dicomnode.host.receiver.receiver_settings import ReceiverSettings
+    from dicomnode.host.configuration.receiver_settings import ReceiverSettings
 
 
 def explain(
@@ -102,10 +102,10 @@ def _not_received(settings: ReceiverSettings, sop_class: str, transfer_syntax: s
 
 def _by_pipeline(tree: PipelineTree, image: LazyDataset) -> dict[str, Any]:
     """Return what one pipeline makes of an image."""
-    node = tree.node
+    configured = tree.configured
     told: dict[str, Any] = {
-        "pipeline": node.name,
-        "ae_title": node.ae_title,
+        "pipeline": configured.name,
+        "ae_title": configured.ae_title,
         "taken": False,
         "status": SUCCESS,
         "reason": None,
@@ -130,7 +130,7 @@ def _is_another(tree: PipelineTree, image: LazyDataset) -> bool:
     """Say whether the instance is here with other content, and is not replaced by this one."""
     uid = str(image.SOPInstanceUID)
     held = tree.held(uid)
-    if held is None or (tree.node.table.on_conflict == "replace" and tree.waits(uid)):
+    if held is None or (tree.configured.table.on_conflict == "replace" and tree.waits(uid)):
         return False
     return compare(held, AnyFile(image.path), "") is Held.OTHER
 
@@ -138,8 +138,8 @@ def _is_another(tree: PipelineTree, image: LazyDataset) -> bool:
 def _refusal(tree: PipelineTree, refused: ImageRefusedError) -> dict[str, Any]:
     cause = refused.__cause__
     told = f" ({type(cause).__name__}: {cause})" if cause is not None else ""
-    # A pipeline that sorts later has answered by then; the image is put aside.
-    status = answer_to(refused, tree).status if tree.node.rules.sorts_before_answer else SUCCESS
+    # A pipeline that sorts later has answered by then; the image is quarantined.
+    status = answer_to(refused, tree).status if tree.configured.rules.sorts_before_answer else SUCCESS
     return {"status": status, "reason": f"{refused}{told}"}
 
 

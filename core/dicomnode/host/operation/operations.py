@@ -13,15 +13,15 @@ from typing import Any
 
 from dicomnode.errors import DataDirectoryError
 from dicomnode.host.configuration.config import Config
-from dicomnode.host.events import Events
+from dicomnode.host.foundation.events import Events
 from dicomnode.host.jobs.jobs import Jobs
 from dicomnode.host.ledger.ledger import Ledger
 from dicomnode.host.ledger.ledger_reading import LedgerReader
 from dicomnode.host.ledger.ledger_schema import SCHEMA_VERSION
-from dicomnode.host.operation.aside import Aside, aside_orders
 from dicomnode.host.operation.control import NotRunningError, ask
-from dicomnode.host.operation.data_directory import DataDirectory
+from dicomnode.host.spool.data_directory import DataDirectory
 from dicomnode.host.spool.spool_files import SpoolFiles
+from dicomnode.host.upkeep.quarantine import Quarantine, quarantine_orders
 
 
 class Operations:
@@ -126,10 +126,10 @@ class Operations:
         images, running = self._ordered("give-up", {**named, "reason": reason})
         return {**named, "images": images, "running": running}
 
-    def remove_aside(
+    def remove_quarantined(
         self, names: Iterable[str], reason: str, *, older: float | None = None
     ) -> dict[str, Any]:
-        """Remove what lies aside; see :class:`~dicomnode.host.operation.aside.Aside`.
+        """Remove what is quarantined; see :class:`~dicomnode.host.upkeep.quarantine.Quarantine`.
 
         Parameters
         ----------
@@ -138,7 +138,7 @@ class Operations:
         reason : str
             Why.
         older : float, optional
-            Instead of names: all that were put aside more than so many seconds ago.
+            Instead of names: all that are quarantined more than so many seconds ago.
 
         Returns
         -------
@@ -151,7 +151,7 @@ class Operations:
             When it cannot be done; the message says why.
         """
         details = {"names": list(names), "reason": reason, "older": older}
-        removed, running = self._ordered("remove aside", details)
+        removed, running = self._ordered("remove quarantined", details)
         return {"removed": removed, "running": running}
 
     # -- how ----------------------------------------------------------------------------------------------
@@ -167,8 +167,8 @@ class Operations:
         except NotRunningError:
             self._check_there()
         with self._held(), closing(Ledger(self.data.ledger)) as ledger:
-            aside = Aside(ledger, SpoolFiles(self.data.spool))
-            orders = {**job_orders(self._jobs(ledger)), **aside_orders(aside)}
+            quarantine = Quarantine(ledger, SpoolFiles(self.data.spool))
+            orders = {**job_orders(self._jobs(ledger)), **quarantine_orders(quarantine)}
             return orders[order](details), False
 
     def _jobs(self, ledger: Ledger) -> Jobs:

@@ -25,9 +25,9 @@ from dicomnode.host.ledger.ledger_reading import LedgerReader
 from dicomnode.host.ledger.ledger_records import InstanceRecord, JobRecord
 from dicomnode.host.ledger.provenance_ledger import provenance_of
 from dicomnode.host.ledger.states import JobState
-from dicomnode.host.operation.data_directory import DataDirectory
-from dicomnode.host.operation.installing_aside import install_aside
 from dicomnode.host.operation.result_comparison import Comparison, Side, compare_results
+from dicomnode.host.operation.side_by_side_install import install_aside
+from dicomnode.host.spool.data_directory import DataDirectory
 from dicomnode.host.spool.spool_files import SpoolFiles
 from dicomnode.host.workers.worker_pool import WorkerPool
 from dicomnode.plugins.registry import Registry, installed_packages

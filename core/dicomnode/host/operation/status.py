@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dicomnode.errors import JobStateError
-from dicomnode.host.free_space import free_bytes, jobs_reserve
+from dicomnode.host.foundation.free_space import free_bytes, jobs_reserve
 from dicomnode.host.ledger.ledger_reading import LedgerReader
 from dicomnode.host.ledger.ledger_records import InstanceRecord, JobRecord
 from dicomnode.host.ledger.states import DEAD_LETTERS
@@ -40,10 +40,10 @@ def live_status(host: Host, *, patients: bool = False) -> dict[str, Any]:
     for name, tree in host.trees.items():
         counts = tree.counts()
         pipelines[name] = {
-            "ae_title": tree.node.ae_title,
-            "destinations": list(tree.node.destinations),
-            "distribution": tree.node.registration.distribution,
-            "version": tree.node.registration.version,
+            "ae_title": tree.configured.ae_title,
+            "destinations": list(tree.configured.destinations),
+            "distribution": tree.configured.registration.distribution,
+            "version": tree.configured.registration.version,
             "discarded": host.reception.discarded[name],
             "waiting": {
                 "patients": len(counts),
@@ -70,7 +70,7 @@ def live_status(host: Host, *, patients: bool = False) -> dict[str, Any]:
         "pipelines": pipelines,
         "left_alone": {
             name: {"until": moment(time.time() + seconds), "reason": reason}
-            for name, (seconds, reason) in host.outbox.rests().items()
+            for name, (seconds, reason) in host.outbox.backoffs().items()
         },
     }
 
@@ -155,9 +155,9 @@ def left_alone(deliveries: Iterable[dict[str, Any]], live: Mapping[str, Any] | N
     live : mapping or None
         What :func:`live_status` returned.
     """
-    rests = (live or {}).get("left_alone", {})
+    backoffs = (live or {}).get("left_alone", {})
     for each in deliveries:
-        rest = rests.get(each["destination"])
+        rest = backoffs.get(each["destination"])
         if rest is not None and (each.get("state") == "pending" or each.get("pending")):
             each["next"] = max(filter(None, (each["next"], rest["until"])), key=datetime.fromisoformat)
             each["left_alone"] = rest["reason"]
@@ -260,7 +260,7 @@ def _waits_for(tree: PipelineTree, key: str) -> dict[str, str | None]:
 
 
 def _until_looked_at(tree: PipelineTree, key: str) -> str:
-    rules, so_far = tree.node.rules, tree.quiet_for(key)
+    rules, so_far = tree.configured.rules, tree.quiet_for(key)
     ways = []
     if rules.on_release:
         ways.append("the release of an association that brings an image of it")

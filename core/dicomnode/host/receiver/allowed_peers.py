@@ -5,8 +5,8 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Sequence
 
-from dicomnode.host.receiver.receiver_settings import AllowedPeer
-from dicomnode.host.receiver.tls import PeerCertificate
+from dicomnode.host.configuration.receiver_settings import AllowedPeer
+from dicomnode.host.dimse.tls import PeerCertificate
 
 
 class AllowedPeers:

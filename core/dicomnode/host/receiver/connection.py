@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Protocol
 
-from dicomnode.dicom.safe import safe_text
-from dicomnode.host import log_context
-from dicomnode.host.receiver.bounded_reader import (
+from dicomnode.dicom.values.safe import safe_text
+from dicomnode.host.configuration.receiver_settings import ReceiverSettings
+from dicomnode.host.dimse.bounded_reader import (
     ABORT,
     ASSOCIATE_RQ,
     HEADER_LENGTH,
@@ -24,12 +24,12 @@ from dicomnode.host.receiver.bounded_reader import (
     BoundedReader,
     ConnectionEndedError,
 )
-from dicomnode.host.receiver.fast_lane import FastLane, LaneContext
-from dicomnode.host.receiver.pynetdicom_private import AcceptedAssociation, Negotiator
-from dicomnode.host.receiver.receiver_settings import ReceiverSettings
-from dicomnode.host.receiver.reception_types import AssociationEnd, AssociationInfo, StoreSink
-from dicomnode.host.receiver.tls import PeerCertificate, ServerTLS, peer_certificate
-from dicomnode.host.receiver.turns import Turn
+from dicomnode.host.dimse.c_store_handler import AssociationContext, CStoreHandler
+from dicomnode.host.dimse.fairness import FairnessSlot
+from dicomnode.host.dimse.pynetdicom_private import AcceptedAssociation, Negotiator
+from dicomnode.host.dimse.store_handler import AssociationEnd, AssociationInfo, StoreHandler
+from dicomnode.host.dimse.tls import PeerCertificate, ServerTLS, peer_certificate
+from dicomnode.host.foundation import log_context
 from dicomnode.host.spool.spool_writer import FileMaker
 
 _LOG = logging.getLogger(__name__)
@@ -61,7 +61,7 @@ class Shared:
     """What all connections of a receiver share."""
 
     settings: ReceiverSettings
-    sink: StoreSink
+    store_handler: StoreHandler
     spool: FileMaker
     negotiator: Negotiator
     allowed: AllowList
@@ -85,7 +85,7 @@ class Connection:
     def __init__(self, sock: socket.socket, address: str, shared: Shared) -> None:
         self._socket, self._address, self._shared = sock, address, shared
         self._reader: BoundedReader | None = None
-        self._lane: FastLane | None = None
+        self._handler: CStoreHandler | None = None
         self._info: AssociationInfo | None = None
         self._quiet_since = time.monotonic()
         self._ends_as = AssociationEnd.ABORTED
@@ -121,18 +121,18 @@ class Connection:
             settings.max_pdu_length,
             settings.pdu_timeout,
             self._tick,
-            turn=Turn(self._shared.turns),
+            fairness=FairnessSlot(self._shared.turns),
         )
         kind, begin, end = reader.next_pdu(deadline)
         if kind != ASSOCIATE_RQ:
             return
         pdu = bytes(reader.buffer[begin - HEADER_LENGTH : end])
         association = self._shared.negotiator.association(self._socket, reader.send)
-        lane = self._negotiate(association, pdu, certificate)
-        if lane is None:
+        handler = self._negotiate(association, pdu, certificate)
+        if handler is None:
             reader.drain(_REFUSED_LINGER)
         else:
-            self._receive(reader, lane, association)
+            self._receive(reader, handler, association)
 
     def _handshake(self, timeout: float) -> PeerCertificate | None:
         tls = self._shared.tls
@@ -152,7 +152,7 @@ class Connection:
 
     def _negotiate(
         self, association: AcceptedAssociation, pdu: bytes, certificate: PeerCertificate | None
-    ) -> FastLane | None:
+    ) -> CStoreHandler | None:
         shared, reader = self._shared, self._reader
         request = association.requested(pdu)
         if request is None or reader is None:
@@ -174,12 +174,17 @@ class Connection:
             _LOG.info("association with %s: no context could be accepted", safe_text(info.calling_ae_title))
         self._info = info
         reader.established()
-        common = LaneContext(
-            info, contexts, shared.sink, shared.spool, shared.settings, association.peer_max_pdu_length
+        common = AssociationContext(
+            info,
+            contexts,
+            shared.store_handler,
+            shared.spool,
+            shared.settings,
+            association.peer_max_pdu_length,
         )
-        self._lane = FastLane(reader, common, association.serve)
+        self._handler = CStoreHandler(reader, common, association.serve)
         _LOG.info("association from %s at %s", safe_text(info.calling_ae_title), self._address)
-        return self._lane
+        return self._handler
 
     def _welcome(
         self, association: AcceptedAssociation, info: AssociationInfo, certificate: PeerCertificate | None
@@ -190,28 +195,30 @@ class Connection:
         elif not self._shared.allowed.may_associate(calling, self._address, certificate):
             _LOG.warning("rejected unknown peer %s at %s", safe_text(calling), self._address)
             association.reject(_REJECTED_PERMANENT, _BY_USER, _CALLING_NOT_RECOGNISED)
-        elif not self._shared.sink.accepts_called_ae(called, calling, self._address):
+        elif not self._shared.store_handler.accepts_called_ae(called, calling, self._address):
             _LOG.warning("rejected %s: called AE title %s unknown", safe_text(calling), safe_text(called))
             association.reject(_REJECTED_PERMANENT, _BY_USER, _CALLED_NOT_RECOGNISED)
         else:
             return True
         return False
 
-    def _receive(self, reader: BoundedReader, lane: FastLane, association: AcceptedAssociation) -> None:
+    def _receive(
+        self, reader: BoundedReader, handler: CStoreHandler, association: AcceptedAssociation
+    ) -> None:
         idle = self._shared.settings.idle_timeout
         while True:
             now = time.monotonic()
-            if lane.deadline is None:
+            if handler.deadline is None:
                 reader.rewind()
                 self._quiet_since = now
                 kind, begin, end = reader.next_pdu(now + idle, strict=False)
-            elif now > lane.deadline:
+            elif now > handler.deadline:
                 raise ConnectionEndedError("too slow: a message's deadline has passed", 0x00)
             else:
-                kind, begin, end = reader.next_pdu(min(lane.deadline, now + idle))
+                kind, begin, end = reader.next_pdu(min(handler.deadline, now + idle))
             if kind == P_DATA:
-                lane.take(begin, end)
-            elif kind == RELEASE_RQ and lane.deadline is None:
+                handler.take(begin, end)
+            elif kind == RELEASE_RQ and handler.deadline is None:
                 if not association.release(bytes(reader.buffer[begin - HEADER_LENGTH : end])):
                     raise ConnectionEndedError("broken release request", 0x06)
                 # Only now: who waits for the release to act on it must find all bytes sent.
@@ -230,8 +237,8 @@ class Connection:
         stop_at = self._shared.stop.at
         if stop_at is None:
             return
-        now, lane = time.monotonic(), self._lane
-        idle = lane is None or lane.deadline is None
+        now, handler = time.monotonic(), self._handler
+        idle = handler is None or handler.deadline is None
         if now >= stop_at or (idle and now - self._quiet_since > _QUIET):
             self._ends_as = AssociationEnd.CUT_OFF
             raise ConnectionEndedError("shutting down", 0x00)
@@ -246,9 +253,9 @@ class Connection:
     def _end(self) -> None:
         try:
             if self._reader is not None:
-                self._reader.turn.give()
-            if self._lane is not None:
-                self._lane.close()
+                self._reader.fairness.release()
+            if self._handler is not None:
+                self._handler.close()
             self._tell_sink()
         finally:
             with suppress(OSError):
@@ -258,17 +265,17 @@ class Connection:
 
     def _tell_sink(self) -> None:
         info, self._info = self._info, None
-        lane = self._lane
-        if info is None or lane is None:
+        handler = self._handler
+        if info is None or handler is None:
             return
         _LOG.info(
             "association from %s %s: %d stored, %d refused",
             safe_text(info.calling_ae_title),
             self._ends_as.value,
-            lane.stored,
-            lane.refused,
+            handler.stored,
+            handler.refused,
         )
         try:
-            self._shared.sink.association_ended(info, self._ends_as)
+            self._shared.store_handler.association_ended(info, self._ends_as)
         except Exception as error:
             _LOG.error("the end of an association could not be processed: %s", type(error).__name__)

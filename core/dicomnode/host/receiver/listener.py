@@ -10,8 +10,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Protocol
 
+from dicomnode.host.configuration.receiver_settings import ReceiverSettings
 from dicomnode.host.receiver.allowed_peers import AllowedPeers, plain_address
-from dicomnode.host.receiver.receiver_settings import ReceiverSettings
 
 _LOG = logging.getLogger(__name__)
 _BACKLOG = 256

@@ -3,7 +3,7 @@
 ::
 
     host: listener accepts ---- socket and channel (SCM_RIGHTS) ----> receiver process: Connection
-          RemoteConnection <--- channel: may associate? admit? received: keep? ----- RemoteSink, Judge
+          RemoteConnection <--- channel: may associate? admit? received: keep? ----- RemoteStoreHandler, Judge
           log              <--- control socket ------------------------------------- what is logged
 
 The rules of the pipelines are asked in the receiver process, too, as far as they look at nothing but the
@@ -28,8 +28,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
-from dicomnode.host.receiver.receiver_settings import ReceiverSettings
-from dicomnode.host.receiver.reception_types import JudgeMaker
+from dicomnode.host.configuration.receiver_settings import ReceiverSettings
+from dicomnode.host.dimse.store_handler import MakePrevalidator
 from dicomnode.host.spool.spool import Spool
 
 _LOG = logging.getLogger(__name__)
@@ -53,7 +53,7 @@ class ProcessSettings:
     durable: bool
     commitments: bool
     log_level: int
-    judge_maker: JudgeMaker | None
+    prevalidator_factory: MakePrevalidator | None
 
 
 class _Process:
@@ -94,7 +94,7 @@ class ReceiverPool:
     spool : Spool
     commitments : bool
         Whether reports about storage commitment are taken.
-    judge_maker : callable, optional
+    prevalidator_factory : callable, optional
         Makes the pipelines' rules in each process.
     """
 
@@ -106,10 +106,10 @@ class ReceiverPool:
         spool: Spool,
         *,
         commitments: bool,
-        judge_maker: JudgeMaker | None = None,
+        prevalidator_factory: MakePrevalidator | None = None,
     ) -> None:
         self._count, self._settings, self._wanted, self._spool = count, settings, wanted, spool
-        self._commitments, self._judge_maker = commitments, judge_maker
+        self._commitments, self._judge_maker = commitments, prevalidator_factory
         self._processes: list[_Process] = []
         self._threads: list[threading.Thread] = []
         self._lock = threading.Lock()

@@ -17,17 +17,17 @@ from typing import Final
 
 from pydicom.dataset import Dataset
 
-from dicomnode.host import log_context
-from dicomnode.host.garbage import collect_seldom
-from dicomnode.host.log_catching import catch_the_rest
+from dicomnode.host.dimse.failures import described
+from dicomnode.host.dimse.pynetdicom_private import Negotiator, quiet_loggers
+from dicomnode.host.dimse.store_handler import Prevalidator
+from dicomnode.host.dimse.tls import ServerTLS
+from dicomnode.host.foundation import log_context
+from dicomnode.host.foundation.excepthooks import install_excepthooks
+from dicomnode.host.foundation.gc_tuning import tune_gc
 from dicomnode.host.receiver.connection import Connection, Shared, StopSignal
-from dicomnode.host.receiver.failures import described
-from dicomnode.host.receiver.pynetdicom_private import Negotiator, quiet_loggers
 from dicomnode.host.receiver.receiver_pool import READY, ProcessSettings
-from dicomnode.host.receiver.reception_types import Judge
 from dicomnode.host.receiver.remote_channel import RemoteChannel
-from dicomnode.host.receiver.remote_sink import RemoteSink
-from dicomnode.host.receiver.tls import ServerTLS
+from dicomnode.host.receiver.remote_handler import RemoteStoreHandler
 from dicomnode.host.spool.spool_writer import NewFiles
 
 _LOG = logging.getLogger(__name__)
@@ -36,7 +36,7 @@ _LONGEST_LINE: Final = 4096
 _PEER_AND_CHANNEL: Final = 2
 _SWITCH_INTERVAL: Final = 0.0005
 
-_sink: ContextVar[RemoteSink] = ContextVar("_sink")
+_store_handler: ContextVar[RemoteStoreHandler] = ContextVar("_sink")
 """The host, as the connection of this thread sees it."""
 
 
@@ -59,7 +59,7 @@ class _ToHost(logging.Handler):
 
 
 def _committed(calling: str, information: Dataset) -> int:
-    return _sink.get().committed(calling, information)
+    return _store_handler.get().committed(calling, information)
 
 
 class _ReceiverProcess:
@@ -93,22 +93,24 @@ class _ReceiverProcess:
         """End associations, at the latest at a moment."""
         self._stop.at = moment
 
-    def _made_judge(self) -> Judge | None:
+    def _made_judge(self) -> Prevalidator | None:
         """Load the pipelines' rules. What cannot be loaded here is asked in the host."""
-        if self._told.judge_maker is None:
+        if self._told.prevalidator_factory is None:
             return None
         try:
-            return self._told.judge_maker()
+            return self._told.prevalidator_factory()
         except Exception as error:
             _LOG.warning("the host will ask the pipelines' rules: %s", described(error))
             return None
 
     def _serve(self, address: str, sock: socket.socket, channel: socket.socket) -> None:
         with channel:
-            sink = RemoteSink(RemoteChannel(channel), self._told.wanted, self._judge)
-            _sink.set(sink)
+            store_handler = RemoteStoreHandler(RemoteChannel(channel), self._told.wanted, self._judge)
+            _store_handler.set(store_handler)
             settings = self._told.settings
-            shared = Shared(settings, sink, self._files, self._negotiator, sink, self._tls, self._stop)
+            shared = Shared(
+                settings, store_handler, self._files, self._negotiator, store_handler, self._tls, self._stop
+            )
             Connection(sock, address, shared).run()
 
 
@@ -119,10 +121,10 @@ def main() -> None:
     control = socket.socket(fileno=int(sys.argv[1]))
     told: ProcessSettings = pickle.loads(control.recv(_LONGEST_MESSAGE))  # noqa: S301 - from our own parent
     logging.basicConfig(handlers=[_ToHost(control)], level=told.log_level)
-    catch_the_rest(debug=told.log_level <= logging.DEBUG)
+    install_excepthooks(debug=told.log_level <= logging.DEBUG)
     quiet_loggers()
     sys.setswitchinterval(min(sys.getswitchinterval(), _SWITCH_INTERVAL))
-    collect_seldom()
+    tune_gc()
     process = _ReceiverProcess(told)
     gc.freeze()  # what stays for good
     control.send(READY)

@@ -13,21 +13,21 @@ from typing import Any
 
 from pydicom.dataset import Dataset
 
-from dicomnode.host import log_context
-from dicomnode.host.receiver.allowed_peers import AllowedPeers
-from dicomnode.host.receiver.failures import described
-from dicomnode.host.receiver.pynetdicom_private import CommitmentHandler
-from dicomnode.host.receiver.reception_types import (
+from dicomnode.host.dimse.failures import described
+from dicomnode.host.dimse.pynetdicom_private import CommitmentHandler
+from dicomnode.host.dimse.store_handler import (
     AssociationEnd,
     AssociationInfo,
-    Opinion,
+    Prevalidation,
+    StoreHandler,
     StoreRequest,
     StoreResponse,
-    StoreSink,
 )
+from dicomnode.host.dimse.tls import PeerCertificate
+from dicomnode.host.foundation import log_context
+from dicomnode.host.receiver.allowed_peers import AllowedPeers
 from dicomnode.host.receiver.remote_channel import ChannelClosedError, RemoteChannel
-from dicomnode.host.receiver.remote_sink import Answer, Question
-from dicomnode.host.receiver.tls import PeerCertificate
+from dicomnode.host.receiver.remote_handler import Answer, Question
 from dicomnode.host.spool.spool import Spool
 from dicomnode.host.spool.spool_writer import FinishedFile
 
@@ -39,7 +39,7 @@ _PlainResponse = tuple[int, str | None, str]
 class Decisions:
     """Who decides, for all connections."""
 
-    sink: StoreSink
+    store_handler: StoreHandler
     spool: Spool
     allowed: AllowedPeers
     commitments: CommitmentHandler | None
@@ -112,7 +112,7 @@ class RemoteConnection:
         association, self._association = self._association, None
         if association is not None:
             with suppress(Exception):
-                self._decisions.sink.association_ended(association, self._ends_as)
+                self._decisions.store_handler.association_ended(association, self._ends_as)
 
     # -- answers, one for each question ---------------------------------------------------------------------
 
@@ -121,19 +121,19 @@ class RemoteConnection:
         return self._decisions.allowed.may_associate(calling, address, shown)
 
     def _accepts_called_ae(self, called: str, calling: str, address: str) -> bool:
-        return self._decisions.sink.accepts_called_ae(called, calling, address)
+        return self._decisions.store_handler.accepts_called_ae(called, calling, address)
 
     def _admit(self, association: tuple[Any, ...] | None, *request: Any) -> _PlainResponse | None:
-        response = self._decisions.sink.admit(self._request(association, *request))
+        response = self._decisions.store_handler.admit(self._request(association, *request))
         return None if response is None else _plain(response)
 
     def _received(self, association: tuple[Any, ...] | None, *given: Any) -> _PlainResponse:
-        *request, index, file, size, offset, judged = given
-        opinion = None if judged is None else Opinion(*judged)
+        *request, index, file, size, offset, checked = given
+        prevalidation = None if checked is None else Prevalidation(*checked)
         spooled = FinishedFile(file, size, offset, self._decisions.spool)
         try:
-            response = self._decisions.sink.received(
-                self._request(association, *request), index, spooled, opinion
+            response = self._decisions.store_handler.received(
+                self._request(association, *request), index, spooled, prevalidation
             )
         finally:
             spooled.discard()
@@ -142,7 +142,7 @@ class RemoteConnection:
     def _ended(self, association: tuple[Any, ...], end: str) -> None:
         info = self._association or _association(association)
         self._association = None
-        self._decisions.sink.association_ended(info, AssociationEnd(end))
+        self._decisions.store_handler.association_ended(info, AssociationEnd(end))
 
     def _committed(self, calling: str, information: str) -> int:
         handler = self._decisions.commitments

@@ -8,7 +8,7 @@
         fast_lane       C-STORE: P-DATA into the spool, the answer
           structure     is it readable? which values are indexed?
           spool         durable
-          StoreSink     is it wanted?
+          StoreHandler     is it wanted?
         pynetdicom_private   negotiation, C-ECHO and everything else
 """
 
@@ -22,15 +22,15 @@ import time
 from collections.abc import Sequence
 from functools import partial
 
+from dicomnode.host.configuration.receiver_settings import AllowedPeer, ReceiverSettings, is_loopback
+from dicomnode.host.dimse.pynetdicom_private import CommitmentHandler, Negotiator, quiet_loggers
+from dicomnode.host.dimse.store_handler import MakePrevalidator, StoreHandler
+from dicomnode.host.dimse.tls import ServerTLS
 from dicomnode.host.receiver.allowed_peers import AllowedPeers
 from dicomnode.host.receiver.connection import Connection, Shared
 from dicomnode.host.receiver.listener import Listener, Runnable
-from dicomnode.host.receiver.pynetdicom_private import CommitmentHandler, Negotiator, quiet_loggers
 from dicomnode.host.receiver.receiver_pool import ReceiverPool
-from dicomnode.host.receiver.receiver_settings import AllowedPeer, ReceiverSettings, is_loopback
-from dicomnode.host.receiver.reception_types import JudgeMaker, StoreSink
 from dicomnode.host.receiver.remote_connection import Decisions, RemoteConnection
-from dicomnode.host.receiver.tls import ServerTLS
 from dicomnode.host.spool.spool import Spool
 
 _LOG = logging.getLogger(__name__)
@@ -44,13 +44,13 @@ class Receiver:
     Parameters
     ----------
     settings : ReceiverSettings
-    sink : StoreSink
+    sink : StoreHandler
         Decides about associations and instances.
     spool : Spool
         Where the bytes go.
     commitments : callable, optional
         Takes reports about storage commitment; without it they are not accepted.
-    judge_maker : callable, optional
+    prevalidator_factory : callable, optional
         Makes the pipelines' rules in each receiver process; without it, all of them are asked by the sink.
 
     Raises
@@ -62,10 +62,10 @@ class Receiver:
     def __init__(
         self,
         settings: ReceiverSettings,
-        sink: StoreSink,
+        store_handler: StoreHandler,
         spool: Spool,
         commitments: CommitmentHandler | None = None,
-        judge_maker: JudgeMaker | None = None,
+        prevalidator_factory: MakePrevalidator | None = None,
     ) -> None:
         quiet_loggers()
         negotiator = Negotiator(
@@ -81,17 +81,17 @@ class Receiver:
         self._settings = settings
         # Where files are synced, connections wait for the disk most of the time, and best do so together.
         turns = None if spool.durable else threading.Lock()
-        self._shared = Shared(settings, sink, spool, negotiator, allowed, tls, turns=turns)
+        self._shared = Shared(settings, store_handler, spool, negotiator, allowed, tls, turns=turns)
         self._allowed = allowed
-        self._decisions = Decisions(sink, spool, allowed, commitments)
+        self._decisions = Decisions(store_handler, spool, allowed, commitments)
         self._pool = (
             ReceiverPool(
                 settings.receivers,
                 settings,
-                sink.wanted,
+                store_handler.wanted,
                 spool,
                 commitments=commitments is not None,
-                judge_maker=judge_maker,
+                prevalidator_factory=prevalidator_factory,
             )
             if settings.receivers > 1
             else None

@@ -7,12 +7,12 @@ from concurrent.futures import Executor, Future
 from pathlib import Path
 from typing import Any
 
-from dicomnode.dicom.lazy import LazyDataset
-from dicomnode.dicom.safe import safe_name
-from dicomnode.host.configuration.node import Node
+from dicomnode.dicom.reading.lazy import LazyDataset
+from dicomnode.dicom.values.safe import safe_name
+from dicomnode.host.configuration.configured_pipeline import ConfiguredPipeline
 from dicomnode.host.delivery.folder_destination import FolderDestination
+from dicomnode.host.dimse.store_handler import Prevalidation
 from dicomnode.host.gathering.pipeline_tree import CheckFailedError, PipelineTree, Verdicts
-from dicomnode.host.receiver.reception_types import Opinion
 from dicomnode.pipeline.destination import Delivery, Destination, OutboxItem, Outcome
 from dicomnode.plugins.hooks import Hooks
 
@@ -41,15 +41,15 @@ class WatchedTree(PipelineTree):
         SOP Instance UID -> the verdicts, or what a check raised.
     """
 
-    def __init__(self, node: Node, hooks: Hooks, now: Callable[[], float]) -> None:
-        super().__init__(node, hooks, now)
+    def __init__(self, configured: ConfiguredPipeline, hooks: Hooks, now: Callable[[], float]) -> None:
+        super().__init__(configured, hooks, now)
         self.said: dict[str, Verdicts | str] = {}
 
-    def verdicts(self, image: LazyDataset, opinion: Opinion | None = None) -> Verdicts:
+    def verdicts(self, image: LazyDataset, prevalidation: Prevalidation | None = None) -> Verdicts:
         """Ask every input, and remember what they say."""
         uid = str(image.SOPInstanceUID)
         try:
-            verdicts = super().verdicts(image, opinion)
+            verdicts = super().verdicts(image, prevalidation)
         except CheckFailedError as error:
             self.said[uid] = f"{error} ({error.__cause__})"
             raise

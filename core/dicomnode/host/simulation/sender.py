@@ -8,10 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from dicomnode.errors import StructureError
-from dicomnode.host.gathering.pipeline_tree import Verdicts
-from dicomnode.host.receiver.inspection import RefusedDataSetError
-from dicomnode.host.receiver.pynetdicom_private import Negotiator
-from dicomnode.host.receiver.reception_types import (
+from dicomnode.host.dimse.pynetdicom_private import Negotiator
+from dicomnode.host.dimse.store_handler import (
     CANNOT_UNDERSTAND,
     AssociationEnd,
     AssociationInfo,
@@ -19,9 +17,11 @@ from dicomnode.host.receiver.reception_types import (
     StoreRequest,
     StoreResponse,
 )
+from dicomnode.host.gathering.pipeline_tree import Verdicts
+from dicomnode.host.parsing.file_meta import FileMeta, decode_prefix
+from dicomnode.host.parsing.inspection import RefusedDataSetError
 from dicomnode.host.simulation.sending import Found, SimulatedAssociation
 from dicomnode.host.simulation.simulated_host import SimulatedHost
-from dicomnode.host.spool.file_meta import FileMeta, decode_prefix
 
 _SERIES = 0x0020000E
 _HEAD = 65_536
@@ -140,7 +140,7 @@ class Sender:
             spooled.discard()
 
     def _info(self, association: SimulatedAssociation) -> AssociationInfo:
-        title = self._host.node.ae_title
+        title = self._host.configured.ae_title
         return AssociationInfo(
             f"simulated-{association.number}", _CALLING, title, "127.0.0.1", datetime.now(UTC)
         )

@@ -76,8 +76,8 @@ def steps(found: Sequence[Found], options: SendingOptions) -> Iterator[Step]:
             yield from ((association, file) for file in association.files)
             yield association, None
         return
-    for turn in zip_longest(*(association.files for association in associations)):
-        for association, file in zip(associations, turn, strict=True):
+    for fairness in zip_longest(*(association.files for association in associations)):
+        for association, file in zip(associations, fairness, strict=True):
             if file is not None:
                 yield association, file
                 if file is association.files[-1]:

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Self
 
 from dicomnode.host.configuration.config import Config
-from dicomnode.host.configuration.node import Node
+from dicomnode.host.configuration.configured_pipeline import ConfiguredPipeline
+from dicomnode.host.configuration.receiver_building import receiver_settings
 from dicomnode.host.configuration.references import FILE_SCHEME
 from dicomnode.host.delivery.outbox import Outbox
-from dicomnode.host.events import Event, Events
-from dicomnode.host.gathering.clock_work import ClockWork
+from dicomnode.host.foundation.events import Event, Events
+from dicomnode.host.foundation.timer_thread import TimerThread
 from dicomnode.host.gathering.pipeline_tree import PipelineTree
 from dicomnode.host.gathering.reception import Reception
 from dicomnode.host.gathering.triggers import Triggers
@@ -22,14 +23,13 @@ from dicomnode.host.jobs.jobs import Jobs
 from dicomnode.host.jobs.scheduler import Scheduler
 from dicomnode.host.ledger.ledger import Ledger
 from dicomnode.host.ledger.ledger_records import JobRecord
-from dicomnode.host.operation.data_directory import DataDirectory
-from dicomnode.host.receiver.receiver_building import receiver_settings
 from dicomnode.host.simulation.parts import (
     InThisProcess,
     VirtualClock,
     WatchedTree,
     simulated_destinations,
 )
+from dicomnode.host.spool.data_directory import DataDirectory
 from dicomnode.host.spool.spool import Spool
 from dicomnode.host.workers.worker_pool import WorkerPool
 from dicomnode.pipeline.historic import HistoricAbstractInput
@@ -63,14 +63,14 @@ class SimulatedHost:
     ----------
     clock : VirtualClock
         The time.
-    due : ClockWork
+    due : TimerThread
         What is to be done at a time; nobody but its caller does it.
     """
 
     def __init__(
         self,
         config: Config,
-        node: Node,
+        configured: ConfiguredPipeline,
         registry: Registry,
         *,
         out: Path | None,
@@ -78,15 +78,15 @@ class SimulatedHost:
         hear: Callable[[Event], None],
         job_changed: Callable[[JobRecord], None],
     ) -> None:
-        self.config, self.node, self._registry = config, node, registry
+        self.config, self.configured, self._registry = config, configured, registry
         self._out, self._in_process = out, in_process
         self._job_changed = job_changed
         self.events = Events()
         self.events.listen(hear)
         self.settings = receiver_settings(config)
         self.clock = VirtualClock()
-        self.due = ClockWork("simulation", self.clock)
-        self.tree = WatchedTree(node, Hooks(registry), now=self.clock)
+        self.due = TimerThread("simulation", self.clock)
+        self.tree = WatchedTree(configured, Hooks(registry), now=self.clock)
         self._parts = ExitStack()
 
     def __enter__(self) -> Self:
@@ -108,7 +108,7 @@ class SimulatedHost:
             ledger=self.ledger,
             spool=self.spool,
             outbox=self.data.outbox,
-            trees={self.node.name: self.tree},
+            trees={self.configured.name: self.tree},
             events=self.events,
             job_changed=self._job_changed,
             keep_results=True,
@@ -125,9 +125,9 @@ class SimulatedHost:
         )
         destinations = simulated_destinations(
             dict.fromkeys(self.config.peers, False)
-            | {name: name.startswith(FILE_SCHEME) for name in self.node.destinations},
+            | {name: name.startswith(FILE_SCHEME) for name in self.configured.destinations},
             self._out,
-            self.node.destinations,
+            self.configured.destinations,
         )
         outbox = Outbox(
             self.data.outbox,
@@ -144,7 +144,7 @@ class SimulatedHost:
         scheduler = Scheduler(
             ledger=self.ledger,
             jobs=jobs,
-            nodes={self.node.name: self.node},
+            configured_pipelines={self.configured.name: self.configured},
             executor=executor,
             data=self.data,
             spool=self.spool,
@@ -152,8 +152,8 @@ class SimulatedHost:
             output_class=self._output_class,
             events=self.events,
             resources=self.config.host.resources,
-            describe=lambda job, node, rows: describe_job(
-                job, node, rows, config=self.config, spool=self.spool, data=self.data
+            describe=lambda job, configured, rows: describe_job(
+                job, configured, rows, config=self.config, spool=self.spool, data=self.data
             ),
         )
         starting.callback(scheduler.stop, 10.0)
@@ -171,7 +171,7 @@ class SimulatedHost:
 
     def _nothing_earlier(self, tree: PipelineTree, key: str) -> None:
         """Answer for the PACS that is not there: it has no earlier images of anybody."""
-        for name, kind in self.node.pipeline.inputs.items():
+        for name, kind in self.configured.pipeline.inputs.items():
             if issubclass(kind, HistoricAbstractInput) and tree.history(key, name) is None:
                 reason = "no PACS is asked in a simulation"
                 tree.set_history(key, name, HistoryStatus(HistoryState.NOTHING, reason=reason))

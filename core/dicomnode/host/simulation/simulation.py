@@ -13,9 +13,9 @@ from typing import Any
 
 from dicomnode.errors import ConfigurationError
 from dicomnode.host.configuration.config import Config, PipelineTable
-from dicomnode.host.configuration.node import configured_nodes
+from dicomnode.host.configuration.configured_pipeline import configure_pipelines
 from dicomnode.host.configuration.references import FILE_SCHEME
-from dicomnode.host.events import Event, Station
+from dicomnode.host.foundation.events import Event, Station
 from dicomnode.host.jobs.job_folder import read_manifest
 from dicomnode.host.ledger.ledger_records import JobRecord
 from dicomnode.host.ledger.states import JobState
@@ -100,19 +100,19 @@ class Simulation:
         host = config.host.model_copy(update={"data": root, "durability": "process", "reserve": 0})
         alone = config.model_copy(update={"host": host, "pipelines": {pipeline: once}})
         registry = Registry(config.plugins.disabled, config.plugins.only)
-        (node,) = configured_nodes(alone, registry)
+        (configured,) = configure_pipelines(alone, registry)
         self._changed = threading.Condition()
         self._host = SimulatedHost(
             alone,
-            node,
+            configured,
             registry,
             out=out,
             in_process=in_process,
             hear=self._hear,
             job_changed=self._job_changed,
         )
-        whose = f"{node.registration.distribution} {node.registration.version}"
-        self._told = Simulated(pipeline, node.ae_title, whose)
+        whose = f"{configured.registration.distribution} {configured.registration.version}"
+        self._told = Simulated(pipeline, configured.ae_title, whose)
 
     def run(self, folder: Path, options: SendingOptions) -> Simulated:
         """Send the files of a folder, let time pass until nothing is due any more, and tell what happened.

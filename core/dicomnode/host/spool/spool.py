@@ -6,7 +6,7 @@
       incoming/      files being written, under temporary names; emptied at start
       kept/00002a/   whole files under their final names, some thousands in a directory
       released/      which of them are inputs of jobs that are over, a note a job
-      quarantine/    files put aside for the operator, each with a ``.reason`` beside it
+      quarantine/    quarantined files, each with a ``.reason`` beside it
 
 A file is written under a temporary name, synced, renamed, and its directory synced: it is there whole or not
 at all. Files fill one directory after the other, because associations that finish at the same time can then
@@ -25,11 +25,11 @@ from pathlib import Path
 from typing import Literal
 
 from dicomnode.errors import DataDirectoryError
-from dicomnode.host.kill_points import passing
-from dicomnode.host.receiver.inspection import InspectionLimits, inspect
-from dicomnode.host.receiver.layouts import Layouts
-from dicomnode.host.receiver.reception_types import IndexedValue
-from dicomnode.host.spool.file_meta import FileMeta, decode_prefix
+from dicomnode.host.dimse.store_handler import IndexedValue
+from dicomnode.host.foundation.failpoints import failpoint
+from dicomnode.host.parsing.file_meta import FileMeta, decode_prefix
+from dicomnode.host.parsing.inspection import InspectionLimits, inspect
+from dicomnode.host.parsing.layout_cache import LayoutCache
 from dicomnode.host.spool.shared_sync import SharedSync, sync_directory
 from dicomnode.host.spool.spool_files import SpoolFiles
 from dicomnode.host.spool.spool_writer import DescriptorSource, SpoolWriter
@@ -52,7 +52,7 @@ class _Directory:
 
 
 class Spool(SpoolFiles):
-    """Received files, and the one place that names, keeps, removes and puts them aside.
+    """Received files, and the one place that names, keeps, removes and quarantines them.
 
     Parameters
     ----------
@@ -81,7 +81,7 @@ class Spool(SpoolFiles):
         self._filling: _Directory | None = None
         self._lock = threading.Lock()
         try:
-            for directory in (root, self._incoming, self._kept, self.aside):
+            for directory in (root, self._incoming, self._kept, self.quarantine_folder):
                 directory.mkdir(mode=0o700, parents=True, exist_ok=True)
                 directory.chmod(0o700)
             self._tidy()
@@ -132,7 +132,7 @@ class Spool(SpoolFiles):
         # In order of arrival: the ledger's rows, whose key the name is, then go where the last ones went.
         final = f"{directory.path}/{path[path.rindex('/') + 1 :]}-{digest}.dcm"
         os.rename(path, final)  # noqa: PTH104 - no Path objects on the way of every instance
-        passing("renamed")
+        failpoint("renamed")
         if self.durable:
             try:
                 directory.sync()
@@ -143,7 +143,7 @@ class Spool(SpoolFiles):
                 with suppress(OSError):
                     os.unlink(final)  # noqa: PTH108 - as above
                 raise
-        passing("kept")
+        failpoint("kept")
         return final
 
     def _room(self) -> _Directory:
@@ -165,7 +165,7 @@ class Spool(SpoolFiles):
     # -- reading --------------------------------------------------------------------------------------------
 
     def read_index(
-        self, path: Path, wanted: frozenset[int], layouts: Layouts | None = None
+        self, path: Path, wanted: frozenset[int], layouts: LayoutCache | None = None
     ) -> tuple[FileMeta, dict[int, IndexedValue]]:
         """Read a kept file as it was read when it was received; see :func:`read_index`."""
         return read_index(path, wanted, self._limits, layouts)
@@ -175,7 +175,7 @@ def read_index(
     path: Path,
     wanted: frozenset[int],
     limits: InspectionLimits,
-    layouts: Layouts | None = None,
+    layouts: LayoutCache | None = None,
     *,
     as_named: bool = True,
 ) -> tuple[FileMeta, dict[int, IndexedValue]]:
@@ -186,10 +186,10 @@ def read_index(
     path : Path
         The file.
     wanted : frozenset of int
-        As :attr:`StoreSink.wanted`.
+        As :attr:`StoreHandler.wanted`.
     limits : InspectionLimits
         What its data set may not exceed.
-    layouts : Layouts, optional
+    layouts : LayoutCache, optional
         Those of files that were read before, to be fast with one that is laid out alike.
     as_named : bool
         Whether it must hold the instance that its meta information names, as a file of the spool must.

@@ -15,26 +15,26 @@ from dicomnode.host.spool.shared_sync import sync_directory
 
 
 class SpoolFiles:
-    """The files of a spool: listed, named, removed, put aside. Making one touches nothing.
+    """The files of a spool: listed, named, removed, quarantined. Making one touches nothing.
 
     Parameters
     ----------
     root : Path
         The spool.
     durable : bool
-        Whether what is put aside is synced.
+        Whether what is quarantined is synced.
 
     Attributes
     ----------
-    aside : pathlib.Path
-        The folder of what was put aside.
+    quarantine_folder : pathlib.Path
+        The folder of what is quarantined.
     released : ReleasedFiles
         Which of the kept files are inputs of jobs that are over.
     """
 
     def __init__(self, root: Path, *, durable: bool = True) -> None:
         self.root, self.durable = root, durable
-        self._kept, self.aside = root / "kept", root / "quarantine"
+        self._kept, self.quarantine_folder = root / "kept", root / "quarantine"
         self.released = ReleasedFiles(root / "released", durable=durable)
 
     def iterate(self) -> Iterator[Path]:
@@ -50,19 +50,19 @@ class SpoolFiles:
                     if name.endswith(".dcm"):
                         yield f"{kept}/{directory}/{name}"
 
-    def iterate_aside(self) -> Iterator[Path]:
-        """Yield every file that was put aside."""
-        yield from (path for path in sorted(self.aside.iterdir()) if path.suffix == ".dcm")
+    def iterate_quarantine(self) -> Iterator[Path]:
+        """Yield every file that is quarantined."""
+        yield from (path for path in sorted(self.quarantine_folder.iterdir()) if path.suffix == ".dcm")
 
     def reason_of(self, path: Path) -> str:
-        """Return why a file was put aside; empty where nobody knows."""
+        """Return why a file was quarantined; empty where nobody knows."""
         try:
             return _note_of(path).read_text(encoding="utf-8", errors="replace").strip()
         except OSError:
             return ""
 
-    def aside_since(self, path: Path) -> float:
-        """Return when a file was put aside: its note is of then, or nobody knows, and it was when it came.
+    def quarantined_since(self, path: Path) -> float:
+        """Return when a file was quarantined: its note is of then, or nobody knows, and it was when it came.
 
         Raises
         ------
@@ -75,8 +75,8 @@ class SpoolFiles:
         except OSError:
             return received
 
-    def remove_aside(self, path: Path) -> None:
-        """Remove a file that was put aside, with its reason."""
+    def remove_quarantined(self, path: Path) -> None:
+        """Remove a file that is quarantined, with its reason."""
         self.remove(path)
         _note_of(path).unlink(missing_ok=True)
 
@@ -97,17 +97,17 @@ class SpoolFiles:
         self._own(path).unlink(missing_ok=True)
 
     def quarantine(self, path: Path, reason: str) -> Path:
-        """Put a file of this spool aside for the operator, with the reason beside it; return its new path.
+        """Quarantine a file of this spool, with the reason beside it; return its new path.
 
         The reason is shown to the operator: it should say what happened, without patient data.
         """
-        aside = self.aside / self._own(path).name
+        quarantined = self.quarantine_folder / self._own(path).name
         with suppress(OSError):  # on a full disk the ledger alone has the reason
-            self._write_note(_note_of(aside), reason)
-        path.rename(aside)
+            self._write_note(_note_of(quarantined), reason)
+        path.rename(quarantined)
         if self.durable:
-            sync_directory(self.aside)
-        return aside
+            sync_directory(self.quarantine_folder)
+        return quarantined
 
     def _write_note(self, note: Path, reason: str) -> None:
         descriptor = os.open(note, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
@@ -123,8 +123,8 @@ class SpoolFiles:
         return path
 
 
-def _note_of(aside: Path) -> Path:
-    return aside.with_name(aside.name + ".reason")
+def _note_of(quarantined: Path) -> Path:
+    return quarantined.with_name(quarantined.name + ".reason")
 
 
 def _is_number(name: str) -> bool:

@@ -10,8 +10,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final, Protocol
 
-from dicomnode.host.kill_points import passing
-from dicomnode.host.spool.file_meta import FileMeta, encode_prefix
+from dicomnode.host.foundation.failpoints import failpoint
+from dicomnode.host.parsing.file_meta import FileMeta, encode_prefix
 
 _MOST_BUFFERS: Final = 1024  # IOV_MAX on Linux
 _SMALL_WINDOW: Final = 4096
@@ -157,10 +157,10 @@ class SpoolWriter:
         try:
             if self._descriptor < 0:
                 self.write([])
-            passing("written")
+            failpoint("written")
             if self._spool.durable:
                 os.fsync(self._descriptor)
-            passing("synced")
+            failpoint("synced")
             # Whether or not closing fails, the number may be another file's at once: never close it twice.
             descriptor, self._descriptor = self._descriptor, -1
             os.close(descriptor)

@@ -14,8 +14,8 @@ from contextlib import suppress
 from typing import Any
 
 from dicomnode.errors import JobFailedError
+from dicomnode.host.foundation.linux import die_with_parent, obey_file_modes
 from dicomnode.host.jobs.job_failure import failing_as
-from dicomnode.host.linux import die_with_parent, obey_file_modes
 from dicomnode.host.workers.worker_channel import Channel
 from dicomnode.host.workers.worker_settings import WorkerSettings
 

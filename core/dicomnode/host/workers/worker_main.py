@@ -13,7 +13,7 @@ import socket
 import sys
 from typing import NoReturn
 
-from dicomnode.host.linux import adopt_orphans, die_with_parent
+from dicomnode.host.foundation.linux import adopt_orphans, die_with_parent
 from dicomnode.host.workers.worker_channel import Channel
 from dicomnode.host.workers.worker_log import LogTail
 from dicomnode.host.workers.worker_settings import WorkerSettings

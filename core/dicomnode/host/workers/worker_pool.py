@@ -17,7 +17,7 @@ from typing import Any
 from dicomnode.errors import JobFailedError
 from dicomnode.host.jobs.job_failure import Failure
 from dicomnode.host.jobs.job_folder import building_folder, links_folder
-from dicomnode.host.workers.bell import Bell
+from dicomnode.host.workers.selector_wakeup import SelectorWakeup
 from dicomnode.host.workers.worker_child import TASKS
 from dicomnode.host.workers.worker_process import Outcome, Task, WorkerProcess
 from dicomnode.host.workers.worker_settings import WorkerSettings
@@ -91,8 +91,8 @@ class WorkerPool(Executor):
         self._workers: list[WorkerProcess] = []
         self._ending: dict[WorkerProcess, float] = {}
         self._selector = selectors.DefaultSelector()
-        self._bell = Bell()
-        self._selector.register(self._bell, selectors.EVENT_READ)
+        self._wakeup = SelectorWakeup()
+        self._selector.register(self._wakeup, selectors.EVENT_READ)
         # Workers are started by this one thread, which lives as long as they may: the kernel ends them with
         # it.
         self._thread = threading.Thread(target=self._run, name="worker pool", daemon=True)
@@ -134,14 +134,14 @@ class WorkerPool(Executor):
                 msg = "the worker pool has been shut down"
                 raise RuntimeError(msg)
             self._queue.append(task)
-        self._bell.ring()
+        self._wakeup.notify()
         return task.future
 
     def end(self, job: str, reason: str) -> None:
         """End a job by its number, begun or not; its future fails as ``ENDED`` for that reason."""
         with self._lock:
             self._to_end.append((job, reason))
-        self._bell.ring()
+        self._wakeup.notify()
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Take no more, finish what was taken (or cancel what has not begun), and end all workers."""
@@ -150,7 +150,7 @@ class WorkerPool(Executor):
             cancelled = tuple(self._queue) if cancel_futures else ()
         for task in cancelled:
             task.future.cancel()
-        self._bell.ring()
+        self._wakeup.notify()
         if wait:
             self._thread.join()
 
@@ -158,7 +158,7 @@ class WorkerPool(Executor):
         """End every job and worker now."""
         with self._lock:
             self._closing = self._killing = True
-        self._bell.ring()
+        self._wakeup.notify()
         self._thread.join()
 
     def abandon(self) -> None:
@@ -168,7 +168,7 @@ class WorkerPool(Executor):
         that the pool's thread needs for its end, such as that of :func:`threading.enumerate`.
         """
         self._closing = self._killing = True
-        self._bell.ring(wait=False)
+        self._wakeup.notify(wait=False)
 
     # -- the pool's thread ----------------------------------------------------------------------------------
 
@@ -187,7 +187,7 @@ class WorkerPool(Executor):
             _LOG.exception("the worker pool cannot go on; its jobs fail")
             self._collapse()
         self._selector.close()
-        self._bell.close()
+        self._wakeup.close()
 
     def _collapse(self) -> None:
         """Fail everything: a mistake of ours must not leave anybody waiting."""
@@ -221,7 +221,7 @@ class WorkerPool(Executor):
             events = selectors.EVENT_READ | (selectors.EVENT_WRITE if worker.channel.unsent else 0)
             self._selector.modify(worker.channel, events)
         self._selector.select(pause)
-        self._bell.heard()
+        self._wakeup.heard()
 
     def _see_to(self, worker: WorkerProcess) -> None:
         worker.channel.flush()

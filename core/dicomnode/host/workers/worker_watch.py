@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from dicomnode.host.free_space import free_bytes
+from dicomnode.host.foundation.free_space import free_bytes
 from dicomnode.host.jobs.job_failure import Failure
 from dicomnode.host.workers.process_tree import descendants, disk_usage, memory_held, memory_share
 

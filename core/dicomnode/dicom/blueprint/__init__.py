@@ -1,0 +1,1 @@
+"""Blueprints: sets of virtual elements, checked against their SOP class."""

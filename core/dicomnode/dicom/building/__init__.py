@@ -1,0 +1,1 @@
+"""Headers, factories and the encoding of results."""

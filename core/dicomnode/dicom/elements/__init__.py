@@ -1,0 +1,1 @@
+"""Virtual elements: one tag of a blueprint each."""

@@ -1,0 +1,1 @@
+"""Slices in space and time, volumes, and the grinders that make them."""

@@ -1,0 +1,300 @@
+"""Picking elements out of the head of a file, all that comes before its pixels (PS3.5 section 7).
+
+A walk from header to header finds the elements. The slices of a series have the same elements, most of
+them of the same length, so what a walk has found is kept as a *layout*: where it holds for another file
+(which its headers show, compared as a few big integers), the elements are where they were, and no walk is
+needed.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from typing import BinaryIO, Final, NamedTuple
+
+from pydicom.datadict import dictionary_VR
+
+FIRST_READ: Final = 1 << 13
+_MOST_READ: Final = 1 << 20
+_MOST_ENTRIES: Final = 1 << 13
+_MOST_LAYOUTS: Final = 16
+_UNDEFINED: Final = 0xFFFFFFFF
+_ITEM: Final = 0xFFFEE000
+_ENDS: Final = frozenset({0xFFFEE00D, 0xFFFEE0DD})
+_DELIMITERS: Final = 0xFFFE
+_PIXELS: Final = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
+_META_LENGTH: Final = b"\x02\x00\x00\x00UL\x04\x00"
+_META_SYNTAX: Final = b"\x02\x00\x10\x00UI"
+_SHORT: Final = 8
+_LONG: Final = 12
+_LONG_VRS: Final = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
+_SHORT_VRS: Final = frozenset(b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split())
+
+
+class NotPlainError(Exception):
+    """The head is such that the dataset had better be read: nested oddly, too long, broken."""
+
+
+Raw = tuple[int, str, bytes]
+"""An encoded value of the top level: tag, VR, bytes."""
+
+
+class Pixels(NamedTuple):
+    """Where the pixels are: tag, offset of the value in the file, and its length (None if encapsulated)."""
+
+    tag: int
+    offset: int
+    length: int | None
+
+
+class Head:
+    """The first bytes of a file, more of them when they are asked for.
+
+    Parameters
+    ----------
+    file : BinaryIO
+        At its beginning.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.data = file.read(FIRST_READ)
+
+    def reach(self, end: int) -> bytes:
+        """Return the bytes from the beginning up to ``end`` at least.
+
+        Raises
+        ------
+        NotPlainError
+            When the file is shorter, or that is more than a head should have.
+        """
+        if end > len(self.data) and not self.extends(end):
+            raise NotPlainError
+        return self.data
+
+    def extends(self, end: int) -> bool:
+        """Read more if need be; return whether there are bytes up to ``end``, within what a head may have."""
+        if len(self.data) < end <= _MOST_READ:
+            self.data += self._file.read(max(end, 4 * len(self.data)) - len(self.data))
+        return end <= len(self.data)
+
+
+def skip_file_meta(head: Head) -> tuple[int, str]:
+    """Return where the file meta information ends, and the transfer syntax (PS3.10 section 7.1).
+
+    Raises
+    ------
+    NotPlainError
+        When there is none.
+    """
+    data = head.data
+    if data[128:132] != b"DICM":
+        raise NotPlainError
+    if data[132:140] == _META_LENGTH:
+        end = 144 + int.from_bytes(data[140:144], "little")
+        named = data.find(_META_SYNTAX, 144, end)
+        if named >= 0:
+            start = named + _SHORT
+            length = int.from_bytes(data[start - 2 : start], "little")
+            return end, data[start : start + length].rstrip(b"\0 ").decode("ascii")
+    at, syntax = 132, b""
+    while data[at : at + 2] == b"\x02\x00":
+        wide = data[at + 4 : at + 6] in _LONG_VRS
+        start = at + (_LONG if wide else _SHORT)
+        length = int.from_bytes(data[start - (4 if wide else 2) : start], "little")
+        if data[at : at + 4] == b"\x02\x00\x10\x00":
+            syntax = data[start : start + length]
+        at = start + length
+    if not syntax:
+        raise NotPlainError
+    return at, syntax.rstrip(b"\0 ").decode("ascii")
+
+
+class _Entry(NamedTuple):
+    """A header: where it is, its size, how much of that is the length, and the length."""
+
+    at: int
+    size: int
+    length_size: int
+    gap: int
+    tag: int
+    vr: str
+    top: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """Headers at fixed distances from each other; the last one's length is free."""
+
+    size: int
+    mask: int
+    headers: int
+    values: tuple[tuple[int, str, int, int], ...]
+    """Tag, VR, start and end of the wanted values within the run."""
+    length_size: int
+    last: tuple[int, str] | None
+    """Tag and VR of the value behind the run, if it is wanted."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    runs: tuple[_Run, ...]
+    pixels: int
+    """The tag of the pixels."""
+    free: frozenset[int]
+    """Which headers, by number, have a length that may differ."""
+    gaps: tuple[int, ...]
+    """The lengths, when it was learnt."""
+
+    def read(self, head: Head, at: int) -> tuple[list[Raw], Pixels] | None:
+        """Return the wanted values and the pixels of a file that is laid out so; ``None`` if it is not."""
+        found: list[Raw] = []
+        length = 0
+        for run in self.runs:
+            at += length
+            end = at + run.size
+            if end > len(head.data) and not head.extends(end):
+                return None
+            data = head.data
+            if int.from_bytes(data[at:end], "little") & run.mask != run.headers:
+                return None
+            found += [(tag, vr, data[at + start : at + stop]) for tag, vr, start, stop in run.values]
+            length = int.from_bytes(data[end - run.length_size : end], "little")
+            at = end
+            if run.last is not None:
+                if length == _UNDEFINED or not head.extends(end + length):
+                    return None
+                data = head.data
+                found.append((*run.last, data[end : end + length]))
+        return found, Pixels(self.pixels, at, None if length == _UNDEFINED else length)
+
+
+class HeadReader:
+    """Reads the wanted elements of heads, and remembers how they were laid out. Safe in several threads.
+
+    Parameters
+    ----------
+    wanted : frozenset of int
+        Tags of the top level.
+    sequences : frozenset of int
+        Sequences whose presence makes a head not plain.
+    """
+
+    def __init__(self, wanted: frozenset[int], sequences: frozenset[int]) -> None:
+        self._wanted = wanted
+        self._sequences = sequences
+        self._vrs = {tag: dictionary_VR(tag) for tag in wanted | sequences}
+        self._layouts: dict[bool, dict[bytes, _Layout]] = {False: {}, True: {}}
+        self._lock = threading.Lock()
+
+    def read(self, head: Head, at: int, *, implicit: bool) -> tuple[list[Raw], Pixels]:
+        """Return the wanted values in the order of their tags, and where the pixels are.
+
+        Parameters
+        ----------
+        head : Head
+            The head.
+        at : int
+            Where the dataset starts.
+        implicit : bool
+            Whether VRs are implicit; little endian in either case.
+
+        Raises
+        ------
+        NotPlainError
+            When the dataset had better be read.
+        """
+        for layout in reversed(self._layouts[implicit].values()):
+            if (found := layout.read(head, at)) is not None:
+                return found
+        entries = self._walk(head, at, implicit)
+        self._learn(head.data, entries, implicit)
+        values = [
+            (entry.tag, entry.vr, head.reach(start + entry.gap)[start : start + entry.gap])
+            for entry in entries[:-1]
+            if entry.top and entry.tag in self._wanted
+            for start in (entry.at + entry.size,)
+        ]
+        last = entries[-1]
+        return values, Pixels(last.tag, last.at + last.size, None if last.gap == _UNDEFINED else last.gap)
+
+    def _walk(self, head: Head, at: int, implicit: bool) -> list[_Entry]:
+        """Return the headers up to that of the pixels, those within sequences of undefined length too."""
+        entries: list[_Entry] = []
+        depth = 0
+        while len(entries) < _MOST_ENTRIES:
+            size, length_size, tag, vr = self._header(head, at, implicit)
+            length = int.from_bytes(head.data[at + size - length_size : at + size], "little")
+            if tag in _PIXELS and not depth:
+                return [*entries, _Entry(at, size, length_size, length, tag, vr, top=True)]
+            if not depth and (
+                tag in self._sequences
+                or (tag in self._wanted and (length == _UNDEFINED or vr != self._vrs[tag]))
+            ):
+                raise NotPlainError
+            entries.append(_Entry(at, size, length_size, length, tag, vr, not depth))
+            if tag in _ENDS:
+                depth -= 1
+            elif length == _UNDEFINED:
+                if tag != _ITEM and vr != "SQ" and not (implicit and vr == "UN"):
+                    raise NotPlainError
+                depth += 1
+                length = 0
+            at += size + length
+        raise NotPlainError
+
+    def _header(self, head: Head, at: int, implicit: bool) -> tuple[int, int, int, str]:
+        data = head.reach(at + _SHORT)
+        group = int.from_bytes(data[at : at + 2], "little")
+        tag = group << 16 | int.from_bytes(data[at + 2 : at + 4], "little")
+        if implicit or group == _DELIMITERS:
+            return _SHORT, 4, tag, self._vrs.get(tag, "UN")
+        vr = data[at + 4 : at + 6]
+        if vr in _SHORT_VRS:
+            return _SHORT, 2, tag, vr.decode("ascii")
+        if vr not in _LONG_VRS:
+            raise NotPlainError
+        head.reach(at + _LONG)
+        return _LONG, 4, tag, vr.decode("ascii")
+
+    def _learn(self, data: bytes, entries: list[_Entry], implicit: bool) -> None:
+        """Keep the layout; elements whose length was seen to differ are free from then on."""
+        shape = b"".join(
+            data[e.at : e.at + e.size] if e.gap == _UNDEFINED else data[e.at : e.at + e.size - e.length_size]
+            for e in entries[:-1]
+        )
+        with self._lock:
+            known = dict(self._layouts[implicit])
+            before = known.pop(shape, None)
+            free = frozenset({len(entries) - 1})
+            if before is not None:
+                differing = (n for n, entry in enumerate(entries) if entry.gap != before.gaps[n])
+                free = before.free.union(differing)
+            while len(known) >= _MOST_LAYOUTS:
+                known.pop(next(iter(known)))
+            known[shape] = self._layout(data, entries, free)
+            self._layouts[implicit] = known  # readers see the old ones or the new ones, whole
+
+    def _layout(self, data: bytes, entries: list[_Entry], free: frozenset[int]) -> _Layout:
+        runs: list[_Run] = []
+        begin = entries[0].at
+        mask = bytearray()
+        values: list[tuple[int, str, int, int]] = []
+        for number, entry in enumerate(entries):
+            fixed = entry.size - (entry.length_size if number in free else 0)
+            mask += bytes(entry.at - begin - len(mask)) + b"\xff" * fixed + bytes(entry.size - fixed)
+            wanted = entry.top and entry.tag in self._wanted
+            end = entry.at + entry.size
+            if number not in free:
+                if wanted:
+                    values.append((entry.tag, entry.vr, end - begin, end - begin + entry.gap))
+                continue
+            pattern = int.from_bytes(mask, "little")
+            headers = int.from_bytes(data[begin:end], "little") & pattern
+            last = (entry.tag, entry.vr) if wanted else None
+            runs.append(_Run(len(mask), pattern, headers, tuple(values), entry.length_size, last))
+            begin, mask, values = end + entry.gap, bytearray(), []
+        return _Layout(tuple(runs), entries[-1].tag, free, tuple(entry.gap for entry in entries))
+
+
+__all__ = ["Head", "HeadReader", "NotPlainError", "Pixels", "Raw", "skip_file_meta"]

@@ -1,0 +1,356 @@
+"""A pipeline as it is configured on this host."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+from pydicom.tag import BaseTag
+
+from dicomnode.errors import ConfigurationError, PluginError, SettingsError
+from dicomnode.host.configuration.config import Config, PipelineTable
+from dicomnode.host.configuration.references import FILE_SCHEME
+from dicomnode.host.configuration.result_content import content_digest, settings_digest
+from dicomnode.pipeline.pipelines import AbstractPipeline, IODCheck, LateImages, Trigger
+from dicomnode.plugins.declared import Resolved, resolve_pipeline
+from dicomnode.plugins.registry import Registration, Registry
+
+_LONGEST_AE_TITLE = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """When and how a pipeline's jobs run; see :class:`~dicomnode.AbstractPipeline`."""
+
+    trigger: Trigger
+    quiet: float
+    expires: float | None
+    late_images: LateImages
+    sorts_before_answer: bool
+    timeout: float
+    memory: int | None
+    disk: int | None
+    concurrency: int
+    in_order: bool
+    priority: int
+    resources: Mapping[str, int]
+    iod_check: IODCheck
+
+    @property
+    def on_release(self) -> bool:
+        """Whether a patient is looked at when an association that brought an image of it is released."""
+        return self.trigger in {"release", "both"}
+
+    @property
+    def when_quiet(self) -> bool:
+        """Whether a patient is looked at after :attr:`quiet` seconds without an image."""
+        return self.trigger in {"quiet", "both"}
+
+
+@dataclass(frozen=True)
+class ConfiguredPipeline:
+    """One configured pipeline: under which AE title it is called, what runs, and where its results go.
+
+    Attributes
+    ----------
+    name : str
+        The table's name in the configuration, and the scope of its instances in the spool.
+    pipeline : AbstractPipeline
+        The object that sorts images on this host. Processing has another one, in a worker.
+    ae_title : str
+        The called AE title that chooses it.
+    destinations : tuple of str
+        Names of peers, or ``file:`` and a folder.
+    table : PipelineTable
+        What the configuration says of it.
+    registration : Registration
+        Which distribution it comes from.
+    environment : pathlib.Path or None
+        The virtual environment that it lives in, where that is not the host's own.
+    settings_digest : str
+        Of its effective settings, where the class that makes them is in another environment.
+    """
+
+    name: str
+    pipeline: AbstractPipeline
+    ae_title: str
+    destinations: tuple[str, ...]
+    table: PipelineTable
+    registration: Registration = field(repr=False)
+    environment: Path | None = None
+    settings_digest: str = ""
+
+    @property
+    def kind(self) -> type[AbstractPipeline]:
+        """The pipeline's class."""
+        return type(self.pipeline)
+
+    @cached_property
+    def copied_tags(self) -> Mapping[str, frozenset[BaseTag]]:
+        """Input name -> the tags that the blueprint copies from its images."""
+        return self.kind.copied_tags()
+
+    @cached_property
+    def content(self) -> str:
+        """A digest of what decides about its results besides the images: plugin, version, settings."""
+        settings = self.settings_digest or settings_digest(self.pipeline.settings)
+        return content_digest(self.registration, self.table.declaration(), settings)
+
+    @cached_property
+    def rules(self) -> Rules:
+        """What holds here: the configuration's word, else the class's."""
+        return Rules(
+            **{
+                each.name: getattr(self.pipeline, each.name)
+                if getattr(self.table, each.name) is None
+                else getattr(self.table, each.name)
+                for each in fields(Rules)
+            }
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Installed:
+    """A pipeline's object, where it comes from, and in which environment (``None``: the host's own).
+
+    ``settings_digest`` is as :class:`ConfiguredPipeline` has it.
+    """
+
+    pipeline: AbstractPipeline
+    registration: Registration
+    environment: Path | None = None
+    settings_digest: str = ""
+
+
+class EnvironmentResolver(Protocol):
+    """Who knows pipelines of other environments: :class:`~dicomnode.host.isolation.isolation.Isolation`."""
+
+    def pipeline(
+        self,
+        name: str,
+        environment: Path | Sequence[str],
+        *,
+        plugin: str | None,
+        settings: Mapping[str, Any],
+        declared: Mapping[str, Any] | None,
+    ) -> Installed:
+        """Return a pipeline of another environment."""
+        ...
+
+
+@dataclass(slots=True)
+class PipelineCheck:
+    """What is known of a configured pipeline, whether it can run or not.
+
+    Attributes
+    ----------
+    name : str
+        The table's name.
+    ae_title : str or None
+        What it is, or would be, called; ``None`` where its class is not known, and it is not configured.
+    node : Node or None
+        The pipeline, where nothing is wrong with it alone.
+    problems : list of str
+        What is wrong, each with file, line and key.
+    variables : tuple of str
+        The environment variables that its settings lack.
+    """
+
+    name: str
+    ae_title: str | None = None
+    configured: ConfiguredPipeline | None = None
+    problems: list[str] = field(default_factory=list)
+    variables: tuple[str, ...] = ()
+
+    @property
+    def lacks_only_variables(self) -> bool:
+        """Whether nothing is wrong with it but that the environment lacks variables."""
+        return bool(self.variables) and len(self.problems) == len(self.variables)
+
+
+def configure_pipelines(
+    config: Config, registry: Registry, elsewhere: EnvironmentResolver | None = None
+) -> list[ConfiguredPipeline]:
+    """Return the pipelines that the configuration asks for, or every installed one where it names none.
+
+    Parameters
+    ----------
+    config : Config
+        The configuration.
+    registry : Registry
+        The installed plugins.
+    elsewhere : Elsewhere, optional
+        Who makes pipelines of other environments, and keeps workers for them; one of its own by default.
+
+    Raises
+    ------
+    ConfigurationError
+        When pipelines are not installed or cannot be used, settings are wrong, resources are lacking, or two
+        have one AE title: all that is wrong, in a line each.
+    """
+    checked = checked_pipelines(config, registry, elsewhere)
+    if config.pipelines is None:  # nobody asked for them by name: the registry says why they are left out
+        for each in checked:
+            if each.configured is None:
+                plugin = registry.plugin_of(registry.registration("pipelines", each.name))
+                plugin.fail("\n".join(each.problems))
+        checked = [each for each in checked if each.configured is not None]
+    if problems := [problem for each in checked for problem in each.problems]:
+        raise ConfigurationError("\n".join(problems))
+    configured_pipelines = [each.configured for each in checked if each.configured is not None]
+    if not configured_pipelines:
+        raise ConfigurationError(no_pipeline_message(registry))
+    return configured_pipelines
+
+
+def checked_pipelines(
+    config: Config,
+    registry: Registry,
+    elsewhere: EnvironmentResolver | None = None,
+    *,
+    but: Collection[str] = (),
+) -> list[PipelineCheck]:
+    """Judge every pipeline as :func:`configure_pipelines` does, and raise nothing.
+
+    Parameters
+    ----------
+    config, registry, elsewhere
+        As there.
+    but : collection of str
+        Pipelines that are passed over.
+    """
+    tables = config.pipelines
+    if tables is None:
+        tables = {name: PipelineTable() for name in registry.names("pipelines")}
+    checked = [
+        _judge(name, table, config, registry, elsewhere) for name, table in tables.items() if name not in but
+    ]
+    by_title: dict[str, PipelineCheck] = {}
+    for each in checked:
+        if each.ae_title is None or (config.pipelines is None and each.configured is None):
+            continue
+        other = by_title.setdefault(each.ae_title, each)
+        if other is not each:
+            each.problems.append(
+                f"{config.named(('pipelines', each.name, 'ae_title'))}: pipelines {other.name!r} and"
+                f" {each.name!r} are both called {each.ae_title!r}: set pipelines.{each.name}.ae_title to"
+                " another AE title"
+            )
+    return checked
+
+
+def no_pipeline_message(registry: Registry) -> str:
+    """Return what to tell someone who has no pipeline that runs."""
+    broken = [plugin for plugin in registry.plugins if plugin.reason]
+    told = "".join(
+        f"\n  {plugin.distribution} {plugin.version}: {plugin.status.value}: {plugin.reason}"
+        for plugin in broken
+    )
+    if told:
+        return f"no installed pipeline can run:{told}"
+    return (
+        "no pipeline is installed. A pipeline is a Python package: install one beside dicomnode-host, for"
+        " instance the example with `pip install ./examples/smooth` in a copy of the repository, then look at"
+        " `dicomnode-host --list-plugins`."
+    )
+
+
+def _judge(
+    name: str, table: PipelineTable, config: Config, registry: Registry, elsewhere: EnvironmentResolver | None
+) -> PipelineCheck:
+    """Find out all that is wrong with one pipeline, as far as its class can be had."""
+    where = config.named(("pipelines", name))
+    checked = PipelineCheck(name, table.ae_title)
+    kind: type[AbstractPipeline] | None = None
+    installed: Installed | None = None
+    try:
+        if table.environment is None:
+            resolved = resolve_pipeline(registry, name, table.plugin, table.declaration())
+            kind = resolved.kind
+            installed = _made(resolved, table)
+        else:
+            installed = _there(name, table, table.environment, elsewhere or _isolation(config))
+            kind = type(installed.pipeline)
+    except SettingsError as error:
+        whose = "".join(getattr(error, "__notes__", ()))
+        checked.variables = error.variables
+        for key, what in error.problems:
+            checked.problems.append(f"{config.named(('pipelines', name, 'settings', *key))}: {what}{whose}")
+    except (ConfigurationError, PluginError) as error:
+        checked.problems.append(f"{where}: {error}" + "".join(getattr(error, "__notes__", ())))
+    if kind is None:
+        return checked
+    checked.ae_title = table.ae_title or kind.ae_title or name.upper()[:_LONGEST_AE_TITLE]
+    needed = kind.resources if table.resources is None else table.resources
+    checked.problems += _lacking(needed, where, config)
+    if installed is not None and not checked.problems:
+        checked.configured = ConfiguredPipeline(
+            name=name,
+            pipeline=installed.pipeline,
+            ae_title=checked.ae_title,
+            destinations=(
+                table.destinations if table.destinations is not None else (default_destination(config),)
+            ),
+            table=table,
+            registration=installed.registration,
+            environment=installed.environment,
+            settings_digest=installed.settings_digest,
+        )
+    return checked
+
+
+def _lacking(resources: Mapping[str, int], where: str, config: Config) -> list[str]:
+    """Say which of the host's resources a pipeline needs, and could never get."""
+    lacking = [
+        f"{each} = {count}" for each, count in resources.items() if config.host.resources.get(each, 0) < count
+    ]
+    if not lacking:
+        return []
+    what = f"it needs {', '.join(lacking)}, which host.resources does not have: set host.resources"
+    return [f"{where}: {what}"]
+
+
+def installed_here(name: str, table: PipelineTable, registry: Registry) -> Installed:
+    """Return a pipeline of the host's own environment."""
+    return _made(resolve_pipeline(registry, name, table.plugin, table.declaration()), table)
+
+
+def _made(resolved: Resolved, table: PipelineTable) -> Installed:
+    """Return the object of a pipeline's class, with its settings."""
+    registration, kind = resolved.registration, resolved.kind
+    whose = f"{kind.__name__} of {registration.distribution} {registration.version}"
+    try:
+        kind.check_definition()
+        settings = kind.validated_settings(table.settings)
+    except ConfigurationError as error:
+        error.add_note(f" (pipeline {whose})")
+        raise
+    try:
+        return Installed(kind(settings), registration)
+    except Exception as error:
+        msg = f"{whose} could not be made: {type(error).__name__}: {error}"
+        raise ConfigurationError(msg) from error
+
+
+def _isolation(config: Config) -> EnvironmentResolver:
+    """Return who makes pipelines of other environments, for the time that they are in use."""
+    from dicomnode.host.isolation.isolation import Isolation
+
+    return Isolation.of(config)
+
+
+def _there(
+    name: str, table: PipelineTable, environment: Path | Sequence[str], elsewhere: EnvironmentResolver
+) -> Installed:
+    """Return a pipeline of another environment."""
+    return elsewhere.pipeline(
+        name, environment, plugin=table.plugin, settings=table.settings, declared=table.declaration()
+    )
+
+
+def default_destination(config: Config) -> str:
+    """Return where results go when the configuration names no destination: a folder in the data directory."""
+    return f"{FILE_SCHEME}{Path(config.host.data) / 'results'}"

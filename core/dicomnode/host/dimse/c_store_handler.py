@@ -1,0 +1,349 @@
+"""C-STORE messages, from P-DATA in the reader's buffer to the answer, without an object for each PDU.
+
+Fragments of a data set stay where the reader has put them, as slices of its buffer, until the message is
+whole or the buffer is needed again; then all of them are written to the spool by one call. Commands other
+than C-STORE are collected and handed on whole.
+"""
+
+from __future__ import annotations
+
+import logging
+import struct
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from dicomnode.host.configuration.receiver_settings import ReceiverSettings
+from dicomnode.host.dimse.bounded_reader import SMALL, BoundedReader, ConnectionEndedError
+from dicomnode.host.dimse.failures import StoreHandlerFailedError, described
+from dicomnode.host.dimse.message_templates import (
+    LONGEST_COMMAND,
+    Command,
+    StoreCommand,
+    StoreTemplates,
+    as_pdus,
+)
+from dicomnode.host.dimse.store_handler import (
+    OUT_OF_RESOURCES,
+    PROCESSING_FAILURE,
+    AssociationInfo,
+    StoreHandler,
+    StoreRequest,
+    StoreResponse,
+)
+from dicomnode.host.foundation.failpoints import failpoint
+from dicomnode.host.parsing.file_meta import FileMeta
+from dicomnode.host.parsing.inspection import MISSING_IDENTITY, RefusedDataSetError, inspect, is_uid
+from dicomnode.host.parsing.layout_cache import LayoutCache
+from dicomnode.host.spool.spool_writer import FileMaker, FinishedFile, SpoolWriter
+
+_LOG = logging.getLogger(__name__)
+_PDV = struct.Struct(">IBB").unpack_from
+_PDV_OVERHEAD: Final = 2  # context ID and control header are part of a PDV's length
+_HEAD: Final = 16_384
+_LONGEST_FOREIGN: Final = 1_048_576
+_FAILED = StoreResponse.plain(PROCESSING_FAILURE, "internal error, see the log")
+
+ServeOther = Callable[[bytes], bool]
+"""Serves a whole message that is no C-STORE, given as PDUs; False ends the association."""
+
+
+@dataclass(frozen=True, slots=True)
+class AssociationContext:
+    """What the messages of one association have in common."""
+
+    association: AssociationInfo
+    contexts: Mapping[int, tuple[str, str]]
+    store_handler: StoreHandler
+    spool: FileMaker
+    settings: ReceiverSettings
+    peer_max_pdu_length: int
+
+
+class _Message(Protocol):
+    """A message whose data set is being received."""
+
+    context_id: int
+
+    def add(self, fragment: memoryview) -> None: ...
+    def flush(self) -> None: ...
+    def complete(self) -> None: ...
+    def abandon(self) -> None: ...
+
+
+class CStoreHandler:
+    """Takes the P-DATA of one association.
+
+    Attributes
+    ----------
+    deadline : float or None
+        When the message that has begun must have ended (:func:`time.monotonic`); None between messages.
+    stored, refused : int
+        C-STOREs answered with and without Success.
+    layouts : LayoutCache
+        Of what was received before on this association.
+    turn : Turn
+        The connection's.
+    """
+
+    def __init__(self, reader: BoundedReader, common: AssociationContext, serve_other: ServeOther) -> None:
+        self._reader, self._common, self._serve_other = reader, common, serve_other
+        self._buffer, self.fairness = reader.buffer, reader.fairness
+        reader.before_reuse = self._flush
+        self._command = bytearray()
+        self._message: _Message | None = None
+        self.deadline: float | None = None
+        self.stored = self.refused = 0
+        self.layouts = LayoutCache()
+        self._templates = StoreTemplates(common.peer_max_pdu_length)
+
+    def take(self, begin: int, end: int) -> None:
+        """Act on the body of a P-DATA-TF that lies in the reader's buffer.
+
+        Raises
+        ------
+        ConnectionEndedError
+            If the peer breaks the protocol or a limit, or has gone.
+        """
+        buffer = self._buffer
+        while begin < end:
+            if begin + 6 > end:
+                raise ConnectionEndedError("broken P-DATA-TF", 0x06)
+            length, context_id, control = _PDV(buffer, begin)
+            data = begin + 6
+            begin += 4 + length
+            if length < _PDV_OVERHEAD or begin > end:
+                raise ConnectionEndedError("broken presentation data value", 0x06)
+            if control & 1:
+                self._take_command(context_id, buffer[data:begin], last=control & 2 != 0)
+            else:
+                message = self._message
+                if message is None or message.context_id != context_id:
+                    raise ConnectionEndedError("data set without a command", 0x02)
+                message.add(buffer[data:begin])
+                if control & 2:
+                    message.complete()
+                    self._message = self.deadline = None
+
+    def close(self) -> None:
+        """Drop what is not whole."""
+        if self._message is not None:
+            self._message.abandon()
+            self._message = None
+
+    def _flush(self) -> None:
+        if self._message is not None:
+            self._message.flush()
+
+    def _take_command(self, context_id: int, fragment: memoryview, *, last: bool) -> None:
+        if self._message is not None:
+            raise ConnectionEndedError("a command within a data set", 0x02)
+        if self.deadline is None:
+            self.deadline = time.monotonic() + self._common.settings.message_timeout
+        self._command += fragment
+        if len(self._command) > LONGEST_COMMAND:
+            raise ConnectionEndedError("a command set that is too long", 0x06)
+        if last:
+            data = bytes(self._command)
+            self._command.clear()
+            self._begin(context_id, data)
+
+    def _begin(self, context_id: int, data: bytes) -> None:
+        command = self._templates.decode(data)
+        if command is None or context_id not in self._common.contexts:
+            raise ConnectionEndedError("a command set that is broken, or in no accepted context", 0x06)
+        message: _Message
+        if command.store is None:
+            message = _OtherMessage(self, context_id, data, self._serve_other)
+        else:
+            message = _StoreMessage(self, context_id, command.store)
+        if command.has_data_set:
+            self._message = message
+        else:
+            message.complete()
+            self.deadline = None
+
+    def respond(self, context_id: int, command: StoreCommand, response: StoreResponse) -> None:
+        """Answer a C-STORE."""
+        if response.status == 0:
+            self.stored += 1
+        else:
+            self.refused += 1
+            _LOG.info("refused an instance: %#06x %s", response.status, response.reason)
+            if response.comment and response.comment != response.reason:
+                _LOG.debug("the comment on the refusal: %s", response.comment)
+        self._reader.send(self._templates.respond(context_id, command, response.status, response.comment))
+        failpoint("answered")
+
+    @property
+    def common(self) -> AssociationContext:
+        """What the messages have in common."""
+        return self._common
+
+
+class _StoreMessage:
+    """A C-STORE: refused from its command on, or written to the spool as it comes."""
+
+    def __init__(self, handler: CStoreHandler, context_id: int, command: StoreCommand) -> None:
+        self._handler, self.context_id, self._command = handler, context_id, command
+        self._fragments: list[bytes | memoryview] = []
+        self._received = 0
+        self._head = b""
+        common = handler.common
+        self._request = request = StoreRequest(
+            common.association,
+            command.message_id,
+            command.AffectedSOPClassUID,
+            command.AffectedSOPInstanceUID,
+            common.contexts[context_id][1],
+        )
+        self._refusal = self._admitted(request, command)
+        self._writer: SpoolWriter | None = None
+
+    def _admitted(self, request: StoreRequest, command: StoreCommand) -> StoreResponse | None:
+        if not is_uid(command.AffectedSOPClassUID) or not is_uid(command.AffectedSOPInstanceUID):
+            return StoreResponse.plain(MISSING_IDENTITY, "the request names no valid SOP class and instance")
+        if not command.has_data_set:
+            return StoreResponse.plain(MISSING_IDENTITY, "the request has no data set")
+        try:
+            return self._handler.common.store_handler.admit(request)
+        except ConnectionEndedError:
+            raise
+        except Exception as error:
+            return _failure("admitting an instance", error)
+
+    def add(self, fragment: memoryview) -> None:
+        self._received += len(fragment)
+        if self._received > self._handler.common.settings.max_object_size:
+            raise ConnectionEndedError("a data set that is longer than the object limit", 0x00)
+        if self._refusal is None:
+            self._fragments.append(fragment)
+
+    def flush(self) -> None:
+        if self._refusal is not None or not self._fragments:
+            return
+        writer = self._writer
+        if writer is None:
+            writer = self._writer = self._new_writer()
+            self._head = _joined_head(writer.prefix, self._fragments)
+        try:
+            if self._received > SMALL:
+                self._handler.fairness.release()
+            writer.write(self._fragments)
+        except OSError as error:
+            writer.abandon()
+            self._refusal = _out_of_resources(error)
+        self._fragments.clear()
+
+    def _new_writer(self) -> SpoolWriter:
+        request = self._request
+        association = request.association
+        meta = FileMeta(
+            request.AffectedSOPClassUID,
+            request.AffectedSOPInstanceUID,
+            request.transfer_syntax_uid,
+            association.calling_ae_title,
+            association.called_ae_title,
+        )
+        return self._handler.common.spool.new(meta)
+
+    def complete(self) -> None:
+        self.flush()
+        response = self._refusal
+        if response is None:
+            try:
+                response = self._received_whole()
+            except ConnectionEndedError:
+                raise
+            except RefusedDataSetError as refused:
+                response = refused.response
+            except OSError as error:
+                response = _out_of_resources(error)
+            except Exception as error:
+                response = _failure("receiving an instance", error)
+            finally:
+                self.abandon()
+        self._handler.respond(self.context_id, self._command, response)
+
+    def _received_whole(self) -> StoreResponse:
+        writer, request, common = self._writer, self._request, self._handler.common
+        if writer is None:
+            return StoreResponse.plain(MISSING_IDENTITY, "the data set is empty")
+        index = inspect(
+            writer.source(self._head),
+            writer.dataset_offset,
+            writer.size,
+            request.transfer_syntax_uid,
+            common.store_handler.wanted,
+            common.settings.limits,
+            expected=(request.AffectedSOPClassUID, request.AffectedSOPInstanceUID),
+            layouts=self._handler.layouts,
+        )
+        spooled: FinishedFile = writer.finish()
+        try:
+            return common.store_handler.received(request, index, spooled)
+        finally:
+            spooled.discard()
+
+    def abandon(self) -> None:
+        self._fragments.clear()
+        if self._writer is not None:
+            self._writer.abandon()
+
+
+class _OtherMessage:
+    """Anything but a C-STORE, collected within bounds and handed on whole."""
+
+    def __init__(self, handler: CStoreHandler, context_id: int, command: bytes, serve: ServeOther) -> None:
+        self._handler, self.context_id, self._serve = handler, context_id, serve
+        self._pdus = [as_pdus(context_id, command, 0)]
+        self._data = bytearray()
+        self._has_data = False
+
+    def add(self, fragment: memoryview) -> None:
+        self._has_data = True
+        self._data += fragment
+        if len(self._data) > _LONGEST_FOREIGN:
+            raise ConnectionEndedError("a data set that is longer than the limit", 0x00)
+
+    def flush(self) -> None:
+        """Nothing: what was added was copied."""
+
+    def complete(self) -> None:
+        if self._has_data:
+            length = len(self._data) + _PDV_OVERHEAD
+            header = struct.pack(">BxIIBB", 0x04, length + 4, length, self.context_id, 0x02)
+            self._pdus.append(header + bytes(self._data))
+        self._handler.fairness.release()
+        if not self._serve(b"".join(self._pdus)):
+            raise ConnectionEndedError("a request that is not served")
+
+    def abandon(self) -> None:
+        """Nothing: it is in memory."""
+
+
+def _joined_head(prefix: bytes, fragments: list[bytes | memoryview]) -> bytes:
+    """Return the beginning of the file: enough, as a rule, for the whole walk."""
+    pieces: list[bytes | memoryview] = [prefix]
+    room = _HEAD
+    for fragment in fragments:
+        pieces.append(fragment[:room])
+        room -= len(fragment)
+        if room <= 0:
+            break
+    return b"".join(pieces)
+
+
+def _out_of_resources(error: OSError) -> StoreResponse:
+    _LOG.error("an instance could not be written: %s", error.strerror or type(error).__name__)
+    return StoreResponse.plain(OUT_OF_RESOURCES, f"not stored: {error.strerror or 'storage failed'}")
+
+
+def _failure(doing: str, error: Exception) -> StoreResponse:
+    if not isinstance(error, StoreHandlerFailedError):
+        _LOG.error("%s failed: %s", doing, described(error))
+    return _FAILED
+
+
+__all__ = ["AssociationContext", "CStoreHandler", "Command", "ServeOther"]

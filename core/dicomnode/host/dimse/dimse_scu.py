@@ -1,0 +1,316 @@
+"""Requests other than C-STORE over an association that this node requests: C-FIND, C-MOVE, N-ACTION.
+
+One message at a time, on the caller's thread, each wait with a deadline (PS3.7 section 6.3). What the peer
+asks meanwhile of its own accord (an N-EVENT-REPORT) is answered by a handler.
+"""
+
+from __future__ import annotations
+
+import ssl
+import struct
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from io import BytesIO
+from typing import Any, Final
+
+from pydicom.dataset import Dataset
+from pydicom.filebase import DicomBytesIO
+from pydicom.filereader import read_dataset
+from pydicom.filewriter import write_dataset
+from pydicom.uid import UID
+
+from dicomnode.errors import DeliveryError
+from dicomnode.host.dimse.association_request import Proposal, Route
+from dicomnode.host.dimse.bounded_reader import ABORT, P_DATA, RELEASE_RQ, ConnectionEndedError
+from dicomnode.host.dimse.message_templates import LONGEST_COMMAND, NO_DATA_SET, as_pdus
+from dicomnode.host.dimse.outgoing_association import AssociationEndedError, OutgoingAssociation
+from dicomnode.host.dimse.store_handler import PROCESSING_FAILURE
+from dicomnode.host.parsing.encodings import EXPLICIT_LITTLE
+
+_PDV = struct.Struct(">IBB").unpack_from
+_PDV_OVERHEAD: Final = 6
+_LONGEST_DATA: Final = 4 * 2**20
+_LONGEST_ANSWER, _LONGEST_RECEIVED = 16_384, 131_072
+_RESPONSE: Final = 0x8000
+_PENDING: Final = frozenset({0xFF00, 0xFF01})
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A DIMSE message: its command set, its data set as it was encoded, and its presentation context."""
+
+    command: Dataset
+    data: bytes
+    context_id: int
+    transfer_syntax_uid: str
+
+    @property
+    def field(self) -> int:
+        """The Command Field (0000,0100)."""
+        return int(self.command.get("CommandField", 0))
+
+    @property
+    def status(self) -> int:
+        """The Status (0000,0900); a response without one is a failure."""
+        return int(self.command.get("Status", PROCESSING_FAILURE))
+
+    @property
+    def pending(self) -> bool:
+        """Whether more responses follow."""
+        return self.status in _PENDING
+
+    @property
+    def comment(self) -> str:
+        """The Error Comment (0000,0902), as the peer sent it."""
+        return str(self.command.get("ErrorComment", "") or "")
+
+    def dataset(self) -> Dataset:
+        """Return the data set, decoded.
+
+        Raises
+        ------
+        DeliveryError
+            When it is broken.
+        """
+        syntax = UID(self.transfer_syntax_uid)
+        try:
+            return read_dataset(BytesIO(self.data), syntax.is_implicit_VR, syntax.is_little_endian)
+        except Exception as error:  # whatever pydicom stumbles over
+            msg = f"the peer's answer cannot be read: {type(error).__name__}"
+            raise DeliveryError(msg) from None
+
+
+RequestHandler = Callable[[Message], int]
+"""What answers a request of the peer's: message -> status."""
+
+
+class DimseAssociation(OutgoingAssociation):
+    """An association on which this node asks for something.
+
+    Parameters
+    ----------
+    host, port, called_ae_title, calling_ae_title
+        Who is asked, and by whom.
+    sop_class : str
+        Of the service.
+    timeout : float
+        Seconds for each step, and for each response unless :meth:`request` is told otherwise.
+    tls : ssl.SSLContext, optional
+        Speak TLS, with this context.
+    handler : callable, optional
+        What answers requests of the peer's.
+    received : iterable of (str, str)
+        SOP class and transfer syntax of instances that the peer will send on it.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        called_ae_title: str,
+        calling_ae_title: str,
+        sop_class: str,
+        *,
+        timeout: float = 30.0,
+        tls: ssl.SSLContext | None = None,
+        handler: RequestHandler | None = None,
+        received: Iterable[tuple[str, str]] = (),
+    ) -> None:
+        received = list(received)
+        longest = _LONGEST_RECEIVED if received else _LONGEST_ANSWER
+        proposal = Proposal([(sop_class, EXPLICIT_LITTLE)], received, longest)
+        super().__init__(host, port, called_ae_title, calling_ae_title, proposal, timeout=timeout, tls=tls)
+        self._sop_class, self._handler = sop_class, handler
+        self._message_id = 0
+
+    @property
+    def route(self) -> Route:
+        """The context in which requests are sent.
+
+        Raises
+        ------
+        NoAcceptedContextError
+            When the peer does not offer the service.
+        """
+        if self._acceptance is None:
+            raise AssociationEndedError("the association is not open")
+        return self._acceptance.route(self._sop_class, EXPLICIT_LITTLE)
+
+    def ensure_offered(self) -> None:
+        """See to it that the peer offers the service, before anything is done for a request.
+
+        Raises
+        ------
+        NoAcceptedContextError
+            When it does not.
+        """
+        _ = self.route
+
+    def request(
+        self, command: dict[str, Any], dataset: Dataset | None, timeout: float | None = None
+    ) -> Iterator[Message]:
+        """Send a request and yield the responses, the last of which is not pending.
+
+        Parameters
+        ----------
+        command : dict of str to Any
+            Keywords and values of the command set, but for what every message has.
+        dataset : pydicom.Dataset, optional
+            Its data set.
+        timeout : float, optional
+            Seconds to wait for each response.
+
+        Raises
+        ------
+        DeliveryError
+            When the association ends, or a response does not come in time or cannot be read.
+        """
+        wait = self._timeout if timeout is None else timeout
+        self._message_id += 1
+        number, route = self._message_id, self.route
+        self._send(route, {**command, "MessageID": number}, dataset)
+        while True:
+            message = self._next(time.monotonic() + wait)
+            if message.command.get("MessageIDBeingRespondedTo") != number:
+                raise self._ended("an answer to another message")
+            yield message
+            if not message.pending:
+                return
+
+    def serve(self, seconds: float, until: Callable[[], bool]) -> None:
+        """Answer what the peer asks, for some seconds, or until that is enough. Raises nothing."""
+        deadline = time.monotonic() + seconds
+        try:
+            while not until() and self.established and time.monotonic() < deadline:
+                message = self._received(deadline, may_be_silent=True)
+                if message is not None:
+                    self._answer(message)
+        except DeliveryError:
+            return  # it has ended the association
+
+    # -- messages -------------------------------------------------------------------------------------------
+
+    def _send(self, route: Route, command: dict[str, Any], dataset: Dataset | None) -> None:
+        reader, acceptance = self._reader, self._acceptance
+        if reader is None or acceptance is None or not self.established:
+            raise AssociationEndedError(f"the association with {self._called!r} has ended")
+        longest = acceptance.max_pdu_length
+        has_data = NO_DATA_SET if dataset is None else 0x0001
+        pdus = as_pdus(
+            route.context_id, _encoded_command({**command, "CommandDataSetType": has_data}), longest
+        )
+        if dataset is not None:
+            pdus += _data_pdus(route.context_id, _encoded(dataset, route.transfer_syntax_uid), longest)
+        reader.rewind()
+        try:
+            reader.send(pdus)
+        except ConnectionEndedError as error:
+            raise self._ended(str(error)) from None
+
+    def _next(self, deadline: float) -> Message:
+        """Return the next response; requests that come before it are answered."""
+        while True:
+            message = self._received(deadline)
+            if message is None:
+                raise self._ended("no answer in time")
+            if message.field & _RESPONSE:
+                return message
+            self._answer(message)
+
+    def _answer(self, request: Message) -> None:
+        status = PROCESSING_FAILURE
+        if self._handler is not None and not request.field & _RESPONSE:
+            status = self._handler(request)
+        answer = {"CommandField": request.field | _RESPONSE, "Status": status}
+        answer["MessageIDBeingRespondedTo"] = request.command.get("MessageID", 0)
+        for keyword in ("AffectedSOPClassUID", "AffectedSOPInstanceUID", "EventTypeID"):
+            if keyword in request.command:
+                answer[keyword] = request.command[keyword].value
+        self._send(Route(request.context_id, request.transfer_syntax_uid), answer, None)
+
+    def _received(self, deadline: float, *, may_be_silent: bool = False) -> Message | None:
+        """Return the next message; ``None`` where none has begun in time, if that is allowed."""
+        try:
+            command, data, context_id = self._collected(deadline)
+            decoded = read_dataset(BytesIO(command), True, True)
+            decoded.get("Status"), decoded.get("CommandField"), decoded.get("MessageIDBeingRespondedTo")
+        except ConnectionEndedError as error:
+            silent = self._reader is not None and not self._reader.has_partial
+            if may_be_silent and silent and time.monotonic() >= deadline:
+                return None
+            raise self._ended(str(error)) from None
+        except Exception as error:  # whatever pydicom stumbles over
+            raise self._ended(f"a broken message ({type(error).__name__})") from None
+        syntax = self._syntax(context_id)
+        return Message(decoded, data, context_id, syntax)
+
+    def _syntax(self, context_id: int) -> str:
+        contexts = {} if self._acceptance is None else self._acceptance.contexts()
+        if context_id not in contexts:
+            raise self._ended("a message in no accepted context")
+        return contexts[context_id][1]
+
+    def _collected(self, deadline: float) -> tuple[bytes, bytes, int]:
+        reader = self._reader
+        if reader is None or not self.established:
+            raise ConnectionEndedError("not open")
+        command, data, whole = bytearray(), bytearray(), False
+        while True:
+            kind, begin, end = reader.next_pdu(deadline)
+            if kind == RELEASE_RQ:
+                raise ConnectionEndedError("released by the peer")
+            if kind != P_DATA:
+                raise ConnectionEndedError("aborted by the peer" if kind == ABORT else "an unexpected PDU")
+            while begin < end:
+                if begin + _PDV_OVERHEAD > end:
+                    raise ConnectionEndedError("a broken message")
+                length, context_id, control = _PDV(reader.buffer, begin)
+                after = begin + 4 + length
+                if length < 2 or after > end:  # noqa: PLR2004 - context ID and control header
+                    raise ConnectionEndedError("a broken message")
+                (command if control & 1 else data).extend(reader.buffer[begin + _PDV_OVERHEAD : after])
+                if len(command) > LONGEST_COMMAND or len(data) > _LONGEST_DATA:
+                    raise ConnectionEndedError("a message that is too long")
+                begin = after
+                whole = bool(control & 2) and (not control & 1 or not _has_data(command))
+                if whole:
+                    return bytes(command), bytes(data), context_id
+
+    def _ended(self, reason: str) -> AssociationEndedError:
+        self.abort()
+        return AssociationEndedError(f"the association with {self._called!r} has ended: {reason}")
+
+
+def _has_data(command: bytearray) -> bool:
+    """Say whether a whole command set announces a data set: CommandDataSetType (0000,0800)."""
+    at = command.find(b"\0\0\x00\x08\x02\0\0\0")
+    return at < 0 or command[at + 8 : at + 10] != NO_DATA_SET.to_bytes(2, "little")
+
+
+def _encoded_command(values: dict[str, Any]) -> bytes:
+    command = Dataset()
+    for keyword, value in values.items():
+        setattr(command, keyword, value)
+    body = _encoded(command, "1.2.840.10008.1.2")
+    return struct.pack("<HHII", 0, 0, 4, len(body)) + body
+
+
+def _encoded(dataset: Dataset, transfer_syntax: str) -> bytes:
+    syntax = UID(transfer_syntax)
+    buffer = DicomBytesIO()
+    buffer.is_implicit_VR, buffer.is_little_endian = syntax.is_implicit_VR, syntax.is_little_endian
+    write_dataset(buffer, dataset)
+    return buffer.getvalue()
+
+
+def _data_pdus(context_id: int, data: bytes, max_pdu_length: int) -> bytes:
+    """Wrap a data set into P-DATA-TF PDUs."""
+    room = max(max_pdu_length - _PDV_OVERHEAD, 2) & ~1 if max_pdu_length else max(len(data), 1)
+    pdus = []
+    for at in range(0, max(len(data), 1), room):
+        piece = data[at : at + room]
+        control = 0x02 if at + room >= len(data) else 0x00
+        length = len(piece) + 2
+        pdus.append(struct.pack(">BxIIBB", 0x04, length + 4, length, context_id, control) + piece)
+    return b"".join(pdus)

@@ -1,0 +1,250 @@
+"""What travels between the receiver and whatever decides about a received instance.
+
+The receiver (:mod:`dicomnode.host.receiver.scp`) knows the network and the disk; a :class:`StoreHandler`
+knows pipelines, ledger and trees. This module is all that both know of each other.
+
+The life of one C-STORE, in the order in which the sink sees it::
+
+    accepts_called_ae     once, while the association is negotiated
+    admit                   before the body is read: may refuse without reading (and storing) it
+    received                the body is whole, readable and synced; the answer is the C-STORE status
+    association_ended       once, for every association that was accepted
+
+All methods are called on the thread of the association, so several at once for several associations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Protocol, TypeAlias
+
+IndexedValue: TypeAlias = "str | int | float | list[IndexedValue] | None"
+"""Plain JSON data: text decoded and split at the backslash, numbers as numbers, None for an empty value."""
+
+SUCCESS = 0x0000
+DUPLICATE_INVOCATION = 0x0210
+OUT_OF_RESOURCES = 0xA700
+DATASET_MISMATCH = 0xA900
+CANNOT_UNDERSTAND = 0xC000
+PROCESSING_FAILURE = 0x0110
+SOP_CLASS_NOT_SUPPORTED = 0x0122
+NOT_AUTHORISED = 0x0124
+
+ALWAYS_WANTED: frozenset[int] = frozenset(
+    {
+        0x00080005,  # SpecificCharacterSet: without it no text of the index could be decoded
+        0x00080016,  # SOPClassUID
+        0x00080018,  # SOPInstanceUID
+        0x00100020,  # PatientID
+        0x0020000D,  # StudyInstanceUID
+        0x0020000E,  # SeriesInstanceUID
+    }
+)
+"""The tags that every index holds, if the data set does, whatever the sink asks for."""
+
+
+@dataclass(frozen=True, slots=True)
+class AssociationInfo:
+    """One accepted association.
+
+    Parameters
+    ----------
+    id : str
+        Unique in this process and, as good as certainly, among all processes.
+    calling_ae_title, called_ae_title : str
+        As negotiated, without padding. They come from the network: escape them before they are logged.
+    peer_address : str
+        The IP address of the peer.
+    negotiated : datetime
+        When the association was accepted, with a time zone (for records; never used for deadlines).
+    peer_certificate : str, optional
+        The subject of the peer's certificate, when the association runs over mutual TLS.
+    """
+
+    id: str
+    calling_ae_title: str
+    called_ae_title: str
+    peer_address: str
+    negotiated: datetime
+    peer_certificate: str | None = None
+
+
+class AssociationEnd(StrEnum):
+    """How an association ended."""
+
+    RELEASED = "released"
+    """The peer released it: all that it had to send was sent."""
+    ABORTED = "aborted"
+    """The peer aborted it, broke a rule or a time limit, or its connection was lost."""
+    CUT_OFF = "cut off"
+    """This host was stopped: nobody knows what the peer would have sent, or whether that was all."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoreRequest:
+    """A C-STORE-RQ (PS3.7 section 9.3.1), its UIDs checked, its data set not yet read."""
+
+    association: AssociationInfo
+    message_id: int
+    AffectedSOPClassUID: str
+    AffectedSOPInstanceUID: str
+    transfer_syntax_uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoreResponse:
+    """The answer to a C-STORE (PS3.7 section 9.3.1.2, PS3.4 section B.2.3).
+
+    Parameters
+    ----------
+    status : int
+        The Status (0000,0900).
+    comment : str, optional
+        The Error Comment (0000,0902), sent only with a failure. It is made ASCII and cut to 64 characters by
+        the receiver. It may quote the image, to whoever has sent it: so the log has it at DEBUG only.
+    reason : str, optional
+        Why, in words that quote neither the image nor a plugin: what the log says at INFO. Empty where there
+        are no such words.
+    """
+
+    status: int
+    comment: str | None = None
+    reason: str = ""
+
+    @classmethod
+    def plain(cls, status: int, reason: str) -> StoreResponse:
+        """Return a response whose comment is the host's own words, and quotes nothing."""
+        return cls(status, reason, reason)
+
+
+@dataclass(frozen=True, slots=True)
+class Prevalidation:
+    """What a receiver process found out of an image by itself, without the others that wait.
+
+    Parameters
+    ----------
+    container : str
+        The key of the patient container.
+    reasons : mapping of str to str or None
+        Input -> why it does not want the image, ``None`` where nothing in the image speaks against it. Inputs
+        that must be asked where the other images are, are not in it.
+    """
+
+    container: str
+    reasons: Mapping[str, str | None]
+
+
+class Prevalidator(Protocol):
+    """The rules of all pipelines, in a receiver process."""
+
+    def __call__(self, called: str, file: str, index: Mapping[int, IndexedValue]) -> Prevalidation | None:
+        """Judge an image that was sent to a called AE title; ``None`` leaves all to the host."""
+        ...
+
+
+MakePrevalidator: TypeAlias = Callable[[], Prevalidator]
+"""Makes a judge; picklable, so that each receiver process makes its own."""
+
+
+class SpooledFile(Protocol):
+    """A whole, synced file under a temporary name in the spool, waiting for its fate.
+
+    What is neither kept nor discarded when :meth:`StoreHandler.received` returns (or raises) is discarded by
+    the receiver.
+    """
+
+    @property
+    def path(self) -> Path:
+        """Where the bytes lie now; after :meth:`keep`, the final path."""
+        ...
+
+    @property
+    def file(self) -> str:
+        """The same as text: path objects take as long to make as all else that is done with them."""
+        ...
+
+    @property
+    def size(self) -> int:
+        """The size of the whole file, in bytes."""
+        ...
+
+    @property
+    def dataset_offset(self) -> int:
+        """Where the data set begins in the file: after preamble, prefix and file meta information."""
+        ...
+
+    def keep(self, *name_parts: str) -> str:
+        """Give the file its final name, durably, and return the final path as text.
+
+        Parameters
+        ----------
+        *name_parts : str
+            Whatever identifies the instance (a scope such as the pipeline's name, the SOPInstanceUID, ...).
+            Only their digest becomes part of a name. A file that exists already is never replaced: the new
+            one gets another name.
+
+        Returns
+        -------
+        str
+            The directory entry is synced when this returns (with ``durability = "power"``).
+        """
+        ...
+
+    def digest(self) -> bytes:
+        """Return the SHA-256 of the data set's bytes as received (read from the file, cached)."""
+        ...
+
+    def hand_over(self) -> None:
+        """Leave the file to another process, which has decided about it."""
+        ...
+
+    def discard(self) -> None:
+        """Remove the file. Doing so twice, or after :meth:`keep`, does nothing."""
+        ...
+
+
+class StoreHandler(Protocol):
+    """Decides about associations and received instances; the receiver's only outlet.
+
+    A method that raises costs that one association or instance a failure status (0x0110), nothing more.
+
+    """
+
+    @property
+    def wanted(self) -> frozenset[int]:
+        """The top-level tags that :meth:`received` gets as its index, besides :data:`ALWAYS_WANTED`."""
+        ...
+
+    def accepts_called_ae(self, called: str, calling: str, address: str) -> bool:
+        """Say whether an association to `called` is wanted; False is answered "called AE not recognised"."""
+        ...
+
+    def admit(self, request: StoreRequest) -> StoreResponse | None:
+        """Decide before the data set is read; None goes on, a response refuses without storing anything.
+
+        A receiver may take None as good for what an association sends of the same SOP class and transfer
+        syntax within a second.
+        """
+        ...
+
+    def received(
+        self,
+        request: StoreRequest,
+        index: Mapping[int, IndexedValue],
+        spooled: SpooledFile,
+        prevalidation: Prevalidation | None = None,
+    ) -> StoreResponse:
+        """Take an instance whose structure is sound and whose bytes are synced.
+
+        The receiver has already checked that the identity tags (SOP class and instance, study, series) are
+        there and agree with the request. `opinion` is what a receiver process has found out already.
+        """
+        ...
+
+    def association_ended(self, association: AssociationInfo, end: AssociationEnd) -> None:
+        """Learn that an accepted association is over, and how it ended."""
+        ...

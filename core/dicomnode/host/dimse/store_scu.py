@@ -1,0 +1,231 @@
+"""Sends files to a peer by C-STORE (PS3.4 annex B), as they lie on disk.
+
+pynetdicom's machinery negotiates (:mod:`dicomnode.host.dimse.association_request`); then commands come
+from templates and data sets straight from the file (:mod:`dicomnode.host.dimse.data_set_frames`): nothing
+is decoded, no thread runs.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import ssl
+import struct
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+from dicomnode.errors import DeliveryError, StructureError
+from dicomnode.host.dimse.association_request import Proposal, Route
+from dicomnode.host.dimse.bounded_reader import ABORT, P_DATA, BoundedReader, ConnectionEndedError
+from dicomnode.host.dimse.data_set_frames import DataSetFrames
+from dicomnode.host.dimse.message_templates import (
+    LONGEST_COMMAND,
+    StoreAnswer,
+    as_pdus,
+    decode_store_response,
+    encode_store_request,
+)
+from dicomnode.host.dimse.outgoing_association import AssociationEndedError, OutgoingAssociation
+from dicomnode.host.dimse.transfer_syntax_conversion import converted
+from dicomnode.host.parsing.file_meta import decode_prefix
+
+_LOG = logging.getLogger(__name__)
+_PDV = struct.Struct(">IBB").unpack_from
+_HEAD, _LONGEST_HEAD = 4096, 65_536
+_LEAST_RATE: Final = 16_384
+"""Bytes a second: a peer that takes a data set more slowly is given up."""
+
+
+class UnfitFileError(DeliveryError):
+    """The file cannot be read, or is not the instance that it should be: nothing was sent."""
+
+
+class StoreAssociation(OutgoingAssociation):
+    """An association that stores instances at a peer. For one thread, but for :meth:`break_off`.
+
+    Parameters
+    ----------
+    host, port
+        Where the peer listens.
+    called_ae_title, calling_ae_title : str
+        The peer's, and this node's.
+    contexts : iterable of (str, str)
+        SOP class and transfer syntax of all that will be sent, at most 128 pairs.
+    timeout : float
+        Seconds for each step: to connect (TLS included), to answer the request, to take bytes, to answer a
+        C-STORE.
+    tls : ssl.SSLContext, optional
+        Speak TLS, with this context.
+
+    Attributes
+    ----------
+    established : bool
+        Whether instances can be sent.
+    error_comment : str
+        Error Comment (0000,0902) of the last answer, as the peer sent it; empty if there was none.
+
+    Raises
+    ------
+    ValueError
+        If `contexts` are none or too many.
+
+    Examples
+    --------
+    ::
+
+        with StoreAssociation("10.0.0.4", 4242, "PACS", "DICOMNODE", [(CT, EXPLICIT)]) as association:
+            status = association.send(path, CT, uid, EXPLICIT)
+    """
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        called_ae_title: str,
+        calling_ae_title: str,
+        contexts: Iterable[tuple[str, str]],
+        *,
+        timeout: float = 30.0,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        super().__init__(
+            host,
+            port,
+            called_ae_title,
+            calling_ae_title,
+            Proposal(contexts),
+            timeout=timeout,
+            tls=tls,
+        )
+        self._frames: DataSetFrames | None = None
+        self._message_id = 0
+        self.error_comment = ""
+
+    # -- sending --------------------------------------------------------------------------------------------
+
+    def send(
+        self,
+        path: Path,
+        SOPClassUID: str,  # noqa: N803 - DICOM's keywords
+        SOPInstanceUID: str,  # noqa: N803
+        TransferSyntaxUID: str,  # noqa: N803
+    ) -> int | None:
+        """Send a PS3.10 file.
+
+        Where the peer does not take its transfer syntax, but another that is uncompressed as well, it is
+        converted on the way.
+
+        Parameters
+        ----------
+        path : Path
+            The file.
+        SOPClassUID, SOPInstanceUID, TransferSyntaxUID : str
+            What its file meta information says.
+
+        Returns
+        -------
+        int or None
+            The Status (0000,0900) of the answer; None if none came (the peer aborted, vanished or took too
+            long): the instance may be stored or not, and the association is over.
+
+        Raises
+        ------
+        NoAcceptedContextError
+            If the peer accepted no context for it.
+        UnfitFileError
+            If the file cannot be read, or is another instance.
+        AssociationEndedError
+            If the association was over before.
+        """
+        self.error_comment = ""
+        if not self.established or self._acceptance is None:
+            raise AssociationEndedError(f"the association with {self._called!r} has ended")
+        route = self._acceptance.route(SOPClassUID, TransferSyntaxUID)
+        try:
+            descriptor, begin, end = _opened(path, (SOPClassUID, SOPInstanceUID, TransferSyntaxUID))
+            if route.transfer_syntax_uid != TransferSyntaxUID:
+                os.close(descriptor)
+                descriptor, begin, end = converted(path, route.transfer_syntax_uid)
+        except (OSError, StructureError) as error:
+            raise UnfitFileError(f"{path} cannot be sent: {error}") from None
+        try:
+            return self._store(descriptor, begin, end, route, SOPClassUID, SOPInstanceUID)
+        except ConnectionEndedError as ended:
+            _LOG.info("association with %s:%d ended: %s", self._host, self._port, ended)
+            self.abort()
+            return None
+        except OSError as error:
+            self.abort()  # part of the message may be with the peer, never all of it
+            raise UnfitFileError(f"{path} cannot be read: {error}") from None
+        finally:
+            os.close(descriptor)
+
+    def _store(  # noqa: PLR0917 - the file, and what it is
+        self, descriptor: int, begin: int, end: int, route: Route, sop_class: str, sop_instance: str
+    ) -> int:
+        reader, acceptance = self._reader, self._acceptance
+        if reader is None or acceptance is None:
+            raise ConnectionEndedError("not open")
+        frames = self._frames = self._frames or DataSetFrames(acceptance.max_pdu_length)
+        self._message_id = self._message_id % 0xFFFF + 1
+        command = encode_store_request(sop_class, sop_instance, self._message_id)
+        pdus = as_pdus(route.context_id, command, acceptance.max_pdu_length)
+        deadline = time.monotonic() + self._timeout + (end - begin) / _LEAST_RATE
+
+        def send(data: memoryview) -> None:
+            if time.monotonic() > deadline:
+                raise ConnectionEndedError("the peer takes the data set too slowly")
+            reader.send(data)
+
+        reader.rewind()
+        frames.send(descriptor, begin, end, route.context_id, pdus, send)
+        answer = self._answer(reader, time.monotonic() + self._timeout)
+        if answer.message_id != self._message_id:
+            raise ConnectionEndedError("an answer to another message")
+        self.error_comment = answer.comment
+        return answer.status
+
+    def _answer(self, reader: BoundedReader, deadline: float) -> StoreAnswer:
+        command = bytearray()
+        while True:
+            kind, begin, end = reader.next_pdu(deadline)
+            if kind != P_DATA:
+                raise ConnectionEndedError("aborted by the peer" if kind == ABORT else "an unexpected PDU")
+            while begin < end:
+                if begin + 6 > end:
+                    raise ConnectionEndedError("a broken answer")
+                length, _context, control = _PDV(reader.buffer, begin)
+                after = begin + 4 + length
+                if length < 2 or after > end or not control & 1 or len(command) > LONGEST_COMMAND:  # noqa: PLR2004
+                    raise ConnectionEndedError("a broken answer")
+                command += reader.buffer[begin + 6 : after]
+                begin = after
+                if control & 2:
+                    answer = decode_store_response(bytes(command))
+                    if answer is None:
+                        raise ConnectionEndedError("an answer that is none to a C-STORE")
+                    return answer
+
+
+def _opened(path: Path, expected: tuple[str, str, str]) -> tuple[int, int, int]:
+    """Open a file; return its descriptor and where its data set lies."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return descriptor, _data_set_begin(descriptor, expected), os.fstat(descriptor).st_size
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def _data_set_begin(descriptor: int, expected: tuple[str, str, str]) -> int:
+    head = os.pread(descriptor, _HEAD, 0)
+    if len(head) == _HEAD and 144 + int.from_bytes(head[140:144], "little") > _HEAD:
+        head = os.pread(descriptor, _LONGEST_HEAD, 0)
+    meta, begin = decode_prefix(head)
+    if (meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID, meta.TransferSyntaxUID) != expected:
+        raise StructureError("its file meta information names another instance, class or transfer syntax")
+    if os.fstat(descriptor).st_size <= begin:
+        raise StructureError("it holds no data set")
+    return begin

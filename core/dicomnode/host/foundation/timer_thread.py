@@ -1,0 +1,76 @@
+"""Things to do at a time, on one thread."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+_LOG = logging.getLogger(__name__)
+
+
+class TimerThread:
+    """Does things when they are due, one after the other. Monotonic: a clock that jumps changes nothing.
+
+    Parameters
+    ----------
+    name : str
+        Of the thread.
+    now : callable
+        Seconds that only grow; :func:`time.monotonic` but in simulations.
+    """
+
+    def __init__(self, name: str, now: Callable[[], float] = time.monotonic) -> None:
+        self._now = now
+        self._due: list[tuple[float, int, Callable[[], None]]] = []
+        self._count = itertools.count()
+        self._changed = threading.Condition()
+        self._stopping = False
+        self._busy = False
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def at(self, delay: float, action: Callable[[], None]) -> None:
+        """Do something in so many seconds; what is due at the same time keeps the order of the asking."""
+        with self._changed:
+            heapq.heappush(self._due, (self._now() + delay, next(self._count), action))
+            self._changed.notify_all()
+
+    def stop(self) -> None:
+        """Do what is due already, and end."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify_all()
+        if self._thread.ident is not None:
+            self._thread.join()
+
+    def run_due(self) -> float | None:
+        """Do what is due, on this thread; return the seconds until something else is, or ``None``."""
+        while True:
+            with self._changed:
+                if not self._due:
+                    return None
+                wait = self._due[0][0] - self._now()
+                if wait > 0:
+                    return wait
+                action = heapq.heappop(self._due)[2]
+            try:
+                action()
+            except Exception:
+                _LOG.exception("something that was due failed")
+
+    def _run(self) -> None:
+        while True:
+            wait = self.run_due()
+            with self._changed:
+                if self._due and self._due[0][0] <= self._now():
+                    continue
+                if self._stopping:
+                    return
+                self._changed.wait(wait)

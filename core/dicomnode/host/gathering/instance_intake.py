@@ -1,0 +1,319 @@
+"""What becomes of one instance that was received: where it belongs, refused, here already."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from logging import DEBUG, WARNING
+from pathlib import Path
+
+from dicomnode.dicom.reading.lazy import LazyDataset
+from dicomnode.errors import ImageRefusedError
+from dicomnode.host.dimse.store_handler import (
+    CANNOT_UNDERSTAND,
+    NOT_AUTHORISED,
+    PROCESSING_FAILURE,
+    SUCCESS,
+    AssociationInfo,
+    IndexedValue,
+    Prevalidation,
+    SpooledFile,
+    StoreRequest,
+    StoreResponse,
+)
+from dicomnode.host.foundation.events import Event, Events, Station
+from dicomnode.host.foundation.failpoints import failpoint
+from dicomnode.host.gathering.deferred_router import DeferredRouter
+from dicomnode.host.gathering.duplicates import Held, compare, quarantine, quarantine_instance
+from dicomnode.host.gathering.pipeline_tree import (
+    CheckFailedError,
+    NoIdentifierError,
+    PipelineTree,
+    Placement,
+)
+from dicomnode.host.gathering.triggers import Triggers
+from dicomnode.host.ledger.ledger import Ledger
+from dicomnode.host.ledger.ledger_records import InstanceRecord
+from dicomnode.host.ledger.ledger_writes import add_instance, come_again, replace_file
+from dicomnode.host.ledger.states import InstanceState
+from dicomnode.host.spool.spool import Spool
+
+NO_IDENTIFIER = CANNOT_UNDERSTAND | 0x10
+CONFLICT = CANNOT_UNDERSTAND | 0x20
+
+_UNWANTED = "no input wants an image"
+_STORED = StoreResponse(SUCCESS)
+IS_ANOTHER = StoreResponse.plain(CONFLICT, "SOP instance is here with other content")
+
+Touch = Callable[[PipelineTree, str | None, AssociationInfo], None]
+"""Remembers that an association brought an image of a patient, who is to be looked at when it is released."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReceivedInstance:
+    """An instance that has come: whole, readable, durable under a temporary name.
+
+    Attributes
+    ----------
+    tree : PipelineTree
+        Of the pipeline that was called.
+    request : StoreRequest
+    index : mapping of int to IndexedValue
+        The tags that the receiver read.
+    spooled : SpooledFile
+    handle : LazyDataset
+        The image under the name that its file had at first.
+    opinion : Opinion, optional
+        What a receiver process has found out of it.
+    """
+
+    tree: PipelineTree
+    request: StoreRequest
+    index: Mapping[int, IndexedValue]
+    spooled: SpooledFile
+    handle: LazyDataset
+    prevalidation: Prevalidation | None = None
+
+    @property
+    def uid(self) -> str:
+        """Its SOP Instance UID."""
+        return self.request.AffectedSOPInstanceUID
+
+    @property
+    def image(self) -> LazyDataset:
+        """The image, under the name that its file has now."""
+        return self.handle.at(self.spooled.file)
+
+    def keep(self) -> None:
+        """Give its file the final name, durably; its path is ``spooled.path`` then."""
+        self.spooled.keep(self.tree.configured.name, self.uid)
+
+
+def answer_to(refused: ImageRefusedError, tree: PipelineTree) -> StoreResponse:
+    """Return how a sender is told that an image was refused."""
+    if isinstance(refused, CheckFailedError):
+        return StoreResponse.plain(PROCESSING_FAILURE, str(refused))
+    if isinstance(refused, NoIdentifierError):
+        return StoreResponse.plain(NO_IDENTIFIER, str(refused))
+    if tree.drops(refused):
+        return _STORED
+    return StoreResponse(NOT_AUTHORISED, str(refused), _UNWANTED)
+
+
+class InstanceIntake:
+    """Decides what becomes of instances, several at once on the threads of their associations.
+
+    Parameters
+    ----------
+    spool : Spool
+    ledger : Ledger
+    triggers : Triggers
+    events : Events
+    sorters : mapping of str to Sorter
+        Of those pipelines, by name, that sort images after they were answered.
+    touch : callable
+        Is told which patient an association brought an image of.
+    """
+
+    def __init__(
+        self,
+        *,
+        spool: Spool,
+        ledger: Ledger,
+        triggers: Triggers,
+        events: Events,
+        sorters: Mapping[str, DeferredRouter],
+        touch: Touch,
+    ) -> None:
+        self._spool, self._ledger, self._triggers, self._events = spool, ledger, triggers, events
+        self._sorters, self._touch = sorters, touch
+        self._lock = threading.Lock()
+        self.discarded: Counter[str] = Counter()
+
+    def take(self, arrival: ReceivedInstance) -> StoreResponse:
+        """Put an instance where it belongs, or refuse it with the reason."""
+        with arrival.tree.storing(arrival.uid) as held:
+            if held is not None:
+                return self._again(arrival, held)
+            return self._new(arrival)
+
+    # -- it is new ----------------------------------------------------------------------------------------
+
+    def _new(self, arrival: ReceivedInstance) -> StoreResponse:
+        sorter = self._sorters.get(arrival.tree.configured.name)
+        return self._sorted(arrival) if sorter is None else self._unsorted(arrival, sorter)
+
+    def _sorted(self, arrival: ReceivedInstance) -> StoreResponse:
+        tree = arrival.tree
+        try:
+            placement = tree.place(arrival.handle, arrival.prevalidation)
+        except ImageRefusedError as refused:
+            return self._refused(arrival, refused)
+        arrival.keep()
+        try:
+            self._enter(arrival, placement)
+        except ImageRefusedError as refused:  # by an image that came at the same time
+            self._spool.remove(arrival.spooled.path)
+            return self._unwanted(arrival, refused)
+        self._tell_stored(tree)
+        return _STORED
+
+    def _enter(self, arrival: ReceivedInstance, placement: Placement) -> None:
+        """Put a kept image into its tree and the ledger."""
+        tree = arrival.tree
+        record = self._record(arrival, container=placement.container, inputs=placement.inputs)
+        key = None if placement.asked_for else placement.container
+        self._touch(tree, key, arrival.request.association)
+        tree.insert(arrival.image, placement, lambda: self._ledger.post(add_instance(record)))
+        failpoint("indexed")
+        self._triggers.image_came(tree, placement.container, asked_for=placement.asked_for)
+
+    def _unsorted(self, arrival: ReceivedInstance, sorter: DeferredRouter) -> StoreResponse:
+        arrival.keep()
+        record = self._record(arrival, state=InstanceState.RECEIVED)
+        self._touch(arrival.tree, "", arrival.request.association)
+        arrival.tree.hold(arrival.uid, arrival.spooled.path)
+        self._ledger.post(add_instance(record))
+        failpoint("indexed")
+        sorter.sort(arrival.image, record, self._triggers)
+        self._tell_stored(arrival.tree)
+        return _STORED
+
+    # -- it is here already -------------------------------------------------------------------------------
+
+    def _again(self, arrival: ReceivedInstance, held: Path) -> StoreResponse:
+        """Answer an instance that is here already: kept once if it is the same, never overwritten."""
+        tree = arrival.tree
+        found = compare(held, arrival.spooled, self._ledger.checksum(self._spool.name_of(held)))
+        if found is Held.SAME and self._came_again(arrival, held):
+            self._tell(Station.RECEIVED, "an image came again", tree, level=DEBUG)
+            return _STORED
+        if not tree.holds(arrival.uid, held):  # its job was ended in this very moment
+            return self._new(arrival)
+        replaces = tree.configured.table.on_conflict == "replace" and tree.waits(arrival.uid)
+        if found is Held.OTHER and not replaces:
+            self._tell(Station.REFUSED, "an image has the UID of another that is here", tree, level=WARNING)
+            return IS_ANOTHER
+        try:
+            placement = tree.place(arrival.image, arrival.prevalidation)
+        except ImageRefusedError as refused:
+            return self._refused(arrival, refused)
+        arrival.keep()
+        try:
+            done = self._replace(arrival, placement, held, found)
+        except ImageRefusedError as refused:  # by other images that wait
+            self._spool.remove(arrival.spooled.path)
+            return self._unwanted(arrival, refused)
+        if not done:  # it became the input of a job in this very moment
+            self._spool.remove(arrival.spooled.path)
+        return _STORED if done else IS_ANOTHER
+
+    def _came_again(self, arrival: ReceivedInstance, held: Path) -> bool:
+        """Count an image that is sent again, as after an abort; say whether it is still here."""
+        tree, association = arrival.tree, arrival.request.association
+        try:
+            key = tree.container_key(arrival.image)
+        except ImageRefusedError:
+            key = ""
+        if not tree.touch_duplicate(arrival.uid, held, key):
+            return False
+        if tree.asked_for(arrival.image):
+            self._touch(tree, None, association)
+        else:
+            self._touch(tree, "" if tree.configured.name in self._sorters else key, association)
+        self._ledger.post(come_again(self._spool.name_of(held), association.id))
+        return True
+
+    def _replace(self, arrival: ReceivedInstance, placement: Placement, held: Path, found: Held) -> bool:
+        """Put a kept image in the place of a file that is another, damaged or gone; say if it could be."""
+        tree, association = arrival.tree, arrival.request.association
+        old, new = self._spool.name_of(held), self._spool.name_of(arrival.spooled.path)
+        record = self._record(arrival, container=placement.container, inputs=placement.inputs)
+        if found is Held.OTHER:
+            reason = "replaced by a newer one of the same SOP Instance UID"
+            write = add_instance(record)
+        else:  # it is the same instance: its row stays, with what it is an input of
+            reason = f"its file was {found.value}; it came again"
+            write = replace_file(old, new, association.id, reason)
+        self._touch(tree, placement.container, association)
+        enter = partial(self._ledger.post, write)
+        if not tree.replace(held, arrival.image, placement, enter, of_job=found is not Held.OTHER):
+            return False
+        if found is Held.OTHER:
+            quarantine(self._spool, self._ledger, held, reason)
+        elif found is Held.DAMAGED:
+            with suppress(OSError):  # then it is quarantined at the next start
+                self._spool.quarantine(held, reason)
+        message = (
+            "an image was replaced by another of its UID" if found is Held.OTHER else f"an image: {reason}"
+        )
+        self._tell(Station.RECEIVED, message, tree, level=WARNING)
+        self._triggers.image_came(tree, placement.container)
+        return True
+
+    # -- it is refused ------------------------------------------------------------------------------------
+
+    def _refused(self, arrival: ReceivedInstance, refused: ImageRefusedError) -> StoreResponse:
+        tree = arrival.tree
+        if isinstance(refused, CheckFailedError):
+            arrival.keep()
+            try:
+                quarantine_instance(
+                    self._spool, self._ledger, self._record(arrival), arrival.spooled.path, str(refused)
+                )
+            except OSError:
+                self._spool.remove(arrival.spooled.path)
+                raise
+            self._tell(Station.REFUSED, f"{refused}; the image is quarantined", tree, level=WARNING)
+            return answer_to(refused, tree)
+        if isinstance(refused, NoIdentifierError):
+            self._tell(Station.REFUSED, f"an image was refused: {refused}", tree, level=WARNING)
+            return answer_to(refused, tree)
+        return self._unwanted(arrival, refused)
+
+    def _unwanted(self, arrival: ReceivedInstance, refused: ImageRefusedError) -> StoreResponse:
+        tree = arrival.tree
+        # What the host itself has asked for is not refused: some PACS send nothing more after a refusal.
+        if tree.configured.table.on_unwanted == "discard" or tree.asked_for(arrival.image):
+            with self._lock:
+                self.discarded[tree.configured.name] += 1
+            self._tell(Station.REFUSED, "an unwanted image was discarded", tree, str(refused), level=DEBUG)
+            return _STORED
+        self._tell(Station.REFUSED, _UNWANTED, tree, str(refused), level=WARNING)
+        return answer_to(refused, tree)
+
+    # -- help ---------------------------------------------------------------------------------------------
+
+    def _record(
+        self,
+        arrival: ReceivedInstance,
+        *,
+        container: str = "",
+        inputs: tuple[str, ...] = (),
+        state: InstanceState = InstanceState.WAITING,
+    ) -> InstanceRecord:
+        return InstanceRecord(
+            path=self._spool.name_of(arrival.spooled.file),
+            pipeline=arrival.tree.configured.name,
+            container=container,
+            inputs=inputs,
+            SOPInstanceUID=arrival.uid,
+            index=arrival.index,
+            received=time.time(),
+            association=arrival.request.association.id,
+            state=state,
+        )
+
+    def _tell_stored(self, tree: PipelineTree) -> None:
+        if self._events.wanted(DEBUG):
+            self._tell(Station.RECEIVED, "an image is in the spool", tree, level=DEBUG)
+
+    def _tell(
+        self, station: Station, message: str, tree: PipelineTree, detail: str = "", *, level: int
+    ) -> None:
+        self._events.tell(Event(station, message, pipeline=tree.configured.name, detail=detail, level=level))

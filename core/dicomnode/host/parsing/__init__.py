@@ -1,0 +1,1 @@
+"""What a received data set says: structure, index, layouts, encodings, file meta information."""

@@ -1,0 +1,121 @@
+"""The host's data directory: where each thing lies in it, closed to others, held by one host at a time."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from dicomnode.errors import DataDirectoryError
+from dicomnode.host.foundation.free_space import free_bytes
+from dicomnode.host.spool.shared_sync import sync_directory
+
+_LOCK = "host.lock"
+
+
+class DataDirectory:
+    """A data directory.
+
+    ::
+
+        data/
+          host.lock       held (flock) by the host that runs on it; its process id
+          control.sock    where the running host takes orders from the command line
+          ledger.sqlite   instances, jobs, deliveries
+          spool/          received files
+          outbox/         results that wait for delivery, a folder a job
+          work/           what jobs use while they run
+          results/        where results go when no destination is configured
+
+    Parameters
+    ----------
+    root : pathlib.Path
+        The directory.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.ledger = root / "ledger.sqlite"
+        self.spool = root / "spool"
+        self.outbox = root / "outbox"
+        self.work = root / "work"
+        self.results = root / "results"
+        self.control = root / "control.sock"
+        self._lock = -1
+
+    def hold(self) -> Self:
+        """Make the directory, where there is none, durably, and hold it.
+
+        Raises
+        ------
+        DataDirectoryError
+            When it cannot be made or written, or another host holds it.
+        """
+        try:
+            for directory in (self.root, self.outbox, self.work):
+                _make(directory)
+                directory.chmod(0o700)
+            lock = os.open(self.root / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            msg = (
+                f"the data directory {self.root} cannot be used: {error.strerror}. Set host.data to a"
+                " directory that this user may write"
+            )
+            raise DataDirectoryError(msg) from error
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            holder = os.pread(lock, 32, 0).decode("ascii", "replace").strip()
+            os.close(lock)
+            who = f" (process {holder})" if holder.isdecimal() else ""
+            msg = (
+                f"the data directory {self.root} is held by another host{who}. Stop that one, or set"
+                " host.data to another directory"
+            )
+            raise DataDirectoryError(msg) from error
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+        self._lock = lock
+        return self
+
+    def free_bytes(self) -> int:
+        """Return the bytes that are free on its disk; none where that cannot be told."""
+        try:
+            return free_bytes(self.root)
+        except OSError:
+            return 0
+
+    def let_go(self) -> None:
+        """Let another host have it."""
+        if self._lock >= 0:
+            with suppress(OSError):
+                os.ftruncate(self._lock, 0)
+            os.close(self._lock)
+            self._lock = -1
+
+    def __enter__(self) -> Self:
+        return self.hold()
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_val: BaseException | None,
+        exc_tb: TracebackType | None,
+    ) -> None:
+        self.let_go()
+
+
+def _make(directory: Path) -> None:
+    """Make a directory and those above it, so that none of them goes with the power.
+
+    What the host acknowledges is synced up to its own directories; an ext4 would make these durable on the
+    way, but no file system need do so.
+    """
+    if directory.is_dir():
+        return
+    _make(directory.parent)
+    directory.mkdir(mode=0o700, exist_ok=True)
+    sync_directory(directory.parent)

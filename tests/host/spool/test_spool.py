@@ -1,0 +1,225 @@
+"""The spool: whole files or none, durable in the right order, never overwritten."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pydicom
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dicomnode.errors import DataDirectoryError, StructureError
+from dicomnode.host.parsing.file_meta import FileMeta, decode_prefix, encode_prefix
+from dicomnode.host.spool.spool import Spool
+from dicomnode.host.spool.spool_writer import FinishedFile
+from receiving import encoded, small_dataset
+
+META = FileMeta("1.2.840.10008.5.1.4.1.1.4", "1.2.3", "1.2.840.10008.1.2.1", "FROM", "TO")
+
+
+def spooled(spool: Spool, data: bytes = b"data", meta: FileMeta = META) -> FinishedFile:
+    writer = spool.new(meta)
+    writer.write([data])
+    return writer.finish()
+
+
+def test_order_of_a_durable_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Write, sync the file, rename, sync the directory: in this order, nothing left out."""
+    spool = Spool(tmp_path / "spool")
+    spooled(spool).keep("first makes the directory")
+    calls: list[str] = []
+
+    def record(name: str) -> None:
+        original: Callable[..., Any] = getattr(os, name)
+
+        def recording(*arguments: Any, **options: Any) -> Any:
+            if name == "fsync":
+                calls.append("sync " + Path(f"/proc/self/fd/{arguments[0]}").readlink().parent.name)
+            else:
+                calls.append(name)
+            return original(*arguments, **options)
+
+        monkeypatch.setattr(os, name, recording)
+
+    for name in ("writev", "fsync", "rename"):
+        record(name)
+    spooled(spool).keep("a")
+    assert calls == ["writev", "sync incoming", "rename", "sync kept"]
+
+
+def test_process_durability_syncs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With durability "process" no sync is waited for."""
+    spool = Spool(tmp_path / "spool", "process")
+    monkeypatch.setattr(os, "fsync", lambda _descriptor: pytest.fail("synced"))
+    assert Path(spooled(spool).keep("a")).exists()
+
+
+def test_a_file_is_never_overwritten(tmp_path: Path) -> None:
+    """The same name parts twice give two files, also after a restart."""
+    paths = set()
+    for _start in range(2):
+        spool = Spool(tmp_path / "spool", "process")
+        paths |= {Path(spooled(spool, content).keep("s", "1.2.3")) for content in (b"one", b"two")}
+    assert len(paths) == 4
+    assert sorted(path.read_bytes()[-3:] for path in paths) == [b"one", b"one", b"two", b"two"]
+    assert set(spool.iterate()) == paths
+
+
+def test_names_hold_no_text_from_outside(tmp_path: Path) -> None:
+    """Name parts that are paths, control bytes or endless change nothing but a digest."""
+    spool = Spool(tmp_path / "spool", "process")
+    for evil in ("../../x", "/etc/passwd", "a\0b\n\x1b[31m", "x" * 10_000, "\ud800"):
+        path = Path(spooled(spool).keep(evil))
+        assert path.is_relative_to(tmp_path / "spool" / "kept")
+        assert set(path.name) <= set("0123456789abcdef-.dcm")
+
+
+def test_leftovers_go_at_start(tmp_path: Path) -> None:
+    """What was not finished before a crash is gone after a start; what was kept is not."""
+    spool = Spool(tmp_path / "spool", "process")
+    spool.new(META).write([b"half"])
+    spooled(spool)
+    kept = Path(spooled(spool).keep("a"))
+    again = Spool(tmp_path / "spool", "process")
+    assert list((tmp_path / "spool" / "incoming").iterdir()) == []
+    assert list(again.iterate()) == [kept]
+    again.remove(kept)
+    again.remove(kept)
+    Spool(tmp_path / "spool", "process")
+    assert list((tmp_path / "spool" / "kept").iterdir()) == []
+
+
+def test_only_the_owner_can_read(tmp_path: Path) -> None:
+    """Directories are 0700, files 0600, whatever the umask."""
+    before = os.umask(0)
+    try:
+        spool = Spool(tmp_path / "spool", "process")
+        kept = Path(spooled(spool).keep("a"))
+        quarantined = spool.quarantine(Path(spooled(spool).keep("b")), "why")
+    finally:
+        os.umask(before)
+    modes = {path: path.stat().st_mode & 0o777 for path in (tmp_path / "spool").rglob("*")}
+    assert {mode for path, mode in modes.items() if path.is_dir()} == {0o700}
+    assert {mode for path, mode in modes.items() if path.is_file()} == {0o600}
+    assert quarantined.with_name(quarantined.name + ".reason").read_text() == "why\n"
+    assert list(spool.iterate()) == [kept]
+
+
+def test_discard_and_keep_exclude_each_other(tmp_path: Path) -> None:
+    """A discarded file is gone; a kept one cannot be discarded."""
+    spool = Spool(tmp_path / "spool", "process")
+    first, second = spooled(spool), spooled(spool)
+    first.discard()
+    first.discard()
+    path = second.keep("a")
+    second.discard()
+    assert list(spool.iterate()) == [Path(path)]
+    assert second.path == Path(path)
+    assert second.keep("b") == path
+
+
+def test_a_file_that_cannot_be_synced_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """EIO from fsync of the file: raised, not retried, nothing left."""
+    spool = Spool(tmp_path / "spool")
+    calls = []
+
+    def failing(descriptor: int) -> None:
+        calls.append(descriptor)
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", failing)
+    with pytest.raises(OSError, match="Input/output"):
+        spooled(spool)
+    assert len(calls) == 1
+    assert [path for path in (tmp_path / "spool").rglob("*") if path.is_file()] == []
+
+
+def test_a_directory_that_cannot_be_synced_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """EIO from fsync of the directory: raised, the file is gone, another directory is used from then on."""
+    spool = Spool(tmp_path / "spool")
+    first = Path(spooled(spool).keep("a"))
+    original = os.fsync
+
+    def failing(descriptor: int) -> None:
+        if Path(f"/proc/self/fd/{descriptor}").readlink() == first.parent:
+            raise OSError(errno.EIO, "Input/output error")
+        original(descriptor)
+
+    monkeypatch.setattr(os, "fsync", failing)
+    with pytest.raises(OSError, match="Input/output"):
+        spooled(spool).keep("b")
+    assert list(spool.iterate()) == [first]
+    second = Path(spooled(spool).keep("c"))
+    assert second.parent != first.parent
+
+
+def test_what_was_received_can_be_read_again(tmp_path: Path) -> None:
+    """The index and who sent it are read back from the file alone."""
+    dataset = small_dataset(SOPInstanceUID="1.2.3", PatientID="P1")
+    spool = Spool(tmp_path / "spool", "process")
+    path = Path(spooled(spool, encoded(dataset)).keep("a"))
+    meta, index = spool.read_index(path, frozenset({0x00280010}))
+    assert meta == META
+    assert index[0x00280010] == 64
+    assert index[0x00100020] == "P1"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-100])
+    with pytest.raises(StructureError):
+        spool.read_index(path, frozenset())
+    path.write_bytes(b"\0" * 200)
+    with pytest.raises(StructureError):
+        spool.read_index(path, frozenset())
+
+
+def test_a_path_outside_is_not_touched(tmp_path: Path) -> None:
+    """Removing or quarantining a file that is not the spool's is a mistake, and refused."""
+    spool = Spool(tmp_path / "spool", "process")
+    other = tmp_path / "other"
+    other.touch()
+    for path in (other, tmp_path / "spool" / ".." / "other"):
+        with pytest.raises(ValueError, match="not in the spool"):
+            spool.remove(path)
+        with pytest.raises(ValueError, match="not in the spool"):
+            spool.quarantine(path, "x")
+    assert other.exists()
+
+
+def test_an_unusable_root_is_said(tmp_path: Path) -> None:
+    """A root that is a file is a DataDirectoryError that names it."""
+    (tmp_path / "file").touch()
+    with pytest.raises(DataDirectoryError, match="file"):
+        Spool(tmp_path / "file")
+
+
+def test_digest_is_of_the_data_set(tmp_path: Path) -> None:
+    """The digest does not depend on who sent the data set."""
+    spool = Spool(tmp_path / "spool", "process")
+    one, two = spooled(spool), spooled(spool, meta=FileMeta("1.2", "1.3", "1.4", "X", "Y"))
+    assert one.digest() == two.digest()
+    assert one.digest() != spooled(spool, b"other").digest()
+
+
+@given(st.from_regex(r"[12](\.[1-9][0-9]{0,5}){1,8}", fullmatch=True), st.text(max_size=16))
+def test_meta_information_is_what_pydicom_reads(uid: str, title: str) -> None:
+    """Our file meta header is read back by us and, as a file, by pydicom."""
+    meta = FileMeta("1.2", uid, "1.2.840.10008.1.2.1", "FROM", title.strip(" \0"))
+    prefix = encode_prefix(meta)
+    read, offset = decode_prefix(prefix + b"more")
+    assert offset == len(prefix)
+    assert read.MediaStorageSOPInstanceUID == uid
+    assert read.SourceApplicationEntityTitle == "FROM"
+    theirs = pydicom.dcmread(pydicom.filebase.DicomBytesIO(prefix)).file_meta
+    assert theirs.MediaStorageSOPInstanceUID == uid
+    assert theirs.SourceApplicationEntityTitle == "FROM"
+
+
+@given(st.binary(max_size=200))
+def test_broken_meta_information_is_refused(data: bytes) -> None:
+    """Noise after the prefix is read or refused, nothing else."""
+    with pytest.raises(StructureError):
+        decode_prefix(b"\0" * 128 + b"DICM\x02\0\0\0UL\x04\0\xc8\0\0\0" + data)
