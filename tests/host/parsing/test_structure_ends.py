@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from itertools import accumulate
 
 import pytest
-from dicomnode.host.receiver.structure import BytesSource, Findings, WalkLimits, walk, walk_and_mark
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bounded_steps import TooManyStepsError, bounded_steps
 from dicomnode.errors import StructureError
+from dicomnode.host.parsing.structure import BytesSource, Findings, WalkLimits, walk, walk_and_mark
 from encoded_data_sets import BIG, EXPLICIT, IMPLICIT, SYNTAXES, Element, Item, Nested, data_sets
 
 WANTED = frozenset({0x00080060})
@@ -113,7 +113,7 @@ def test_damage_is_answered(syntax: str, data: st.DataObject) -> None:
 
 def test_a_step_that_passes_nothing_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     """The loop does not rely on its steps: one that leaves the position where it is ends the walk."""
-    monkeypatch.setattr("dicomnode.host.receiver.structure._Walk._dataset", lambda *_: None)
+    monkeypatch.setattr("dicomnode.host.parsing.structure._Walk._dataset", lambda *_: None)
     with bounded_steps(1000), pytest.raises(StructureError, match="nothing that can be passed"):
         walk(BytesSource(bytes(8)), 0, 8, EXPLICIT, WANTED, WalkLimits())
 
