@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import shutil
 import ssl
 import subprocess
 from pathlib import Path
 
-import pytest
+from programs import program
 
 
 def make_certificate(directory: Path, name: str, authority: Path | None = None) -> tuple[Path, Path]:
     """Make certificate and key for `name`, signed by `authority` (its certificate) or by itself."""
-    openssl = shutil.which("openssl")
-    if openssl is None:
-        pytest.skip("openssl is not installed (apt-get install openssl)")
     certificate, key = directory / f"{name}.pem", directory / f"{name}.key"
-    command = [openssl, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    command: list[str | Path] = [program("openssl"), "req", "-x509", "-newkey", "ec"]
+    command += ["-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
     command += ["-days", "2", "-subj", f"/CN={name}", "-out", str(certificate), "-keyout", str(key)]
     if authority is None:
         command += ["-addext", "basicConstraints=critical,CA:TRUE"]

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import errno
-import os
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
+from programs import program
 
 _SOURCE = Path(__file__).with_name("disk_faults.c")
 
@@ -28,12 +27,8 @@ class DiskFaults:
         self._rules, self._log = directory / "rules", directory / "syncs"
         self._library = directory / "disk_faults.so"
         self._rules.write_text("")
-        command = ["gcc", "-shared", "-fPIC", "-O1", "-o", self._library, _SOURCE, "-ldl"]
-        try:
-            subprocess.run(command, check=True, capture_output=True, timeout=60)
-        except FileNotFoundError:
-            missing = pytest.fail if os.environ.get("DICOMNODE_REQUIRE_PEERS") == "1" else pytest.skip
-            missing("gcc is not installed (apt-get install gcc libc6-dev)")
+        command = [program("gcc"), "-shared", "-fPIC", "-O1", "-o", self._library, _SOURCE, "-ldl"]
+        subprocess.run(command, check=True, capture_output=True, timeout=60)
 
     @property
     def environment(self) -> Mapping[str, str]:

@@ -14,7 +14,8 @@ from typing import Any
 
 from pydicom.dataset import Dataset
 
-from peer_programs import program, running, wait_until_listening
+from peer_programs import running, wait_until_listening
+from programs import program
 from receiving import free_port
 
 

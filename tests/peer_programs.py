@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import socket
 import subprocess
@@ -15,18 +14,8 @@ from pathlib import Path
 import pydicom
 import pytest
 
+from programs import program
 from receiving import free_port
-
-
-def program(name: str) -> Path:
-    """Find a peer's program; without it the test is skipped, or fails where peers are required."""
-    for folder in ("/usr/bin", "/usr/sbin"):
-        path = Path(folder) / name
-        if path.exists():
-            return path
-    missing = pytest.fail if os.environ.get("DICOMNODE_REQUIRE_PEERS") == "1" else pytest.skip
-    missing(f"{name} is not installed (apt-get install dcmtk orthanc dicom3tools)")
-    raise AssertionError
 
 
 def wait_until_listening(port: int, process: subprocess.Popen[bytes], seconds: float = 20) -> None:

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import pydicom
-import pytest
 from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset
 from pydicom.filewriter import write_dataset
@@ -34,6 +33,7 @@ from dicomnode.host.dimse.store_handler import (
 )
 from dicomnode.host.receiver.scp import Receiver
 from dicomnode.host.spool.spool import Spool
+from programs import program
 
 
 @dataclass
@@ -125,12 +125,9 @@ def dataset_bytes(path: Path) -> bytes:
 
 def run_tool(*command: str | Path, expect: int | None = 0) -> subprocess.CompletedProcess[str]:
     """Run a real peer's tool; where it is not installed, skip the test, or fail it if peers are required."""
-    program = Path("/usr/bin") / str(command[0])
-    if not program.exists():
-        missing = pytest.fail if os.environ.get("DICOMNODE_REQUIRE_PEERS") == "1" else pytest.skip
-        missing(f"{program} is not installed (apt-get install dcmtk)")
+    tool, *arguments = map(str, command)
     done = subprocess.run(
-        [program, *map(str, command[1:])], capture_output=True, text=True, timeout=60, check=False
+        [program(tool), *arguments], capture_output=True, text=True, timeout=60, check=False
     )
     if expect is not None:
         assert done.returncode == expect, done.stdout + done.stderr

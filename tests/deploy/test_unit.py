@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from programs import program
 
 DEPLOY = Path(__file__).parent.parent.parent / "docs" / "deploy"
 
@@ -16,21 +17,19 @@ DEPLOY = Path(__file__).parent.parent.parent / "docs" / "deploy"
 @pytest.fixture
 def unit(tmp_path):
     """Return the unit with this environment's program in it, as it would be installed."""
-    program = Path(sys.executable).parent / "dicomnode-host"
-    assert program.exists()
+    installed = Path(sys.executable).parent / "dicomnode-host"
+    assert installed.exists()
     file = tmp_path / "dicomnode.service"
     text = (DEPLOY / "dicomnode.service").read_text()
-    file.write_text(text.replace("/opt/dicomnode/bin/dicomnode-host", str(program)))
+    file.write_text(text.replace("/opt/dicomnode/bin/dicomnode-host", str(installed)))
     file.chmod(0o644)
     return file
 
 
 def analyze(*arguments):
     """Run systemd-analyze."""
-    program = shutil.which("systemd-analyze")
-    if program is None:
-        pytest.skip("systemd-analyze is not installed")
-    return subprocess.run([program, *arguments], capture_output=True, text=True, timeout=60, check=False)
+    command = [program("systemd-analyze"), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 
 def test_systemd_has_nothing_to_say_about_the_unit(unit):

@@ -22,7 +22,8 @@ from pydicom.uid import (
 from dicomnode import NumpyGrinder, sort_by_geometry
 from dicomnode.cli.loopback import send_files
 from orthanc_peer import orthanc
-from peer_programs import program, storescp
+from peer_programs import storescp
+from programs import program
 from running_host import RunningHost
 from sources import ct_slices, mr_slices
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from dicomnode import NumpyGrinder
 from dicomnode.testing import Faults, synthetic_series, synthetic_study
-from peer_programs import program
+from programs import program
 
 VOLUMES = ["CT", "MR", "PT", "NM", "RTDOSE"]
 

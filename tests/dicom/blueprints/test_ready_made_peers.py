@@ -9,6 +9,7 @@ import pytest
 from dicomnode.dicom import blueprints
 from dicomnode.dicom.building.numpy_factory import NumpyFactory
 from dicomnode.dicom.building.provenance import Equipment
+from programs import program
 from sources import ct_slices, dose_grid, mr_slices, nm_image, pet_slices
 
 pytestmark = pytest.mark.peers
@@ -52,7 +53,7 @@ CASES = {
 def faults_of(dataset, folder):
     path = folder / "built.dcm"
     pydicom.dcmwrite(path, dataset, enforce_file_format=True)
-    told = subprocess.run(["dciodvfy", "-new", path], capture_output=True, text=True, check=False)
+    told = subprocess.run([program("dciodvfy"), "-new", path], capture_output=True, text=True, check=False)
     lines = (told.stdout + told.stderr).splitlines()
     return [
         line

@@ -19,6 +19,7 @@ from dicomnode.dicom.building.highdicom_results import (
 from dicomnode.dicom.building.provenance import Equipment
 from dicomnode.dicom.values.uids import UIDSource
 from dicomnode.errors import PixelDataError
+from programs import program
 from sources import ct_slices
 
 hd = pytest.importorskip("highdicom")
@@ -112,7 +113,9 @@ def test_dciodvfy_finds_no_error(sources, tmp_path):
     for built in (segmentation, report):
         path = tmp_path / "built.dcm"
         pydicom.dcmwrite(path, built, enforce_file_format=True)
-        told = subprocess.run(["dciodvfy", "-new", path], capture_output=True, text=True, check=False)
+        told = subprocess.run(
+            [program("dciodvfy"), "-new", path], capture_output=True, text=True, check=False
+        )
         assert "Error" not in told.stderr + told.stdout
 
 

@@ -22,8 +22,8 @@ from dicomnode.host.gathering.pipeline_tree import PipelineTree
 from dicomnode.host.gathering.prevalidation import PrevalidatorFactory
 from dicomnode.plugins.hooks import Hooks
 from dicomnode.plugins.registry import Registry
-from peer_programs import program
 from plugin_factory import PRELUDE, PluginFactory
+from programs import program
 from running_host import RunningHost
 from sources import mr_slices
 

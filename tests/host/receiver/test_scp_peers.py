@@ -14,6 +14,7 @@ from pydicom.data import get_testdata_file
 
 from dicomnode.host.configuration.receiver_settings import AllowedPeer
 from dicomnode.host.dimse.store_handler import StoreResponse
+from programs import program
 from raw_peer import ACCEPTED, RawPeer
 from receiving import RecordingSink, receiving, run_tool, small_dataset
 
@@ -144,7 +145,7 @@ def test_tools_are_served_beside_silent_connections(tmp_path: Path) -> None:
 def test_a_tool_that_is_frozen_is_given_up(tmp_path: Path, images: list[Path]) -> None:
     """A storescu stopped in the midst of an association ends it at the idle timeout, and is told apart."""
     with receiving(tmp_path, idle_timeout=1.0) as (receiver, store_handler, _spool):
-        command = ["/usr/bin/storescu", "-R", "-aec", "DICOMNODE", "--repeat", "1000000"]
+        command = [program("storescu"), "-R", "-aec", "DICOMNODE", "--repeat", "1000000"]
         frozen = subprocess.Popen([*command, "127.0.0.1", str(receiver.address[1]), str(images[0])])
         try:
             with store_handler.changed:
