@@ -17,7 +17,7 @@ from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
 from pydicom.uid import ExplicitVRLittleEndian
 
-from .servers import compiled
+from peers.servers import compiled
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 MULTI_FRAME = "1.2.840.10008.5.1.4.1.1.7.3"

@@ -17,8 +17,7 @@ from dicomnode import (
     Volume,
     blueprints,
 )
-
-from .suv import suv_body_weight_factor
+from dicomnode_example_pet_ct.suv import suv_body_weight_factor
 
 AIR = -1024.0
 """HU, for what lies outside of the CT."""

@@ -12,17 +12,16 @@ from pydicom.tag import BaseTag
 from pydicom.uid import ImplicitVRLittleEndian
 
 from dicomnode import IdentityMapping, iod_of
-
-from . import graphics, pixels, record, structured
-from .elements import UNKNOWN, holds_items, keyword_of, vr_of
-from .errors import AnonymizeError
-from .options import Option, checked_options
-from .pixels import Policy
-from .private import known_safe, parsed_tags, safe_tags
-from .profile import Action, Profile, resolved
-from .replacements import Replacements
-from .subject import subject_of
-from .words import Vocabulary
+from dicomnode_anonymize import graphics, pixels, record, structured
+from dicomnode_anonymize.elements import UNKNOWN, holds_items, keyword_of, vr_of
+from dicomnode_anonymize.errors import AnonymizeError
+from dicomnode_anonymize.options import Option, checked_options
+from dicomnode_anonymize.pixels import Policy
+from dicomnode_anonymize.private import known_safe, parsed_tags, safe_tags
+from dicomnode_anonymize.profile import Action, Profile, resolved
+from dicomnode_anonymize.replacements import Replacements
+from dicomnode_anonymize.subject import subject_of
+from dicomnode_anonymize.words import Vocabulary
 
 _DIRECTORY = "1.2.840.10008.1.3.10"
 _SWEPT = "X/Z/D"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TextIO
 import click
 
 if TYPE_CHECKING:
-    from .folder import Report
+    from dicomnode_anonymize.folder import Report
 
 _SHOWN = 20
 
@@ -64,12 +64,12 @@ def anonymize(
 
     Exit codes: 0 every DICOM file was de-identified; 1 some were not; 2 nothing was tried.
     """  # noqa: D301 - the \b is click's mark of a paragraph that keeps its lines
-    from .anonymizer import Anonymizer
-    from .errors import AnonymizeError
-    from .folder import anonymize_files, files_below
-    from .options import checked_options
-    from .private import parsed_tags
-    from .table_file import mapping_in
+    from dicomnode_anonymize.anonymizer import Anonymizer
+    from dicomnode_anonymize.errors import AnonymizeError
+    from dicomnode_anonymize.folder import anonymize_files, files_below
+    from dicomnode_anonymize.options import checked_options
+    from dicomnode_anonymize.private import parsed_tags
+    from dicomnode_anonymize.table_file import mapping_in
 
     if target.resolve() == source.resolve() or source.resolve() in target.resolve().parents:
         raise click.UsageError("OUT lies in IN: what is written would be read again. Choose another folder.")
@@ -94,7 +94,7 @@ def anonymize(
 
 
 def _key(key_file: Path | None, key_env: str | None, table: Path | None) -> str | None:
-    from .keys import default_key_file, key_from_environment, key_from_file
+    from dicomnode_anonymize.keys import default_key_file, key_from_environment, key_from_file
 
     if key_file and key_env:
         raise click.UsageError("--key-file and --key-env both say where the key is: choose one")

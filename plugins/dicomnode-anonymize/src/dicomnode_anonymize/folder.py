@@ -15,9 +15,8 @@ import pydicom
 from pydicom.dataset import Dataset
 
 from dicomnode import LazyDataset, errors, safe_name, safe_text
-
-from .anonymizer import Anonymizer
-from .errors import AnonymizeError
+from dicomnode_anonymize.anonymizer import Anonymizer
+from dicomnode_anonymize.errors import AnonymizeError
 
 _PREAMBLE = 128
 _MAGIC = b"DICM"

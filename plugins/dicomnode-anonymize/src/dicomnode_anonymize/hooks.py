@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @hookimpl
 def dicomnode_commands(cli: click.Group) -> None:
     """Add ``dicomnode-host anonymize``."""
-    from .command import anonymize
+    from dicomnode_anonymize.command import anonymize
 
     cli.add_command(anonymize)
 
@@ -27,6 +27,6 @@ def dicomnode_commands(cli: click.Group) -> None:
 @hookimpl
 def dicomnode_validate_image(pipeline: AbstractPipeline, image: Dataset) -> str | None:
     """Refuse to the pipeline ``anonymize`` what its settings do not let it take."""
-    from .pipeline import AnonymizePipeline
+    from dicomnode_anonymize.pipeline import AnonymizePipeline
 
     return pipeline.why_refused(image) if isinstance(pipeline, AnonymizePipeline) else None

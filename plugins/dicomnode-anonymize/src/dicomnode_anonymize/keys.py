@@ -9,7 +9,7 @@ from pathlib import Path
 
 import platformdirs
 
-from .errors import AnonymizeError
+from dicomnode_anonymize.errors import AnonymizeError
 
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 _SHORTEST = 16

@@ -8,7 +8,7 @@ from enum import StrEnum
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 
-from .errors import AnonymizeError
+from dicomnode_anonymize.errors import AnonymizeError
 
 
 class Option(StrEnum):

@@ -16,9 +16,8 @@ from dicomnode import (
     LazyDataset,
     PipelineOutput,
 )
-
-from . import pixels
-from .settings import Settings
+from dicomnode_anonymize import pixels
+from dicomnode_anonymize.settings import Settings
 
 
 class Instances(AbstractInput):

@@ -9,8 +9,8 @@ from functools import cache
 from pydicom.dataset import Dataset
 from pydicom.tag import BaseTag
 
-from .errors import AnonymizeError
-from .profile import tables
+from dicomnode_anonymize.errors import AnonymizeError
+from dicomnode_anonymize.profile import tables
 
 _WRITTEN = re.compile(
     r"\(?\s*([0-9a-fA-F]{4})\s*,\s*\"?([^\",]{1,64}?)\"?\s*,\s*(?:xx)?([0-9a-fA-F]{2})\s*\)?"

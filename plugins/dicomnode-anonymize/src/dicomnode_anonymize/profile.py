@@ -13,7 +13,7 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
-from .options import Option
+from dicomnode_anonymize.options import Option
 
 
 class Action(StrEnum):

@@ -15,9 +15,9 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
 )
 
-from .errors import AnonymizeError
-from .options import Option, method_codes, temporal_information
-from .profile import edition
+from dicomnode_anonymize.errors import AnonymizeError
+from dicomnode_anonymize.options import Option, method_codes, temporal_information
+from dicomnode_anonymize.profile import edition
 
 _DISTRIBUTION = "dicomnode-anonymize"
 _BY_ENCODING: dict[tuple[bool | None, bool | None], UID] = {

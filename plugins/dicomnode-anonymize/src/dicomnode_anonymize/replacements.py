@@ -9,12 +9,11 @@ from pydicom.multival import MultiValue
 from pydicom.tag import BaseTag
 
 from dicomnode import IdentityMapping
-
-from .dates import shifted
-from .dummies import dummy, pdf
-from .elements import TEXT_VRS, keyword_of
-from .subject import Subject
-from .words import Vocabulary
+from dicomnode_anonymize.dates import shifted
+from dicomnode_anonymize.dummies import dummy, pdf
+from dicomnode_anonymize.elements import TEXT_VRS, keyword_of
+from dicomnode_anonymize.subject import Subject
+from dicomnode_anonymize.words import Vocabulary
 
 _TEXTS_AND_NAMES = TEXT_VRS | {"AE", "PN"}
 

@@ -9,13 +9,12 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, field_validator, model_validator
 
 from dicomnode import IdentityMapping
-
-from .anonymizer import Anonymizer
-from .errors import AnonymizeError
-from .keys import default_key_file, key_from_environment, key_from_file
-from .options import Option, checked_options
-from .private import parsed_tags
-from .table_file import mapping_in
+from dicomnode_anonymize.anonymizer import Anonymizer
+from dicomnode_anonymize.errors import AnonymizeError
+from dicomnode_anonymize.keys import default_key_file, key_from_environment, key_from_file
+from dicomnode_anonymize.options import Option, checked_options
+from dicomnode_anonymize.private import parsed_tags
+from dicomnode_anonymize.table_file import mapping_in
 
 
 class KeySource(BaseModel):

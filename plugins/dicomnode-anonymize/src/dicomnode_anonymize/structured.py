@@ -7,10 +7,10 @@ from typing import Any
 
 from pydicom.dataset import Dataset
 
-from .dummies import TEXT, dummy
-from .options import Option
-from .profile import Action, Profile, Row, content_rows
-from .replacements import Replacements
+from dicomnode_anonymize.dummies import TEXT, dummy
+from dicomnode_anonymize.options import Option
+from dicomnode_anonymize.profile import Action, Profile, Row, content_rows
+from dicomnode_anonymize.replacements import Replacements
 
 _VALUES: Mapping[str, str] = {
     "DATE": "Date",

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from pydicom.dataset import Dataset
 
 from dicomnode import IdentityMapping
-
-from .words import identifying_words, sought_identifiers
+from dicomnode_anonymize.words import identifying_words, sought_identifiers
 
 
 @dataclass(frozen=True)

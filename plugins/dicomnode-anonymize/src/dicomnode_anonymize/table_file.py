@@ -8,8 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from dicomnode import IdentityMapping, errors
-
-from .errors import AnonymizeError
+from dicomnode_anonymize.errors import AnonymizeError
 
 
 @contextmanager

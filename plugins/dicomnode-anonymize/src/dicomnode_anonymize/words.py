@@ -17,7 +17,7 @@ from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.valuerep import PersonName
 
-from .elements import vr_of
+from dicomnode_anonymize.elements import vr_of
 
 _ABBREVIATIONS = """
 2d 3d 4d abd abdo abdomen adc ap asl ax axi axial b b0 bh bilat bilateral bold bone brain breath c cbct cbf
