@@ -24,7 +24,9 @@ from typing import Any
 
 import pytest
 
+from deep_folders import NEST
 from dicomnode.errors import JobFailedError
+from dicomnode.host.foundation.file_trees import remove_tree
 from dicomnode.host.jobs.job import JobDescription, run_job
 from dicomnode.host.jobs.job_failure import Failure
 from dicomnode.host.jobs.job_folder import building_folder, links_folder
@@ -101,7 +103,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     tell(f"pool ended in {ended:.2f} s")
     assert ended < 10
     assert not bench.alive()
-    assert list(bench.root.glob("worker-*")) == []
+    assert [*bench.root.glob("worker-*"), *bench.root.glob(".leftover-*")] == []
     assert threading.active_count() == threads
     assert _descriptors() == descriptors
 
@@ -348,6 +350,41 @@ def test_memory_that_children_share_counts_once(bench: Bench) -> None:
     for child in children: os.waitpid(child, 0)
     """
     bench.submit("scripted", settings={"code": textwrap.dedent(code)}).result(30)
+
+
+IN_THE_WORKING_FOLDER = f"{NEST}\nnest(inputs.job.workdir, 1200)\n"
+IN_THE_CURRENT_FOLDER = f"{NEST}\nnest('.', 1200)\n"
+IN_THE_RESULT_FOLDER = f"""
+{NEST}
+class Deep(FileOutput):
+    def write(self, folder):
+        nest(folder, 1200)
+        return super().write(folder)
+result = Deep({{"said": "yes"}})
+"""
+
+
+@pytest.mark.parametrize("code", [IN_THE_WORKING_FOLDER, IN_THE_CURRENT_FOLDER, IN_THE_RESULT_FOLDER])
+@pytest.mark.parametrize("then", ["", "os._exit(0)", "os.kill(os.getppid(), 9)"])
+def test_deep_folders(bench: Bench, code: str, then: str) -> None:
+    """Folders nested 1,200 deep, wherever a job leaves them, are removed, and no other job notices."""
+    with recovering(bench, f"deep folders, and then {then or 'success'}"):
+        if then:
+            suffer(bench, f"{code}\nresult = result.write(inputs.job.workdir)\n{then}")
+        else:
+            job = bench.job("scripted", settings={"code": code})
+            result = bench.pool.submit(run_job, job.to_json()).result(60)
+            assert not Path(job.workdir).exists()
+            assert remove_tree(Path(result["folder"])) is None
+
+
+def test_deep_folders_count_for_the_disk(bench: Bench) -> None:
+    """What a job writes below 1,200 folders counts as what it writes anywhere else."""
+    fill = "open('large', 'wb').write(bytes(40 * 2**20)); open('larger', 'wb').write(bytes(40 * 2**20))"
+    deep = "os.chdir(inputs.job.workdir)\nfor _ in range(1200): os.mkdir('d'); os.chdir('d')\n"
+    with recovering(bench, "80 MB in a deep folder"):
+        error = suffer(bench, f"{deep}{fill}; time.sleep(99)")
+    assert error.kind == Failure.DISK
 
 
 BAD_RESULTS = {

@@ -28,6 +28,7 @@ from dicomnode.host.delivery.folder_destination import FolderDestination
 from dicomnode.host.delivery.outbox import Outbox
 from dicomnode.host.delivery.peer_destination import PeerDestination
 from dicomnode.host.foundation.events import Event, Events, Station
+from dicomnode.host.foundation.file_trees import TreeRemover
 from dicomnode.host.foundation.free_space import jobs_reserve
 from dicomnode.host.foundation.timer_thread import TimerThread
 from dicomnode.host.gathering.pipeline_tree import PipelineTree
@@ -64,6 +65,8 @@ from dicomnode.plugins.registry import Registry, host_version
 
 _LOG = logging.getLogger(__name__)
 _LAST_SENDS = 10.0
+_LAST_REMOVALS = 5.0
+"""Seconds for what is to be removed at the end; the next start goes on with it."""
 
 
 class Host:
@@ -108,6 +111,7 @@ class Host:
         }
         self.recovered = Recovered()
         self.started = 0.0
+        self._remover = TreeRemover()
         self._running = ExitStack()
         self._stopped = threading.Event()
 
@@ -138,6 +142,7 @@ class Host:
         starting.callback(self.isolation.close)
         starting.enter_context(self.data)
         durable = host.durability == "power"
+        starting.callback(self._remover.wait, _LAST_REMOVALS)
         settings = receiver_settings(config)
         self.spool = Spool(self.data.spool, host.durability)
         self.ledger = Ledger(self.data.ledger, durable=durable)
@@ -151,6 +156,7 @@ class Host:
             job_changed=self.hooks.job_changed,
             keep_inputs=retention.inputs > 0,
             keep_results=retention.results > 0,
+            remove=self._remover.remove,
         )
         clock = TimerThread("triggers")
         triggers = Triggers(self.jobs, self.events, clock)
@@ -333,6 +339,7 @@ class Host:
             self.reception.wanted,
             keep_inputs=retention.inputs > 0,
             keep_results=retention.results > 0,
+            remove=self._remover.remove,
         ).run()
         self.recovered = found
         for tree in self.trees.values():

@@ -19,7 +19,6 @@ from dicomnode.host.workers import worker_watch
 from dicomnode.host.workers.process_tree import (
     children,
     descendants,
-    disk_usage,
     end_marked,
     marked,
     memory_held,
@@ -148,16 +147,6 @@ def test_marked_processes_are_found_and_ended() -> None:
         assert marked("DICOMNODE_TEST_MARK", "ab") == set()
         end_marked("DICOMNODE_TEST_MARK", "abc")
         assert process.wait(5) == -9
-
-
-def test_disk_usage(tmp_path: Path) -> None:
-    """What is on disk counts, in folders below too, and not what a symbolic link points to."""
-    (tmp_path / "below").mkdir()
-    (tmp_path / "below" / "file").write_bytes(bytes(10 * 2**20))
-    (tmp_path / "link").symlink_to("/usr")
-    with (tmp_path / "sparse").open("wb") as file:
-        file.truncate(2**40)
-    assert 10 * 2**20 <= disk_usage([str(tmp_path), str(tmp_path / "missing")]) < 11 * 2**20
 
 
 def test_a_watch_says_which_limit_was_passed(tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ import hashlib
 import json
 import logging
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -17,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from dicomnode.errors import ConfigurationError
+from dicomnode.host.foundation.file_trees import remove_or_move_aside
 from dicomnode.host.isolation.own_wheel import write_own_wheel
 from dicomnode.host.workers.worker_process import environment_variables, python_of
 from dicomnode.plugins.registry import HOST_DISTRIBUTION, host_version
@@ -93,7 +93,7 @@ def _requirements(declared: Path | Sequence[str]) -> list[str]:
 
 def _make(path: Path, packages: Sequence[str]) -> None:
     _LOG.info("making the environment %s; this may take minutes", path)
-    shutil.rmtree(path, ignore_errors=True)
+    remove_or_move_aside(path)
     try:
         venv.create(path, with_pip=True, symlinks=True)
     except (OSError, subprocess.CalledProcessError) as error:
@@ -110,7 +110,7 @@ def _make(path: Path, packages: Sequence[str]) -> None:
     ]
     told = _run([*command, "--", *packages], path, None)
     if told.returncode != 0:
-        shutil.rmtree(path, ignore_errors=True)
+        remove_or_move_aside(path)
         asked = ", ".join(packages[1:])
         msg = f"the environment of {asked} cannot be made; pip says:\n{told.stderr.strip()[-_SHOWN:]}"
         raise ConfigurationError(msg)

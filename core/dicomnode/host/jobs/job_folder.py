@@ -5,9 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from dicomnode.errors import JobFailedError, OutputError
+from dicomnode.host.foundation.file_trees import remove_or_move_aside, remove_tree
 from dicomnode.host.jobs.job_failure import Failure
 from dicomnode.host.spool.shared_sync import sync_directory
 from dicomnode.pipeline.destination import OutboxItem
@@ -111,7 +111,7 @@ class JobFolder:
         try:
             self.workdir.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             for directory in (self.building, self.workdir, self.links):
-                _remove(directory)
+                remove_or_move_aside(directory)
                 directory.mkdir(mode=0o700)
         except OSError as error:
             msg = f"the job's folder cannot be made: {error}"
@@ -122,7 +122,7 @@ class JobFolder:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         for directory in (self.building, self.workdir, self.links):
-            shutil.rmtree(directory, ignore_errors=True)
+            remove_tree(directory)  # what is left of it is taken away by the host, or by the next attempt
 
     def output_folder(self, number: int) -> Path:
         """Make the folder of one output."""
@@ -181,7 +181,7 @@ class JobFolder:
         }
         for item in items:
             item.path.chmod(0o600)
-        directories = [self.building, *(path for path in self.building.rglob("*") if path.is_dir())]
+        directories = _directories_of(items, self.building)
         if self.durable:
             with ThreadPoolExecutor(
                 _SYNCS_AT_ONCE
@@ -212,8 +212,12 @@ def _sync_file(path: Path) -> None:
         os.close(descriptor)
 
 
-def _remove(directory: Path) -> None:
-    if directory.is_symlink():
-        directory.unlink()
-    elif directory.exists():
-        shutil.rmtree(directory)
+def _directories_of(items: Iterable[OutboxItem], top: Path) -> list[Path]:
+    """Return the directories that hold items, from one on: no others need be durable."""
+    found = {top}
+    for item in items:
+        for directory in item.path.parents:
+            if directory in found:
+                break
+            found.add(directory)
+    return sorted(found)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shutil
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 from dicomnode.errors import DataDirectoryError, JobStateError
 from dicomnode.host.foundation.events import Event, Events, Station
 from dicomnode.host.foundation.failpoints import failpoint
+from dicomnode.host.foundation.file_trees import remove_or_move_aside
 from dicomnode.host.jobs.job_identity import job_identity
 from dicomnode.host.ledger.history_ledger import end_histories
 from dicomnode.host.ledger.ledger import Ledger
@@ -71,6 +71,8 @@ class Jobs:
     keep_inputs, keep_results : bool
         Whether the files of a job that is over stay, for :mod:`dicomnode.host.upkeep.retention` to remove
         later.
+    remove : callable
+        Removes a folder of results, and raises nothing.
     """
 
     def __init__(
@@ -84,10 +86,12 @@ class Jobs:
         job_changed: Callable[[JobRecord], None] = lambda job: None,  # noqa: ARG005 - nobody listens
         keep_inputs: bool = False,
         keep_results: bool = False,
+        remove: Callable[[Path], None] = remove_or_move_aside,
     ) -> None:
         self._ledger, self._spool, self._outbox, self._trees = ledger, spool, outbox, trees
         self._events, self._job_changed = events, job_changed
         self._keep_inputs, self._keep_results = keep_inputs, keep_results
+        self._remove = remove
         self.on_queued: Callable[[], None] = lambda: None
         self.on_hurried: Callable[[Iterable[str]], None] = lambda names: None  # noqa: ARG005 - nobody delivers
         self.on_built: Callable[[], None] = lambda: None
@@ -365,7 +369,7 @@ class Jobs:
     def remove_result(self, record: JobRecord) -> None:
         """Remove what a job left in the outbox."""
         if record.folder:
-            shutil.rmtree(self._outbox / record.folder, ignore_errors=True)
+            self._remove(self._outbox / record.folder)
 
     # -- telling ------------------------------------------------------------------------------------------
 

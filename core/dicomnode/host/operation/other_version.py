@@ -7,7 +7,6 @@ inputs and settings are the same, and so are the UIDs of the result.
 from __future__ import annotations
 
 import os
-import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from packaging.utils import canonicalize_name
 
 from dicomnode.errors import JobFailedError, JobStateError, OutputError, PluginError
 from dicomnode.host.configuration.config import Config, PipelineTable
+from dicomnode.host.foundation.file_trees import remove_or_move_aside
 from dicomnode.host.jobs.job import JobDescription, run_job
 from dicomnode.host.jobs.job_folder import Manifest, read_manifest
 from dicomnode.host.ledger.ledger_reading import LedgerReader
@@ -143,7 +143,7 @@ def try_version(
             comparison=None if old is None else compare_results(old, Side(new, version)),
         )
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        remove_or_move_aside(folder)
 
 
 # -- the job ----------------------------------------------------------------------------------------------

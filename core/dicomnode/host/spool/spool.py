@@ -27,6 +27,7 @@ from typing import Literal
 from dicomnode.errors import DataDirectoryError
 from dicomnode.host.dimse.store_handler import IndexedValue
 from dicomnode.host.foundation.failpoints import failpoint
+from dicomnode.host.foundation.file_trees import remove_or_move_aside
 from dicomnode.host.parsing.file_meta import FileMeta, decode_prefix
 from dicomnode.host.parsing.inspection import InspectionLimits, inspect
 from dicomnode.host.parsing.layout_cache import LayoutCache
@@ -94,7 +95,7 @@ class Spool(SpoolFiles):
     def _tidy(self) -> None:
         """Drop what was never acknowledged, and directories that have become empty."""
         for leftover in self._incoming.iterdir():
-            leftover.unlink()
+            remove_or_move_aside(leftover)
         last = 0
         for directory in self._kept.iterdir():
             with suppress(ValueError):  # not one of ours: an operator's, a file system's

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import logging
 import math
-import shutil
 import time
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from dicomnode.dicom.reading.lazy import LazyDataset
 from dicomnode.errors import ImageRefusedError, StructureError
 from dicomnode.host.dimse.store_handler import AssociationEnd
+from dicomnode.host.foundation.file_trees import remove_or_move_aside
 from dicomnode.host.gathering.pipeline_tree import PipelineTree
 from dicomnode.host.ledger.ledger import Ledger
 from dicomnode.host.ledger.ledger_records import AssociationRecord, InstanceRecord
@@ -85,6 +85,8 @@ class Recovery:
         The tags to read of a file that the ledger does not know.
     keep_inputs, keep_results : bool
         Whether files of what is over stay for a while.
+    remove : callable
+        Removes what a stopped host left, and raises nothing.
     """
 
     def __init__(
@@ -97,9 +99,11 @@ class Recovery:
         *,
         keep_inputs: bool = False,
         keep_results: bool = False,
+        remove: Callable[[Path], None] = remove_or_move_aside,
     ) -> None:
         self._data, self._ledger, self._spool, self._trees = data, ledger, spool, trees
         self._wanted, self._keep_inputs, self._keep_results = wanted, keep_inputs, keep_results
+        self._remove = remove
         self._layouts = LayoutCache()
         self._needless = {InstanceState.EXPIRED} | (set() if keep_inputs else {InstanceState.RELEASED})
         self._by_title = {tree.configured.ae_title: tree for tree in trees.values()}
@@ -378,17 +382,11 @@ class Recovery:
                 )
         over = () if self._keep_results else OVER
         needed = {job.folder for job in self._ledger.jobs() if job.folder and job.state not in over}
-        _clear(self._data.outbox, needed)
-        _clear(self._data.work, set())
+        self._clear(self._data.outbox, needed)
+        self._clear(self._data.work, set())
 
-
-def _clear(directory: Path, needed: Iterable[str]) -> None:
-    """Remove what a stopped host left in a directory."""
-    keep = set(needed)
-    for entry in directory.iterdir():
-        if entry.name in keep:
-            continue
-        if entry.is_dir() and not entry.is_symlink():
-            shutil.rmtree(entry, ignore_errors=True)
-        else:
-            entry.unlink(missing_ok=True)
+    def _clear(self, directory: Path, needed: Set[str]) -> None:
+        """Remove what a stopped host left in a directory."""
+        for entry in list(directory.iterdir()):
+            if entry.name not in needed:
+                self._remove(entry)

@@ -58,20 +58,6 @@ def _kilobytes(path: str, names: tuple[str, ...]) -> int:
     return sum(int(line.split()[1]) for line in lines if line.startswith(names)) * 1024
 
 
-def disk_usage(folders: Iterable[str]) -> int:
-    """Return the bytes on disk of everything below some folders; symbolic links are not followed."""
-    total = 0
-    waiting = list(folders)
-    while waiting:
-        with suppress(OSError), os.scandir(waiting.pop()) as entries:
-            for entry in entries:
-                with suppress(OSError):
-                    total += entry.stat(follow_symlinks=False).st_blocks * 512
-                    if entry.is_dir(follow_symlinks=False):
-                        waiting.append(entry.path)
-    return total
-
-
 def end_descendants(pid: int, *, besides: Iterable[int] = (), within: float = 10.0) -> bool:
     """End every process below this one, which must be their reaper (``PR_SET_CHILD_SUBREAPER``).
 

@@ -10,11 +10,12 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor, Future
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from dicomnode.errors import JobFailedError
+from dicomnode.host.foundation.file_trees import TreeRemover
 from dicomnode.host.jobs.job_failure import Failure
 from dicomnode.host.jobs.job_folder import building_folder, links_folder
 from dicomnode.host.workers.selector_wakeup import SelectorWakeup
@@ -30,6 +31,9 @@ _ENDING = 10.0
 
 _LONG_WAIT = 30.0
 """Seconds after which a waiting task gets the room of an idle worker that others want."""
+
+_REMOVING = 10.0
+"""Seconds that the end of the pool waits until what workers left is removed; the host's start goes on."""
 
 _LOST_WORKERS = 2
 """How many workers may be lost before they begin with a task, until it is given up."""
@@ -90,6 +94,7 @@ class WorkerPool(Executor):
         self._closing = self._killing = False
         self._workers: list[WorkerProcess] = []
         self._ending: dict[WorkerProcess, float] = {}
+        self._remover = TreeRemover()
         self._selector = selectors.DefaultSelector()
         self._wakeup = SelectorWakeup()
         self._selector.register(self._wakeup, selectors.EVENT_READ)
@@ -126,9 +131,16 @@ class WorkerPool(Executor):
             raise TypeError(msg)
         argument: Mapping[str, Any] = args[0]
         key = (str(argument.get("pipeline", "")), argument.get("environment"))
-        written, leftovers = _folders(argument)
+        folders = _folders(argument)
         given = {limit: argument[limit] for limit in _OWN_LIMITS if argument.get(limit) is not None}
-        task = Task(name, argument, key, replace(self._limits, **given, folders=written), leftovers)
+        task = Task(
+            name,
+            argument,
+            key,
+            replace(self._limits, **given, folders=folders.written),
+            folders.scratch,
+            folders.leftovers,
+        )
         with self._lock:
             if self._closing:
                 msg = "the worker pool has been shut down"
@@ -188,6 +200,7 @@ class WorkerPool(Executor):
             self._collapse()
         self._selector.close()
         self._wakeup.close()
+        self._remover.wait(_REMOVING)
 
     def _collapse(self) -> None:
         """Fail everything: a mistake of ours must not leave anybody waiting."""
@@ -197,6 +210,7 @@ class WorkerPool(Executor):
             self._queue.clear()
         for worker in (*self._workers, *self._ending):
             if (outcome := worker.bury()) is not None:
+                self._clear_after(outcome)
                 tasks.append(outcome.task)
         for task in tasks:
             if not task.future.done():
@@ -238,12 +252,19 @@ class WorkerPool(Executor):
         """Tell what became of a task; one that its worker never began with may go to another."""
         if outcome is None:
             return
+        self._clear_after(outcome)
         outcome.task.lost += outcome.lost
         if not outcome.lost or outcome.task.lost > _LOST_WORKERS:
             outcome.settle()
             return
         with self._lock:
             self._queue.appendleft(outcome.task)
+
+    def _clear_after(self, outcome: Outcome) -> None:
+        """Take away what worker and supervisor did not remove: nothing is in the way of another attempt."""
+        task = outcome.task
+        for folder in task.scratch if outcome.error is None else task.leftovers:
+            self._remover.remove(Path(folder))
 
     def _dismiss(self, worker: WorkerProcess, patience: float = _ENDING) -> None:
         """Let a worker go: hang up, and wait elsewhere until it has ended."""
@@ -308,7 +329,7 @@ class WorkerPool(Executor):
                 return None
             self._dismiss(min(idle, key=lambda worker: worker.idle_since))
         try:
-            worker = WorkerProcess(task.key, self._settings, self._scratch)
+            worker = WorkerProcess(task.key, self._settings, self._scratch, self._remover.remove)
         except OSError as error:
             self._take(task, JobFailedError(f"no worker could be started: {error}", Failure.NO_WORKER))
             return None
@@ -334,12 +355,21 @@ class WorkerPool(Executor):
         return wanted
 
 
-def _folders(argument: Mapping[str, Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the folders that a task writes to, and those of which nothing may be left when it has failed."""
+@dataclass(frozen=True, slots=True)
+class _Folders:
+    """What a task writes to: nothing may be left of ``scratch``, and of ``leftovers`` if it failed."""
+
+    written: tuple[str, ...] = ()
+    scratch: tuple[str, ...] = ()
+    leftovers: tuple[str, ...] = ()
+
+
+def _folders(argument: Mapping[str, Any]) -> _Folders:
     if "folder" not in argument:
-        return (), ()
+        return _Folders()
     workdir = Path(argument["workdir"])
     folder = Path(argument["folder"])
     written = (str(workdir), str(building_folder(folder)))
+    scratch = (*written, str(links_folder(workdir)))
     # A worker may come to grief when its result is in place, and before it has said so.
-    return written, (*written, str(links_folder(workdir)), str(folder))
+    return _Folders(written, scratch, (*scratch, str(folder)))

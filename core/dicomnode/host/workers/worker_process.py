@@ -6,13 +6,12 @@ import json
 import math
 import os
 import secrets
-import shutil
 import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -42,6 +41,8 @@ class Task:
     argument: Mapping[str, Any]
     key: Key
     limits: Limits
+    scratch: Sequence[str] = ()
+    """Folders of which nothing may be left when it has ended."""
     leftovers: Sequence[str] = ()
     """Folders of which nothing may be left when it has failed."""
     since: float = field(default_factory=time.monotonic)
@@ -109,6 +110,8 @@ class WorkerProcess:
         How it is set apart.
     scratch : pathlib.Path
         Where its current directory is made.
+    remove : callable
+        Removes a folder, soon; it returns at once and raises nothing.
 
     Attributes
     ----------
@@ -123,8 +126,10 @@ class WorkerProcess:
         When the process cannot be started.
     """
 
-    def __init__(self, key: Key, settings: WorkerSettings, scratch: Path) -> None:
-        self.key = key
+    def __init__(
+        self, key: Key, settings: WorkerSettings, scratch: Path, remove: Callable[[Path], None]
+    ) -> None:
+        self.key, self._remove = key, remove
         self.task: Task | None = None
         self.spent = self._asked_to_end = False
         self.idle_since = time.monotonic()
@@ -149,7 +154,7 @@ class WorkerProcess:
             )  # fmt: skip
         except OSError:
             ours.close()
-            shutil.rmtree(self.folder, ignore_errors=True)
+            self._remove(self.folder)
             raise
         finally:
             theirs.close()
@@ -228,12 +233,10 @@ class WorkerProcess:
             self._process.stderr.close()
         if code != 0:  # it may have left something behind
             end_marked(MARK, self._mark)
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self._remove(self.folder)
         task, self.task = self.task, None
         if task is None:
             return None
-        for folder in task.leftovers:
-            shutil.rmtree(folder, ignore_errors=True)
         text = said.decode("utf-8", "replace")
         last = (text.strip().splitlines() or ["it said nothing"])[-1]
         reason = f"the worker process ended with status {code} before it had an answer: {last}"

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import os
 import selectors
-import shutil
 import signal
 import time
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+from dicomnode.host.foundation.file_trees import remove_tree
 from dicomnode.host.jobs.job_failure import Failure
 from dicomnode.host.workers.process_tree import children, end_descendants
 from dicomnode.host.workers.worker_channel import Channel
@@ -27,6 +28,8 @@ _IDLE_PAUSE = 1.0
 _FLOOD_PAUSE = 0.05
 _CLOSED_PAUSE = 1.0
 _FAREWELL = 5.0
+_SHARE_OF_PATIENCE = 0.5
+"""How much of the time that the host waits for a late supervisor may go into removing folders."""
 
 
 class Supervisor:
@@ -222,8 +225,10 @@ class Supervisor:
         self._host.send({outcome: told})
 
     def _remove_leftovers(self) -> None:
+        """Remove what the failed task wrote. What is left of it the host deals with, who waits no longer."""
+        until = time.monotonic() + self._settings.patience * _SHARE_OF_PATIENCE
         for folder in self._leftovers:
-            shutil.rmtree(folder, ignore_errors=True)
+            remove_tree(Path(folder), max(0.0, until - time.monotonic()))
 
     def _farewell(self) -> None:
         """Let the host take what it has not taken yet."""

@@ -11,9 +11,10 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from dicomnode.host.foundation.file_trees import disk_usage
 from dicomnode.host.foundation.free_space import free_bytes
 from dicomnode.host.jobs.job_failure import Failure
-from dicomnode.host.workers.process_tree import descendants, disk_usage, memory_held, memory_share
+from dicomnode.host.workers.process_tree import descendants, memory_held, memory_share
 
 _LEAST_PAUSE, _DISK_PAUSE = 0.1, 0.5
 _PATIENCE_WITH_KERNEL = 0.2
@@ -114,8 +115,11 @@ class Watch:
 
     def _disk(self) -> Breach | None:
         limits = self._limits
-        if limits.disk is not None and (used := disk_usage(limits.folders)) > limits.disk:
-            return Failure.DISK, f"it wrote {_megabytes(used)}, and may write {_megabytes(limits.disk)}"
+        if limits.disk is not None and (used := disk_usage(limits.folders, limits.disk)) > limits.disk:
+            return (
+                Failure.DISK,
+                f"it wrote {_megabytes(used)}, and may write {_megabytes(limits.disk)}",
+            )
         for folder in limits.folders if limits.free else ():
             with suppress(OSError):
                 if (free := free_bytes(folder)) < limits.free:
