@@ -8,14 +8,17 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dicomnode.errors import DataDirectoryError
+from dicomnode.host.ledger import ledger as ledger_module
 from dicomnode.host.ledger.ledger import Ledger
 from dicomnode.host.ledger.ledger_records import InstanceRecord
 from dicomnode.host.ledger.ledger_schema import MIGRATIONS, SCHEMA_VERSION
@@ -245,6 +248,31 @@ def test_posted_writes_are_tried_again_when_the_disk_is_full(
     told = [record.getMessage() for record in caplog.records]
     assert sum("cannot be written" in text for text in told) == 1
     assert sum("can be written again" in text for text in told) == 1
+
+
+def test_stuck_is_known_before_a_writer_goes_on(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever waited for a write finds the ledger stuck, or not, as that write left it."""
+    seen: list[bool] = []
+
+    class Observed(Future[Any]):
+        """Notes what the ledger says of itself in the moment in which its writer is released."""
+
+        def set_exception(self, exception: BaseException | None) -> None:
+            seen.append(ledger.stuck)
+            super().set_exception(exception)
+
+        def set_result(self, result: Any) -> None:
+            seen.append(ledger.stuck)
+            super().set_result(result)
+
+    monkeypatch.setattr(ledger_module, "Future", Observed)
+    there_is_room = threading.Event()
+    ledger.post(full_until(there_is_room))
+    with pytest.raises(sqlite3.OperationalError, match="full"):
+        ledger.flush()
+    there_is_room.set()
+    ledger.flush()
+    assert seen == [True, False]
 
 
 def test_damage_is_not_blamed_on_a_write(ledger: Ledger) -> None:

@@ -156,28 +156,33 @@ class Ledger(LedgerReader):
             while going:
                 batch, going = self._batch(left)
                 left = self._commit(connection, batch)
-                self._stuck = bool(left)
             if left and (left := self._commit(connection, left)):
                 _LOG.error("%d writes could not be entered; the spool has what they say", len(left))
 
     def _commit(self, connection: sqlite3.Connection, batch: list[_Asked]) -> list[_Asked]:
         """Write a batch; return what was only posted, if it could not be committed. Tell of it once."""
+        left: list[_Asked] = []
         try:
-            _write(connection, batch)
+            outcomes = _write(connection, batch)
         except sqlite3.Error as error:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             if str(error) != self._trouble:
                 _LOG.error("the ledger cannot be written: %s. What can wait is tried again", error)
             self._trouble = str(error)
+            outcomes = _Outcomes()
             for asked in batch:
-                if asked.future is not None:
-                    asked.future.set_exception(error)
-            return [asked for asked in batch if asked.future is None]
-        if self._trouble:
-            _LOG.warning("the ledger can be written again")
-        self._trouble = ""
-        return []
+                if asked.future is None:
+                    left.append(asked)
+                else:
+                    outcomes.fail(asked, error)
+        else:
+            if self._trouble:
+                _LOG.warning("the ledger can be written again")
+            self._trouble = ""
+        self._stuck = bool(left)  # before those who wait go on: they ask for it next
+        outcomes.release()
+        return left
 
     def _batch(self, left: list[_Asked]) -> tuple[list[_Asked], bool]:
         """Gather what is asked for; nobody waits for what was posted, so that gets a moment for company."""
@@ -201,7 +206,7 @@ class Ledger(LedgerReader):
 
 
 class _Outcomes:
-    """What the writes of a batch gave, for those who wait; told when the batch is committed."""
+    """What the writes of a batch gave, for those who wait, until the batch is committed or has failed."""
 
     def __init__(self) -> None:
         self._results: list[tuple[Future[Any], Any]] = []
@@ -220,16 +225,16 @@ class _Outcomes:
             _LOG.error("a write to the ledger was dropped: %s", type(error).__name__)
             _LOG.debug("the write that was dropped", exc_info=error)
 
-    def tell(self) -> None:
-        """Wake those who wait."""
+    def release(self) -> None:
+        """Release those who wait."""
         for future, result in self._results:
             future.set_result(result)
         for future, error in self._failures:
             future.set_exception(error)
 
 
-def _write(connection: sqlite3.Connection, batch: list[_Asked]) -> None:
-    """Write a batch in one transaction, and wake those who wait for it."""
+def _write(connection: sqlite3.Connection, batch: list[_Asked]) -> _Outcomes:
+    """Write a batch in one transaction; return what those who wait for it are to be given."""
     outcomes = _Outcomes()
     connection.execute("BEGIN IMMEDIATE")
     for posted, group in itertools.groupby(batch, lambda asked: asked.future is None):
@@ -238,7 +243,7 @@ def _write(connection: sqlite3.Connection, batch: list[_Asked]) -> None:
             for asked in together:
                 _write_one(connection, asked, outcomes)
     connection.execute("COMMIT")
-    outcomes.tell()
+    return outcomes
 
 
 def _write_together(connection: sqlite3.Connection, posted: list[_Asked]) -> bool:
