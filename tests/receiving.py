@@ -114,7 +114,7 @@ def encoded(dataset: Dataset, transfer_syntax: str = ExplicitVRLittleEndian) -> 
     buffer = pydicom.filebase.DicomFileLike(BytesIO())
     buffer.is_implicit_VR, buffer.is_little_endian = uid.is_implicit_VR, uid.is_little_endian
     write_dataset(buffer, dataset)
-    return buffer.parent.getvalue()  # type: ignore[no-any-return, union-attr]
+    return buffer.parent.getvalue()  # type: ignore[no-any-return, union-attr]  # pydicom declares a buffer of any kind
 
 
 def dataset_bytes(path: Path) -> bytes:

@@ -100,7 +100,7 @@ class Proxy:
 @contextmanager
 def slow_proxy(target: int, **ways: float) -> Iterator[Proxy]:
     """Run a proxy before a port of 127.0.0.1."""
-    proxy = Proxy(target, **ways)  # type: ignore[arg-type]
+    proxy = Proxy(target, **ways)  # type: ignore[arg-type]  # fields by name
     with socket.create_server(("127.0.0.1", 0)) as listener:
         proxy.port = listener.getsockname()[1]
         thread = threading.Thread(target=proxy.serve, args=(listener,), daemon=True)

@@ -101,10 +101,10 @@ def test_a_patient_that_waits_is_given_up(tmp_path, site, stopped):
         send_to(host.port, "WAITING", images)
         if stopped:
             host.stop()
-        told_by = lambda *arguments, **more: told(  # noqa: E731
+        told_by = lambda *arguments, **more: told(  # noqa: E731 - short for one test
             *arguments, "--config", host.config, **site.environment, **more
         )
-        give_up = lambda key: ("give-up", "waiting", key, "--reason", "never made")  # noqa: E731
+        give_up = lambda key: ("give-up", "waiting", key, "--reason", "never made")  # noqa: E731 - short for one test
         status = told_by("status", "--patients")
         (patient,) = status["ledger" if stopped else "host"]["pipelines"]["waiting"]["patients"]
         refused = command(*give_up("nobody"), "--config", host.config, expect=1, **site.environment)
@@ -140,7 +140,7 @@ def test_a_delivered_job_is_seen_and_run_again(tmp_path, site, stopped):
         first = delivered(results)
         if stopped:
             host.stop()
-        told_by = lambda *arguments: told(*arguments, "--config", host.config, **site.environment)  # noqa: E731
+        told_by = lambda *arguments: told(*arguments, "--config", host.config, **site.environment)  # noqa: E731 - short for one test
 
         status = told_by("status")
         assert status["running"] is not stopped
@@ -517,7 +517,7 @@ def test_what_was_put_aside_is_listed_and_removed(tmp_path, site, stopped):
         on = ("--config", host.config)
         images = mr_slices()
         send_to(host.port, "PUSHED", images)
-        listed = lambda: [row["pipeline"] for row in told("quarantine", *on, **site.environment)]  # noqa: E731
+        listed = lambda: [row["pipeline"] for row in told("quarantine", *on, **site.environment)]  # noqa: E731 - short for one test
         wait_until(lambda: listed() == ["pushed"] * len(images))  # the ledger may be a moment behind
         if stopped:
             host.stop()

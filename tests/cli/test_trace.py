@@ -185,7 +185,7 @@ def test_a_job_that_ran_again_has_one_origin_and_old_records_are_removed(tmp_pat
         results = [[row["SOPInstanceUID"] for row in jobs[0]["results"]] for jobs in (before, after)]
         assert results[0] == results[1]
     with closing(sqlite3.connect(host.data / "ledger.sqlite")) as connection:
-        count = lambda table: connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0]  # noqa: E731
+        count = lambda table: connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0]  # noqa: E731 - short for one test
         assert (count("job"), count("provenance"), count("environment")) == (2, 2, 1)
         connection.execute("UPDATE job SET changed = 1 WHERE id = 1")
         forget_before(1000.0)(connection)

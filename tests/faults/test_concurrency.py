@@ -73,7 +73,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Route]:
     tables, environment = TABLES.format(results=directory / "results"), {"HOLDS": str(directory)}
     pipelines = {"three": "Pipeline", "joining": "Joining"}
     with route(directory, tables, plugin=PLUGIN, pipelines=pipelines, environment=environment) as running:
-        running.holds = directory  # type: ignore[attr-defined]
+        running.holds = directory  # type: ignore[attr-defined]  # kept with the host that it belongs to
         running.start()
         yield running
         running.check_log()
@@ -125,7 +125,7 @@ class Hold:
 
     def __init__(self, made: Route, patient: str) -> None:
         self._made, self._patient = made, patient
-        self._directory: Path = made.holds  # type: ignore[attr-defined]
+        self._directory: Path = made.holds  # type: ignore[attr-defined]  # kept with the host that it belongs to
         self._file = self._directory / f"hold-{patient}"
         self._file.touch()
 
@@ -160,7 +160,7 @@ def test_one_uid_with_other_content_on_many_associations(made: Route) -> None:
     """The first is kept whole, the others are refused; never is one overwritten."""
     image = made.new_patient()[0]
     versions = [changed(image, number) for number in range(MANY)]
-    answers = at_once(*[lambda v=v: made.send([v]) for v in versions])  # type: ignore[misc]
+    answers = at_once(*[lambda v=v: made.send([v]) for v in versions])  # type: ignore[misc]  # mypy cannot infer a lambda that binds a default
     assert Counter(answer for (answer,) in answers) == {SUCCESS: 1, CONFLICT: MANY - 1}
     winner = versions[answers.index([SUCCESS])]
     assert made.kept()[winner.sha256]
@@ -172,7 +172,7 @@ def test_one_uid_replaced_on_many_associations(made: Route) -> None:
     """With on_conflict = "replace" one version waits, and each other that was acknowledged is quarantined."""
     images = made.new_patient()
     versions = [changed(images[0], number) for number in range(MANY)]
-    answers = at_once(*[lambda v=v: made.send([v], "REPLACING") for v in versions])  # type: ignore[misc]
+    answers = at_once(*[lambda v=v: made.send([v], "REPLACING") for v in versions])  # type: ignore[misc]  # mypy cannot infer a lambda that binds a default
     assert answers == [[SUCCESS]] * MANY
     expected = {WAITING: 1, InstanceState.QUARANTINED: MANY - 1}
     made.wait_for(lambda: Counter(states(made, images[:1])[0]) == expected)
@@ -191,7 +191,7 @@ def test_patients_on_many_associations_at_once(made: Route) -> None:
     """Each image of ten patients on an association of its own, all at once: one job a patient."""
     patients = [made.new_patient() for _ in range(10)]
     sent = [
-        lambda image=image: made.send([image])  # type: ignore[misc]
+        lambda image=image: made.send([image])  # type: ignore[misc]  # mypy cannot infer a lambda that binds a default
         for images in patients
         for image in images
     ]
@@ -208,7 +208,7 @@ def test_patients_on_many_associations_at_once(made: Route) -> None:
 def test_images_that_come_while_the_job_is_made(made: Route) -> None:
     """Five associations bring two images each of one patient: every image is in one job, or waits."""
     images = made.new_patient(10)
-    at_once(*[lambda i=i: made.send(images[i : i + 2]) for i in range(0, 10, 2)])  # type: ignore[misc]
+    at_once(*[lambda i=i: made.send(images[i : i + 2]) for i in range(0, 10, 2)])  # type: ignore[misc]  # mypy cannot infer a lambda that binds a default
     made.wait_for(lambda: all(each in ([WAITING], [RELEASED]) for each in states(made, images)))
     made.wait_for(lambda: not [job for job in made.host.jobs() if job["state"] not in {"delivered"}])
     rows = [row for image in images for row in made.rows()[image.uid]]

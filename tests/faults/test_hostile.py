@@ -6,7 +6,9 @@ import socket
 import struct
 import threading
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -201,7 +203,7 @@ def test_broken_messages(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def listening(tmp_path_factory: pytest.TempPathFactory):  # type: ignore[no-untyped-def]
+def listening(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """One receiver for all examples of the fuzzer."""
     with receiving(tmp_path_factory.mktemp("fuzzed"), acse_timeout=2.0, pdu_timeout=1.0) as (
         receiver,
@@ -224,7 +226,7 @@ _mutations = st.lists(
 
 @settings(max_examples=150, deadline=None)
 @given(_mutations)
-def test_fuzzed_conversations(listening, mutations: list[tuple[int, bytes, int]]) -> None:  # type: ignore[no-untyped-def]
+def test_fuzzed_conversations(listening: Any, mutations: list[tuple[int, bytes, int]]) -> None:
     """A conversation with bytes replaced, added and removed never hangs the receiver nor forges an image."""
     receiver, sink = listening
     data = bytearray(CONVERSATION)

@@ -220,5 +220,5 @@ def test_memory_of_the_host_after_ten_thousand_associations(tmp_path: Path) -> N
         before = memory()
         some(10_000)
         more = (memory() - before) / 1024
-        print(json.dumps({"memory of the host, MB": memory() // 1024, "more by, MB": round(more, 1)}))  # noqa: T201
+        print(json.dumps({"memory of the host, MB": memory() // 1024, "more by, MB": round(more, 1)}))  # noqa: T201 - the figures of a fault test
         assert more < 5

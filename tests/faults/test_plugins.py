@@ -122,7 +122,7 @@ def running(pid: int) -> bool:
 
 def tell(text: str) -> None:
     """Print figures."""
-    print(f"\n{text}")  # noqa: T201  what `pytest -s` is for
+    print(f"\n{text}")  # noqa: T201 - what `pytest -s` is for
 
 
 @contextmanager

@@ -15,7 +15,7 @@ def test_the_power_is_cut(tmp_path: Path) -> None:
             made.start()
             with made.senders():
                 before = len(made.acknowledged.instances)
-                made.wait_for(lambda: len(made.acknowledged.instances) >= before + 150)  # noqa: B023
+                made.wait_for(lambda: len(made.acknowledged.instances) >= before + 150)  # noqa: B023 - called at once
                 # A new name each time: ext4 writes the data of a file that was truncated and written anew as
                 # it is closed (auto_da_alloc), and an empty one of this name may be left from the last time.
                 unsynced = disk.mount / f"unsynced-{time}"

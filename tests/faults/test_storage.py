@@ -179,7 +179,7 @@ def test_storage_that_gives_out(tmp_path: Path) -> None:
 
         crowd = disk / "crowd"
         crowd.mkdir()
-        with pytest.raises(OSError, match="No space"):  # noqa: PT012
+        with pytest.raises(OSError, match="No space"):  # noqa: PT012 - how many fit is not known before
             for number in range(500):
                 (crowd / str(number)).touch()
         assert set(made.send(images)) == {OUT_OF_RESOURCES}

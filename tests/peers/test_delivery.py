@@ -172,7 +172,7 @@ def test_orthanc_does_not_commit_to_what_it_lost(work: Deliveries) -> None:
                 lost.append(number)
             ask(commitments, stored, wait)
 
-        destination._ask_to_commit = lose_one_first  # type: ignore[method-assign]
+        destination._ask_to_commit = lose_one_first  # type: ignore[method-assign]  # the PACS loses one before it is asked
         with taking_reports(work, port) as outboxes, work.outbox(destination) as outbox:
             outboxes.append(outbox)
             event = work.wait_event("PACS does not commit to 1 instance")

@@ -191,4 +191,4 @@ def test_counts(chosen: list[int], expected: int) -> None:
 
 
 def _plain(value: object) -> object:
-    return [float(each) for each in value] if hasattr(value, "append") else str(value)  # type: ignore[attr-defined]
+    return [float(each) for each in value] if hasattr(value, "append") else str(value)  # type: ignore[attr-defined]  # what has append can be walked

@@ -292,7 +292,7 @@ def stop():
 def tell(name, method, hooks):
     """Tell four plugins, two of which fail, and return what the others were told."""
     seen = []
-    note = (lambda job: seen.append(job)) if "job" in name else (lambda host: seen.append(host))  # noqa: PLW0108
+    note = (lambda job: seen.append(job)) if "job" in name else (lambda host: seen.append(host))  # noqa: PLW0108 - a hook implementation needs its argument by name
     for plugin, function in (("one", note), ("fails", lambda: 1 / 0), ("exits", stop), ("other", note)):
         hooks.register(implementing(**{name: function}), plugin)
     method("the news")

@@ -167,7 +167,7 @@ def _rendered(kind: str, values: dict[str, str]) -> list[tuple[PurePosixPath, st
     """Return path and text of every file of a package."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    templates = Environment(  # noqa: S701  no HTML; what goes in is checked above
+    templates = Environment(  # noqa: S701 - no HTML; what goes in is checked above
         loader=PackageLoader(__package__, "templates"), undefined=StrictUndefined, keep_trailing_newline=True
     )
     files = []

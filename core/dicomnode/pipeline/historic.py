@@ -76,7 +76,7 @@ class HistoricAbstractInput(AbstractInput):
 
     # -- what an author overrides -------------------------------------------------------------------------
 
-    def query(self, image: Dataset) -> Mapping[str, Any]:  # noqa: ARG002  the author's argument
+    def query(self, image: Dataset) -> Mapping[str, Any]:  # noqa: ARG002 - the author's argument
         """Return what the PACS is asked with, besides the patient.
 
         Parameters

@@ -125,7 +125,7 @@ class AbstractInput(ImageTreeInterface):
 
     # -- what an author overrides -------------------------------------------------------------------------
 
-    def validate_image(self, image: Dataset) -> Verdict:  # noqa: ARG002  the author's argument
+    def validate_image(self, image: Dataset) -> Verdict:  # noqa: ARG002 - the author's argument
         """Say whether an image that passed the rules belongs here.
 
         It may look at the images that are here already, but is not to rely on what earlier calls left
@@ -185,7 +185,7 @@ class AbstractInput(ImageTreeInterface):
             or reason_of(self.validate_image(image), f"{type(self).__name__}.validate_image said no")
         )
 
-    def claims(self, image: Dataset) -> bool:  # noqa: ARG002  for those that fetch
+    def claims(self, image: Dataset) -> bool:  # noqa: ARG002 - for those that fetch
         """Say whether an image came because this input asked for it, so that it is for no other input."""
         return False
 

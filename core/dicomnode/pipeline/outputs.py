@@ -50,7 +50,7 @@ class PipelineOutput(ABC):
         """
 
     @classmethod
-    def goes_to(cls, destination: Destination) -> bool:  # noqa: ARG003  the author's argument
+    def goes_to(cls, destination: Destination) -> bool:  # noqa: ARG003 - the author's argument
         """Say whether this kind of output can be delivered to a destination."""
         return True
 
@@ -70,7 +70,7 @@ class NoOutput(PipelineOutput):
 
     name = "none"
 
-    def write(self, folder: Path) -> Sequence[OutboxItem]:  # noqa: ARG002  nothing to write
+    def write(self, folder: Path) -> Sequence[OutboxItem]:  # noqa: ARG002 - nothing to write
         """Write nothing."""
         return ()
 

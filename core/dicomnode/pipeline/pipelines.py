@@ -145,7 +145,7 @@ class AbstractPipeline(ABC):
     def __init__(self, settings: Any = None) -> None:
         self.settings = self.validated_settings({}) if settings is None else settings
 
-    def setup(self) -> None:  # noqa: B027  there is nothing to set up in most pipelines
+    def setup(self) -> None:  # noqa: B027 - there is nothing to set up in most pipelines
         """Prepare a worker process, once, before its first job: load a model, say."""
 
     def container_key(self, image: Dataset) -> str:

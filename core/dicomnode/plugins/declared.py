@@ -173,7 +173,7 @@ def _grinder(table: GrinderTable, where: str) -> Grinder:
         if not isinstance(make, type) and not (table.tags or table.options):
             return make  # type: ignore[no-any-return]  # anything that can be called with images will do
     try:
-        return make(*table.tags, **table.options)  # type: ignore[no-any-return]
+        return make(*table.tags, **table.options)  # type: ignore[no-any-return]  # the class that the table names says what it makes
     except TypeError as error:
         msg = f"{where}: {table.grinder}: {error}"
         raise ConfigurationError(msg) from error

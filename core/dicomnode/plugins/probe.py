@@ -50,7 +50,7 @@ def load_each(registry: Registry, timeout: float = TIMEOUT) -> None:
 def _load(plugin: Plugin, timeout: float) -> None:
     with tempfile.TemporaryDirectory(prefix="dicomnode-plugin-") as folder:
         report = Path(folder) / "report.json"
-        process = subprocess.Popen(  # noqa: S603  our own Python, a name from metadata
+        process = subprocess.Popen(  # noqa: S603 - our own Python, a name from metadata
             [sys.executable, "-m", __name__, plugin.distribution, str(report)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,

@@ -283,7 +283,7 @@ def _check_metadata(plugin: Plugin, version_of: VersionOf, requirements_of: Requ
         plugin.fail(reason)
     for each in plugin.registrations:
         try:
-            each.entry_point.module  # noqa: B018  parsed when asked for
+            each.entry_point.module  # noqa: B018 - parsed when asked for
         except ValueError:
             plugin.fail(
                 f"{each.name} = {each.value!r} in {GROUPS[each.kind]} is not of the form module:Class"

@@ -50,7 +50,7 @@ class Faults:
             for _ in range(2 if index in doubled else 1)
         ]
         if self.reorder is not None:
-            random.Random(self.reorder).shuffle(sent)  # noqa: S311  a test's order, no secret
+            random.Random(self.reorder).shuffle(sent)  # noqa: S311 - a test's order, no secret
         return sent
 
 

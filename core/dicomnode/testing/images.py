@@ -263,7 +263,7 @@ def _phantom(shape: tuple[int, int, int], kind: _Kind) -> NDArray[np.float64]:
     grid = np.meshgrid(
         *(np.linspace(-1.0, 1.0, size) if size > 1 else np.zeros(1) for size in shape), indexing="ij"
     )
-    inside = sum(axis**2 for axis in grid) < 0.5  # noqa: PLR2004  the ball's radius is 0.7 of the box's
+    inside = sum(axis**2 for axis in grid) < 0.5  # noqa: PLR2004 - the ball's radius is 0.7 of the box's
     return np.where(inside, kind.high, kind.low)
 
 
@@ -344,7 +344,7 @@ def _pixels(stored: NDArray[Any], kind: _Kind) -> Dataset:
 
 def _apply(image: Dataset, attributes: Mapping[str, Any], index: int) -> None:
     for keyword, given in attributes.items():
-        value: Any = given(index) if isinstance(given, Callable) else given  # type: ignore[arg-type]
+        value: Any = given(index) if isinstance(given, Callable) else given  # type: ignore[arg-type]  # mypy does not take Callable for a class
         if value is None:
             image.pop(keyword, None)
         else:

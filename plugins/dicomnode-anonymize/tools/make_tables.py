@@ -103,7 +103,7 @@ def safe_private() -> dict[str, list[str]]:
         source = Path(folder) / "Probe.java"
         source.write_text(PROBE, encoding="utf-8")
         found = subprocess.run(  # noqa: S603 - what the JDK listed
-            ["java", "-classpath", f"{PIXELMED}:{PIXELMED.parent}/*", str(source), *creators],  # noqa: S607
+            ["java", "-classpath", f"{PIXELMED}:{PIXELMED.parent}/*", str(source), *creators],  # noqa: S607 - a tool of the JDK
             check=True, capture_output=True, text=True,
         ).stdout  # fmt: skip
     made: dict[str, list[str]] = {}

@@ -187,7 +187,7 @@ def test_units_of_a_map_are_written_and_read():
 
 def test_the_vr_of_mapped_values_follows_the_pixels():
     """First and last value mapped are US or SS like the pixels (PS3.3 C.7.6.16.2.11)."""
-    for low, VR in ((0, "US"), (-5, "SS")):  # noqa: N806
+    for low, VR in ((0, "US"), (-5, "SS")):  # noqa: N806 - DICOM's own spelling
         read = build("parametric_map", mr_slices, Volume(ramp((2, 4, 5), int) + low, AFFINE))
         item = read.SharedFunctionalGroupsSequence[0].RealWorldValueMappingSequence[0]
         assert item["RealWorldValueFirstValueMapped"].VR == VR

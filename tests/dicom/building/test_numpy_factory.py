@@ -257,7 +257,7 @@ def test_booleans_and_bytes_take_eight_bits_where_the_iod_allows_it(header, dtyp
         (MAP, np.full((1, 3, 3), 0.5, "f8"), {}, "DoubleFloatPixelData", "OD"),
     ],
 )
-def test_the_vr_of_the_pixels_follows_their_bits(header, array, options, keyword, VR):  # noqa: N803
+def test_the_vr_of_the_pixels_follows_their_bits(header, array, options, keyword, VR):  # noqa: N803 - DICOM's own spelling
     """OB for eight bits, OW above, OF and OD for floats (PS3.5 A.2); of even length in the file."""
     built = build(array, header, **options)
     assert built[0][keyword].VR == VR

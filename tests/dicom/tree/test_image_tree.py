@@ -211,7 +211,7 @@ def test_the_views_cannot_be_changed() -> None:
     """Who looks at the levels cannot put one in behind the tree's back."""
     tree = DicomTree()
     with pytest.raises(TypeError):
-        tree.patients["P"] = PatientTree("P")  # type: ignore[index]
+        tree.patients["P"] = PatientTree("P")  # type: ignore[index]  # the mapping is read-only, which is what is tested
 
 
 def test_text_names_levels_and_counts() -> None:

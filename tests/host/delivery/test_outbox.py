@@ -281,7 +281,7 @@ def test_a_job_that_could_not_be_settled_is_told_again(work: Deliveries) -> None
             raise OSError("no space")
         settle(job)
 
-    work.settle = failing  # type: ignore[method-assign]
+    work.settle = failing  # type: ignore[method-assign]  # fails once
     job, _uids = work.images(1, "double")
     with work.outbox(Double()) as outbox:
         deadline = time.monotonic() + 10

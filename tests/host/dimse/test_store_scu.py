@@ -65,7 +65,7 @@ def test_the_bytes_are_sent_as_they_lie(tmp_path: Path, max_length: int) -> None
             assert not max_length or len(body) <= max_length
             return kind, body
 
-        peer.pdu = pdu  # type: ignore[method-assign]
+        peer.pdu = pdu  # type: ignore[method-assign]  # looks at each PDU
         for number in (1, 2):
             received.append(peer.message())
             peer.answer(0, number)

@@ -59,7 +59,7 @@ class Restarted:
         self, age: float, *, complete: bool = False, trigger: str = "release", cut_off: bool = False
     ) -> None:
         self.now = START
-        table = PipelineTable(expires=EXPIRES, trigger=trigger, quiet=QUIET)  # type: ignore[arg-type]
+        table = PipelineTable(expires=EXPIRES, trigger=trigger, quiet=QUIET)  # type: ignore[arg-type]  # a parameter of the test
         registration: Any = SimpleNamespace(name="two", distribution="two", version="1")
         configured = ConfiguredPipeline(
             name="two",

@@ -45,7 +45,7 @@ class FakeNode:
         self.table = (config.pipelines or {})["compare"]
         self.pipeline = Pipeline()
         if not fetches:
-            self.pipeline.inputs = {"now": AbstractInput}  # type: ignore[misc]
+            self.pipeline.inputs = {"now": AbstractInput}  # type: ignore[misc]  # a pipeline that fetches nothing
 
 
 def config(peers: tuple[str, ...], history: str | None = None) -> Config:
@@ -69,9 +69,9 @@ def config(peers: tuple[str, ...], history: str | None = None) -> Config:
 def test_whom_it_asks(peers: tuple[str, ...], history: str | None, asked: str | None) -> None:
     """The peer that is named, else the only one with an address; nobody where that is not clear."""
     made = config(peers, history)
-    found = history_peers(made, [FakeNode(made)])  # type: ignore[list-item]
+    found = history_peers(made, [FakeNode(made)])  # type: ignore[list-item]  # as much of it as is looked at
     assert {name: peer.name for name, peer in found.items()} == ({"compare": asked} if asked else {})
-    assert history_peers(made, [FakeNode(made, fetches=False)]) == {}  # type: ignore[list-item]
+    assert history_peers(made, [FakeNode(made, fetches=False)]) == {}  # type: ignore[list-item]  # as much of it as is looked at
 
 
 @pytest.mark.parametrize(("name", "told"), [("PASC", "'PASC' is not a peer"), ("SCANNER", "has no address")])

@@ -262,7 +262,7 @@ def test_what_code_raises_costs_no_worker(installed: Installed, tmp_path: Path) 
 def test_the_host_cannot_process(installed: Installed) -> None:
     """The class that stands for a pipeline in the host never processes."""
     with pytest.raises(PluginError, match="its own environment"):
-        installed.pipeline.process(None)  # type: ignore[arg-type]
+        installed.pipeline.process(None)  # type: ignore[arg-type]  # it is never looked at
 
 
 MANY_RULES = (
@@ -542,7 +542,7 @@ def test_an_environment_is_made_of_requirements(index: Path, tmp_path: Path, as_
         file = tmp_path / "requirements.txt"
         file.write_text("# the pipeline\n\n" + "\n".join(requirements))
         requirements = file
-    configured: Callable[[], LocalHost] = lambda: LocalHost(  # noqa: E731
+    configured: Callable[[], LocalHost] = lambda: LocalHost(  # noqa: E731 - made twice
         tmp_path / "node", {"elsewhere": {"environment": requirements}}
     )
     with configured() as running:

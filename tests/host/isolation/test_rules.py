@@ -33,7 +33,7 @@ def configured(**table: Any) -> ConfiguredPipeline:
         ae_title="SOME",
         destinations=(),
         table=PipelineTable(**table),
-        registration=SimpleNamespace(name="some", distribution="some", version="1"),  # type: ignore[arg-type]
+        registration=SimpleNamespace(name="some", distribution="some", version="1"),  # type: ignore[arg-type]  # as much of it as is looked at
     )
 
 

@@ -358,7 +358,7 @@ def test_an_input_file_that_is_gone(scripted: Scripted) -> None:
     "code",
     [
         "path.chmod(0o600); path.write_bytes(b'x' + path.read_bytes()[1:])",
-        "at = path.stat().st_mtime_ns; path.chmod(0o600); open(path, 'r+b').write(b'x'); os.utime(path, ns=(at, at))",  # noqa: E501
+        "at = path.stat().st_mtime_ns; path.chmod(0o600); open(path, 'r+b').write(b'x'); os.utime(path, ns=(at, at))",  # noqa: E501 - a line of a plugin
         "path.chmod(0o600); path.open('ab').write(b'x')",
         "os.truncate((path.chmod(0o600), path)[1], 10)",
     ],

@@ -56,7 +56,7 @@ def instance(path: str = "kept/000001/a.dcm", **values: object) -> InstanceRecor
         "received": 1000.0,
         "association": "a",
     }
-    return InstanceRecord(**{**given, **values})  # type: ignore[arg-type]
+    return InstanceRecord(**{**given, **values})  # type: ignore[arg-type]  # fields by name
 
 
 def test_a_job_whose_images_another_has_names_it(ledger: Ledger) -> None:

@@ -21,7 +21,7 @@ def record(number: int, **values: object) -> InstanceRecord:
         "received": 1000.0 + number,
         "association": "a",
     }
-    return InstanceRecord(**{**given, **values})  # type: ignore[arg-type]
+    return InstanceRecord(**{**given, **values})  # type: ignore[arg-type]  # fields by name
 
 
 def test_rows_are_what_was_posted(tmp_path: Path) -> None:

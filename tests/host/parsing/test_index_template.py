@@ -72,7 +72,7 @@ def test_what_cannot_be_remembered_is_not_learnt_again(monkeypatch: pytest.Monke
 
     def learn(*given: object) -> object:
         learnt.append(given)
-        return walk_and_mark(*given)  # type: ignore[arg-type]
+        return walk_and_mark(*given)  # type: ignore[arg-type]  # handed on as they come
 
     monkeypatch.setattr("dicomnode.host.parsing.layout_cache.walk_and_mark", learn)
     layouts = LayoutCache()
@@ -117,7 +117,7 @@ def test_what_decides_is_looked_at_each_time(change: dict[str, object], status: 
     bad = slice_of(1006)
     for keyword, value in change.items():
         if value == "":  # of the same length, or the layout would be another
-            value = " " * len(bad[keyword].value)  # noqa: PLW2901
+            value = " " * len(bad[keyword].value)  # noqa: PLW2901 - the case says what is changed, not its length
         setattr(bad, keyword, value)
     if "SOPClassUID" in change:
         bad.SOPClassUID = CT.ljust(len(MR))

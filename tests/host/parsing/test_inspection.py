@@ -83,7 +83,7 @@ def test_numbers_that_are_none_stay_text() -> None:
 
 def refused(data: bytes, syntax: str = ExplicitVRLittleEndian, **options: object) -> int:
     with pytest.raises(RefusedDataSetError) as caught:
-        inspect(BytesSource(data), 0, len(data), syntax, frozenset(), **options)  # type: ignore[arg-type]
+        inspect(BytesSource(data), 0, len(data), syntax, frozenset(), **options)  # type: ignore[arg-type]  # options by name
     assert len(caught.value.response.comment or "") > 5
     return caught.value.response.status
 

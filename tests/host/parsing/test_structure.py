@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from pathlib import Path
+from typing import Any
 
 import pydicom
 import pytest
@@ -37,7 +38,7 @@ class Trickle:
         return self.data[position : position + at_least]
 
 
-def check(data: bytes, syntax: str = EXPLICIT, **limits: int):  # type: ignore[no-untyped-def]
+def check(data: bytes, syntax: str = EXPLICIT, **limits: int) -> Any:
     whole = walk(BytesSource(data), 0, len(data), syntax, WANTED, WalkLimits(**limits))
     trickled = walk(Trickle(data), 0, len(data), syntax, WANTED, WalkLimits(**limits))
     assert trickled == whole

@@ -97,7 +97,7 @@ def _enclosed(content: bytes, syntax: str, *, undefined: bool) -> bytes:
         def encoded(self, _syntax: str) -> bytes:
             return content
 
-    inner = Item((Content(),), defined=True)  # type: ignore[arg-type] # it is bytes already
+    inner = Item((Content(),), defined=True)  # type: ignore[arg-type]  # it is bytes already
     return Nested(0x00081140, "SQ", (inner,), defined=not undefined).encoded(syntax)
 
 

@@ -38,7 +38,7 @@ def test_a_network_address_needs_a_reason(host: str) -> None:
 def test_nonsense_is_refused(wrong: dict[str, int]) -> None:
     """Settings that cannot work are an error that names them."""
     with pytest.raises(ConfigurationError, match=next(iter(wrong))):
-        ReceiverSettings(**wrong)  # type: ignore[arg-type]
+        ReceiverSettings(**wrong)  # type: ignore[arg-type]  # wrong on purpose
 
 
 def test_an_address_that_is_not_listed_is_closed_at_once(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pydicom
 import pytest
@@ -142,7 +143,7 @@ def test_a_sink_that_raises_costs_one_instance(tmp_path: Path) -> None:
     class Failing(RecordingSink):
         failures = 1
 
-        def received(self, request, index, spooled, prevalidation=None):  # type: ignore[no-untyped-def]
+        def received(self, request: Any, index: Any, spooled: Any, prevalidation: Any = None) -> Any:
             if self.failures:
                 self.failures -= 1
                 raise RuntimeError("PatientName^Secret")

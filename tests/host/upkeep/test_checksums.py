@@ -80,7 +80,7 @@ def test_what_has_just_come_is_left_alone(bench: Bench) -> None:
     assert len(bench.look(checksums)) >= 5
     for name in sorted(young):
         bench.ledger.write(
-            lambda connection, name=name: connection.execute(  # type: ignore[misc]
+            lambda connection, name=name: connection.execute(  # type: ignore[misc]  # mypy cannot infer a lambda that binds a default
                 "UPDATE instance SET received = ? WHERE path = ?", (OLD, name)
             )
         )

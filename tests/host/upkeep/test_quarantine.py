@@ -55,7 +55,7 @@ class Bench:
         jobs = Jobs(
             ledger=self.ledger, spool=self.spool, outbox=self.root, trees={}, events=Events()
         )  # fmt: skip
-        table = RetentionTable(**settings)  # type: ignore[arg-type]
+        table = RetentionTable(**settings)  # type: ignore[arg-type]  # settings by name
         Retention(table, self.ledger, self.spool, jobs, TimerThread("never")).sweep(time.time())
 
     def names(self) -> list[str]:

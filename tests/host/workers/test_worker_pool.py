@@ -199,7 +199,7 @@ def test_terminate_ends_everything_now(client: Callable[..., Client]) -> None:
     begin = time.monotonic()
     jobs.pool.terminate()
     assert time.monotonic() - begin < 5
-    assert {future.exception(0).kind for future in (held, waiting)} == {Failure.ENDED}  # type: ignore[union-attr]
+    assert {future.exception(0).kind for future in (held, waiting)} == {Failure.ENDED}  # type: ignore[union-attr]  # each has failed
     assert not started()
 
 
@@ -372,7 +372,7 @@ def test_a_pool_is_abandoned_in_the_midst_of_anything(client: Callable[..., Clie
     jobs = client()
     jobs.pid()
     pool = jobs.pool
-    with threading._active_limbo_lock, pool._lock, pool._wakeup._lock:  # type: ignore[attr-defined]
+    with threading._active_limbo_lock, pool._lock, pool._wakeup._lock:  # type: ignore[attr-defined]  # a lock of threading's own that a finalizer may meet
         pool.abandon()
     pool.abandon()
     eventually(lambda: not pool._thread.is_alive())

@@ -181,7 +181,7 @@ class Blueprint:
     def __contains__(self, tag: object) -> bool:
         if isinstance(tag, VirtualElement):
             return self._elements.get(tag.key) == tag
-        return parse_tag(tag) in self._elements  # type: ignore[arg-type] # parse_tag refuses what is no tag
+        return parse_tag(tag) in self._elements  # type: ignore[arg-type]  # parse_tag refuses what is no tag
 
     def __getitem__(self, tag: TagLike) -> VirtualElement:
         return self._elements[parse_tag(tag)]

@@ -134,7 +134,7 @@ class SortingHeader:
                 f"{self.image.path}: the file has been changed or replaced since its header was read"
             )
         file.seek(self.pixels.offset + at)
-        if file.readinto(buffer) < memoryview(buffer).nbytes:  # type: ignore[attr-defined] # of real files
+        if file.readinto(buffer) < memoryview(buffer).nbytes:  # type: ignore[attr-defined]  # of real files
             raise FileGoneError(f"{self.image.path}: the file became shorter while it was read")
 
     def __contains__(self, keyword: str) -> bool:

@@ -91,7 +91,7 @@ def files_below(path: Path) -> Iterator[str]:
     for folder, folders, names in os.walk(path):
         folders.sort()
         for name in sorted(names):
-            yield os.path.join(folder, name)  # noqa: PTH118  a Path a file would double the time of a walk
+            yield os.path.join(folder, name)  # noqa: PTH118 - a Path a file would double the time of a walk
 
 
 def indexed_dataset(path: str) -> LazyDataset:
@@ -102,7 +102,7 @@ def indexed_dataset(path: str) -> LazyDataset:
 
 def _plain(value: object) -> IndexedValue:
     if isinstance(value, list | tuple) or hasattr(value, "append"):
-        return [_plain(each) for each in value]  # type: ignore[attr-defined]
+        return [_plain(each) for each in value]  # type: ignore[attr-defined]  # what has append can be walked
     if isinstance(value, bool) or not isinstance(value, int | float):
         return str(value) if value else None
     return int(value) if isinstance(value, int) else float(value)

@@ -74,7 +74,7 @@ class Commitments:
         self._destinations = dict(destinations)
         self._back_off = BackOff(settings.first_retry, settings.longest_retry)
 
-    def remember(self, TransactionUID: str, destination: str, items: Sequence[OutboxItem]) -> None:  # noqa: N803
+    def remember(self, TransactionUID: str, destination: str, items: Sequence[OutboxItem]) -> None:  # noqa: N803 - DICOM's own spelling
         """Enter a request, and return once that is durable: the peer may be asked then.
 
         Parameters

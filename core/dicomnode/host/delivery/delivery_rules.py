@@ -77,7 +77,7 @@ def outcome_of_status(status: int | None, comment: str = "") -> Outcome:
     reason = described_status(status) + (f": {safe_text(comment, longest=64)}" if comment else "")
     if status & 0xF000 == 0xB000 or status in _STORED:  # noqa: PLR2004 - PS3.4 table B.2-1
         return Outcome(Delivery.CONFIRMED, reason, status)
-    if status & 0xFF00 in (0xA800, 0xA900) or status & 0xF000 == 0xC000 or status in _REFUSED:  # noqa: PLR2004
+    if status & 0xFF00 in (0xA800, 0xA900) or status & 0xF000 == 0xC000 or status in _REFUSED:  # noqa: PLR2004 - PS3.4 table B.2-1
         return Outcome(Delivery.REFUSED, reason, status)
     return Outcome(Delivery.LATER, reason, status)
 
@@ -93,7 +93,7 @@ class BackOff:
 
     def __init__(self, first: float, longest: float) -> None:
         self.first, self.longest = first, longest
-        self._random = random.Random()  # noqa: S311  it spreads load, it guards nothing
+        self._random = random.Random()  # noqa: S311 - it spreads load, it guards nothing
 
     def delay(self, failures: int) -> float:
         """Return seconds to wait after so many failures (at least one)."""

@@ -109,8 +109,8 @@ class StoreAssociation(OutgoingAssociation):
         self,
         path: Path,
         SOPClassUID: str,  # noqa: N803 - DICOM's keywords
-        SOPInstanceUID: str,  # noqa: N803
-        TransferSyntaxUID: str,  # noqa: N803
+        SOPInstanceUID: str,  # noqa: N803 - DICOM's own spelling
+        TransferSyntaxUID: str,  # noqa: N803 - DICOM's own spelling
     ) -> int | None:
         """Send a PS3.10 file.
 
@@ -198,7 +198,7 @@ class StoreAssociation(OutgoingAssociation):
                     raise ConnectionEndedError("a broken answer")
                 length, _context, control = _PDV(reader.buffer, begin)
                 after = begin + 4 + length
-                if length < 2 or after > end or not control & 1 or len(command) > LONGEST_COMMAND:  # noqa: PLR2004
+                if length < 2 or after > end or not control & 1 or len(command) > LONGEST_COMMAND:  # noqa: PLR2004 - its two bytes of context and control
                     raise ConnectionEndedError("a broken answer")
                 command += reader.buffer[begin + 6 : after]
                 begin = after

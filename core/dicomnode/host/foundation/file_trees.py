@@ -395,7 +395,7 @@ def _give_permission(name: str, above: int) -> None:
     opened = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=above)
     try:
         # fchmod takes no O_PATH descriptor, and chmod by the name could follow a symbolic link.
-        os.chmod(f"/proc/self/fd/{opened}", stat.S_IRWXU)  # noqa: PTH101  no path of ours
+        os.chmod(f"/proc/self/fd/{opened}", stat.S_IRWXU)  # noqa: PTH101 - no path of ours
     finally:
         os.close(opened)
 

@@ -269,6 +269,6 @@ def _uid(dataset: Dataset) -> str:
 
 
 def _failure(what: str, answer: Message) -> DeliveryError:
-    meaning = _MEANINGS.get(answer.status) or ("cannot process" if answer.status & 0xF000 == 0xC000 else "")  # noqa: PLR2004
+    meaning = _MEANINGS.get(answer.status) or ("cannot process" if answer.status & 0xF000 == 0xC000 else "")  # noqa: PLR2004 - PS3.4 tables C.4-1 and C.4-2
     status = f"status {answer.status:#06x}" + (f", {meaning}" if meaning else "")
     return DeliveryError(f"{what}: {status}", safe_text(answer.comment, longest=64))

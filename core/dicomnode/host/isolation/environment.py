@@ -119,7 +119,7 @@ def _make(path: Path, packages: Sequence[str]) -> None:
 
 def _run(command: Sequence[str], path: Path, timeout: float | None) -> subprocess.CompletedProcess[str]:
     try:
-        return subprocess.run(  # noqa: S603  an interpreter that the configuration names
+        return subprocess.run(  # noqa: S603 - an interpreter that the configuration names
             command,
             env=environment_variables(str(path)),
             stdin=subprocess.DEVNULL,

@@ -113,7 +113,7 @@ class IsolatedPipeline(AbstractPipeline):
         """Return the tags that sorting looks at."""
         return frozenset(map(Tag, cls.description.indexed))
 
-    def process(self, inputs: InputContainer) -> NoReturn:  # noqa: ARG002
+    def process(self, inputs: InputContainer) -> NoReturn:  # noqa: ARG002 - as AbstractPipeline declares it
         """Never runs here."""
         msg = f"{self.description.kind} processes in a worker of its own environment, not in the host"
         raise PluginError(msg)

@@ -258,19 +258,19 @@ def _validate(loaded: Loaded, held: AbstractInput, asked: Mapping[str, Any]) -> 
     return loaded.hooks.validate_input(loaded.pipeline, key, asked["input"], held)
 
 
-def _conflict(loaded: Loaded, held: AbstractInput, asked: Mapping[str, Any]) -> Any:  # noqa: ARG001
+def _conflict(loaded: Loaded, held: AbstractInput, asked: Mapping[str, Any]) -> Any:  # noqa: ARG001 - called as every _Question is
     return held.conflict(image_of(asked["image"]))
 
 
-def _container_key(loaded: Loaded, held: None, asked: Mapping[str, Any]) -> Any:  # noqa: ARG001
+def _container_key(loaded: Loaded, held: None, asked: Mapping[str, Any]) -> Any:  # noqa: ARG001 - called as every _Question is
     return str(loaded.pipeline.container_key(image_of(asked["image"])))
 
 
-def _query(loaded: Loaded, held: HistoricAbstractInput, asked: Mapping[str, Any]) -> Any:  # noqa: ARG001
+def _query(loaded: Loaded, held: HistoricAbstractInput, asked: Mapping[str, Any]) -> Any:  # noqa: ARG001 - called as every _Question is
     return _data(held.query(image_of(asked["image"])))
 
 
-def _choose(loaded: Loaded, held: HistoricAbstractInput, asked: Mapping[str, Any]) -> Any:  # noqa: ARG001
+def _choose(loaded: Loaded, held: HistoricAbstractInput, asked: Mapping[str, Any]) -> Any:  # noqa: ARG001 - called as every _Question is
     """Return the places of those chosen among those found."""
     found = [Dataset.from_json(each) for each in asked["found"]]
     places = {id(each): place for place, each in enumerate(found)}

@@ -292,7 +292,7 @@ class LedgerReader:
     def settled_jobs(self) -> list[int]:
         """Return the built jobs of which no delivery is left to be done."""
         query = (
-            "SELECT id FROM job WHERE state = ? AND NOT EXISTS (SELECT 1 FROM delivery WHERE job = job.id"  # noqa: S608
+            "SELECT id FROM job WHERE state = ? AND NOT EXISTS (SELECT 1 FROM delivery WHERE job = job.id"  # noqa: S608 - question marks
             f" AND delivery.state IN ({_marks(UNSETTLED)})) ORDER BY id"
         )
         rows = self._reader().execute(query, (JobState.BUILT, *UNSETTLED))

@@ -359,7 +359,7 @@ def transition_delivery(
     return write
 
 
-def remember_commitment(TransactionUID: str, destination: str, paths: Iterable[str]) -> Write[None]:  # noqa: N803
+def remember_commitment(TransactionUID: str, destination: str, paths: Iterable[str]) -> Write[None]:  # noqa: N803 - DICOM's own spelling
     """Enter that a destination is asked to commit to what it stored (PS3.4 annex J).
 
     Parameters
@@ -406,7 +406,7 @@ def make_deliveries_due(*, job: int | None = None, destination: str | None = Non
             f"SELECT DISTINCT destination FROM delivery WHERE {conditions}",  # noqa: S608 - a constant
             values,
         ).fetchall()
-        connection.execute(f"UPDATE delivery SET not_before = 0 WHERE {conditions}", values)  # noqa: S608
+        connection.execute(f"UPDATE delivery SET not_before = 0 WHERE {conditions}", values)  # noqa: S608 - a constant
         return [name for (name,) in names]
 
     return write

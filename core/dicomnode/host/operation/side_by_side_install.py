@@ -35,7 +35,7 @@ def install_aside(distribution: str, version_or_path: str, site: Path) -> str:
         *("--disable-pip-version-check", "--target", str(site), *options, "--", wanted),
     ]
     variables = {name: value for name, value in os.environ.items() if not name.startswith(_OWN_VARIABLES)}
-    told = subprocess.run(  # noqa: S603  our own interpreter
+    told = subprocess.run(  # noqa: S603 - our own interpreter
         command, env=variables, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
     )
     if told.returncode != 0:

@@ -103,7 +103,7 @@ def decode_prefix(head: bytes) -> tuple[FileMeta, int]:
         If this is no PS3.10 file, or its meta information is broken or does not name class, instance and
         transfer syntax.
     """
-    if head[128:132] != b"DICM" or head[132:138] != b"\x02\x00\x00\x00UL" or len(head) < 144:  # noqa: PLR2004
+    if head[128:132] != b"DICM" or head[132:138] != b"\x02\x00\x00\x00UL" or len(head) < 144:  # noqa: PLR2004 - where the group length ends
         raise StructureError("not a DICOM file: it has no prefix or no group length in its meta information")
     end = 144 + int(struct.unpack_from("<I", head, 140)[0])
     if end > min(len(head), _LONGEST):

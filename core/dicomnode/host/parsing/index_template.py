@@ -65,7 +65,7 @@ class IndexTemplate:
             return None
         index = self.index.copy()
         for tag in self.lists:
-            index[tag] = index[tag].copy()  # type: ignore[union-attr]
+            index[tag] = index[tag].copy()  # type: ignore[union-attr]  # a value of each of these tags is a list
         for wanted in self.varying:
             index[wanted.tag] = decoded_value(
                 wanted.vr, data[wanted.start : wanted.end], self.encodings, self.little_endian

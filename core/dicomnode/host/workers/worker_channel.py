@@ -70,7 +70,7 @@ class Channel:
             del self._received[: end + 1]
             if not isinstance(message, dict):
                 msg = "a message is not an object"
-                raise ValueError(msg)  # noqa: TRY004  of a stream, not of an argument
+                raise ValueError(msg)  # noqa: TRY004 - of a stream, not of an argument
             yield message
 
     def _read(self) -> None:

@@ -46,7 +46,7 @@ def set_apart(settings: WorkerSettings, log: int) -> None:
     if os.geteuid() == 0:
         with suppress(OSError):
             obey_file_modes()  # inputs are read-only by their mode, for root's plugins too
-    with suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:  # noqa: PTH123  a file of the kernel's
+    with suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:  # noqa: PTH123 - a file of the kernel's
         file.write("500")  # where memory is short, the kernel ends a job, not the host
     faulthandler.enable()
     faulthandler.register(signal.SIGTERM, chain=True)  # so that the log shows where a job hung

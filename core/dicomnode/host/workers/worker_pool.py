@@ -80,8 +80,8 @@ class WorkerPool(Executor):
         self,
         max_workers: int = 8,
         *,
-        limits: Limits = Limits(),  # noqa: B008  frozen
-        settings: WorkerSettings = WorkerSettings(),  # noqa: B008  frozen
+        limits: Limits = Limits(),  # noqa: B008 - frozen
+        settings: WorkerSettings = WorkerSettings(),  # noqa: B008 - frozen
         idle: float = 600.0,
         scratch: Path | None = None,
     ) -> None:

@@ -139,7 +139,7 @@ class WorkerProcess:
         self.folder = Path(tempfile.mkdtemp(prefix="worker-", dir=scratch))
         ours, theirs = socket.socketpair()
         try:
-            self._process = subprocess.Popen(  # noqa: S603  our own module
+            self._process = subprocess.Popen(  # noqa: S603 - our own module
                 [
                     python_of(key[1]), "-P", "-m", "dicomnode.host.workers.worker_main",
                     str(theirs.fileno()), json.dumps(settings.to_json()),

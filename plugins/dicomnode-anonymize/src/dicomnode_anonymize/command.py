@@ -83,7 +83,7 @@ def anonymize(
                 vocabulary=vocabulary.read().split() if vocabulary else (),
                 safe_private=safe_private,
                 burned_in=burned_in,  # type: ignore[arg-type]  # click.Choice has seen to it
-                visual_features=visual_features,  # type: ignore[arg-type]
+                visual_features=visual_features,  # type: ignore[arg-type]  # click.Choice has seen to it
             )
             files = files_below(source)
             with _progress(len(files)) as progress:

@@ -32,7 +32,7 @@ def drop(dataset: Dataset, *, keep_regions: bool) -> None:
             and not (keep_regions and _marks_a_region(dataset, group))
         )
     }
-    for tag in [tag for tag in dataset.keys() if tag.group in dropped and not tag.is_private]:  # noqa: SIM118
+    for tag in [tag for tag in dataset.keys() if tag.group in dropped and not tag.is_private]:  # noqa: SIM118 - its iterator decodes
         del dataset[tag]
 
 

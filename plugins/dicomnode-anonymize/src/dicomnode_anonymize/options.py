@@ -7,6 +7,7 @@ from enum import StrEnum
 
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
+from pydicom.sr.coding import Code
 
 from dicomnode_anonymize.errors import AnonymizeError
 
@@ -89,9 +90,9 @@ def temporal_information(options: Iterable[Option]) -> str:
     return "MODIFIED" if Option.RETAIN_LONGITUDINAL_MODIFIED_DATES in chosen else "REMOVED"
 
 
-def _item(code: object) -> Dataset:
+def _item(code: Code) -> Dataset:
     item = Dataset()
-    item.CodeValue = code.value  # type: ignore[attr-defined]
-    item.CodingSchemeDesignator = code.scheme_designator  # type: ignore[attr-defined]
-    item.CodeMeaning = code.meaning  # type: ignore[attr-defined]
+    item.CodeValue = code.value
+    item.CodingSchemeDesignator = code.scheme_designator
+    item.CodeMeaning = code.meaning
     return item
