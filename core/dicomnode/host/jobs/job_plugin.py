@@ -66,12 +66,19 @@ def prepare(job: JobDescription) -> Prepared:
     JobFailedError
         When it cannot be loaded, is of another version than the job was made for, or its ``setup`` raises.
     """
-    plain = job.to_json()
-    key = json.dumps([plain[name] for name in _SAME])
+    key = pipeline_key(job)
     with _preparing:
         if key not in _prepared:
             _prepared[key] = _load(job)
         return _prepared[key]
+
+
+def pipeline_key(job: JobDescription) -> str:
+    """Return what is equal for two jobs that share a pipeline object.
+
+    Only what decides about the object is looked at: a job may have a hundred thousand inputs.
+    """
+    return json.dumps([getattr(job, name) for name in _SAME], default=str)
 
 
 def _load(job: JobDescription) -> Prepared:
