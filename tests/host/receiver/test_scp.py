@@ -14,18 +14,19 @@ from pynetdicom import AE
 from pynetdicom.association import Association
 
 from dicomnode.host.dimse.store_handler import StoreResponse
+from raw_peer import REJECTED, RawPeer
 from receiving import RecordingSink, dataset_bytes, encoded, receiving, small_dataset
 
 MR = "1.2.840.10008.5.1.4.1.1.4"
 CT = "1.2.840.10008.5.1.4.1.1.2"
 
 
-def associate(address: tuple[str, int], *syntaxes: str, called: str = "DICOMNODE") -> Association:
+def associate(address: tuple[str, int], *syntaxes: str) -> Association:
     entity = AE("SENDER")
     entity.add_requested_context("1.2.840.10008.1.1")
     for sop_class in (MR, CT):
         entity.add_requested_context(sop_class, list(syntaxes) or [ExplicitVRLittleEndian])
-    return entity.associate(*address, ae_title=called)
+    return entity.associate(*address, ae_title="DICOMNODE")
 
 
 def test_an_echo_is_answered(tmp_path: Path) -> None:
@@ -69,10 +70,13 @@ def test_compressed_pixels_are_not_touched(tmp_path: Path) -> None:
 
 
 def test_another_called_ae_title_is_refused(tmp_path: Path) -> None:
-    """The sink says which called AE titles there are; another is rejected."""
-    with receiving(tmp_path) as (receiver, store_handler, _spool):
-        association = associate(receiver.address, called="NOBODY")
-        assert association.is_rejected
+    """The store handler says which called AE titles there are; another is rejected.
+
+    This is not asked with pynetdicom's SCU: on a busy machine it may see that the connection was closed after
+    the rejection before it looks for an answer, and then reports an abort.
+    """
+    with receiving(tmp_path) as (receiver, store_handler, _spool), RawPeer(receiver.address) as peer:
+        assert peer.associate(called=b"NOBODY") == REJECTED
     assert not store_handler.ended
 
 
