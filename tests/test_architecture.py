@@ -17,6 +17,36 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = sorted(
     path.parent for path in [*ROOT.glob("examples/*/pyproject.toml"), *ROOT.glob("plugins/*/pyproject.toml")]
 )
+ROOMS = (
+    "foundation",
+    "parsing",
+    "configuration",
+    "dimse",
+    "spool",
+    "ledger",
+    "gathering",
+    "history",
+    "jobs",
+    "workers",
+    "isolation",
+    "delivery",
+    "upkeep",
+    "operation",
+    "receiver",
+    "simulation",
+    "host",
+)
+"""The folders of ``dicomnode/host`` in the order in which they may know of each other, and ``host.py``."""
+
+KNOWN_UPWARD_IMPORTS = {
+    ("configuration", "isolation"),
+    ("configuration", "spool"),
+    ("dimse", "spool"),
+    ("history", "delivery"),
+    ("parsing", "dimse"),
+}
+"""(room, later room that it imports from): what is still to be cut. Nothing is added here."""
+
 OPEN_TO_TESTS = {"dicomnode.testing"}
 
 
@@ -36,6 +66,20 @@ def test_no_cycles() -> None:
     done: set[str] = set()
     for start in graph:
         _walk(start, graph, [], done)
+
+
+def test_rooms_of_the_host_import_only_from_earlier_ones() -> None:
+    """No room of the host imports from a later one, neither for types only nor within a function."""
+    host = ROOT / "core" / "dicomnode" / "host"
+    upward = set()
+    for path in host.rglob("*.py"):
+        room = path.relative_to(host).with_suffix("").parts[0]
+        for imported in _imported_rooms(path):
+            assert imported in ROOMS, f"{path}: imports from {imported}, which is not in ROOMS"
+            if room != "__init__" and ROOMS.index(room) < ROOMS.index(imported):
+                upward.add((room, imported))
+    assert not upward - KNOWN_UPWARD_IMPORTS
+    assert not KNOWN_UPWARD_IMPORTS - upward, "these are cut: take them out of KNOWN_UPWARD_IMPORTS"
 
 
 @pytest.mark.parametrize("package", PACKAGES, ids=lambda path: path.name)
@@ -85,6 +129,14 @@ def _imported(path: Path) -> Iterator[tuple[str, str | None]]:
             yield from ((alias.name, None) for alias in configured.names)
         elif isinstance(configured, ast.ImportFrom) and configured.module and not configured.level:
             yield from ((configured.module, alias.name) for alias in configured.names)
+
+
+def _imported_rooms(path: Path) -> Iterator[str]:
+    """Yield the rooms of the host from which a module imports anything, anywhere in its text."""
+    for module, name in _imported(path):
+        parts = module.split(".") if name is None else [*module.split("."), name]
+        if parts[:2] == ["dicomnode", "host"] and len(parts) > 2:
+            yield parts[2]
 
 
 def _name(path: Path) -> str:

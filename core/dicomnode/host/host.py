@@ -46,8 +46,8 @@ from dicomnode.host.ledger.ledger import Ledger
 from dicomnode.host.ledger.ledger_records import InstanceRecord, JobRecord
 from dicomnode.host.operation.control import ControlServer
 from dicomnode.host.operation.explanation import explain
+from dicomnode.host.operation.live_status import live_status
 from dicomnode.host.operation.operations import job_orders
-from dicomnode.host.operation.status import live_status
 from dicomnode.host.receiver.scp import Receiver
 from dicomnode.host.spool.data_directory import DataDirectory
 from dicomnode.host.spool.spool import Spool
@@ -376,11 +376,23 @@ class Host:
     def _orders(self) -> dict[str, Any]:
         """Return what the command line may ask of a running host."""
         return {
-            "status": lambda order: live_status(self, patients=bool(order.get("patients"))),
+            "status": lambda order: self._live_status(patients=bool(order.get("patients"))),
             "explain": lambda order: self._explain(Path(order["file"])),
             **job_orders(self.jobs),
             **quarantine_orders(Quarantine(self.ledger, self.spool)),
         }
+
+    def _live_status(self, *, patients: bool) -> dict[str, Any]:
+        return live_status(
+            ae_title=self.config.host.ae_title,
+            address=self.address,
+            started=self.started,
+            reserve=self.config.host.reserve,
+            trees=self.trees.values(),
+            discarded=self.reception.discarded,
+            backoffs=self.outbox.backoffs(),
+            patients=patients,
+        )
 
     def _explain(self, file: Path) -> dict[str, Any]:
         return explain(file, self.trees.values(), self.config, self.reception.wanted)

@@ -7,13 +7,13 @@ import sqlite3
 import threading
 from collections.abc import Callable
 from functools import partial
+from typing import Protocol
 
 from dicomnode.errors import DicomnodeError
 from dicomnode.host.foundation.error_text import told
 from dicomnode.host.foundation.events import Event, Events, Station
 from dicomnode.host.foundation.timer_thread import TimerThread
 from dicomnode.host.gathering.pipeline_tree import CheckFailedError, PipelineTree
-from dicomnode.host.jobs.jobs import Jobs
 
 _RETRY = 10.0
 
@@ -23,21 +23,37 @@ _NOT_NOW = (DicomnodeError, OSError, sqlite3.Error)
 _Action = Callable[[PipelineTree, str], None]
 
 
+class ContainerActions(Protocol):
+    """What is done with a patient container when its time has come. What fails is tried again."""
+
+    def create(self, tree: PipelineTree, key: str, /) -> object:
+        """Make a job of a container whose inputs are complete."""
+        ...
+
+    def join_late(self, tree: PipelineTree, key: str, /) -> None:
+        """Let images that came after the container's job was made join it, where the pipeline wants that."""
+        ...
+
+    def expire(self, tree: PipelineTree, key: str, age: float, /) -> None:
+        """Release the images of a container to which none has come for `age` seconds."""
+        ...
+
+
 class Triggers:
     """Looks at patients when it is time, on one thread, and has jobs made of those that are complete.
 
     Parameters
     ----------
-    jobs : Jobs
-        Who makes jobs.
+    actions : ContainerActions
+        What makes jobs of complete containers.
     events : Events
         Who is told.
     clock : TimerThread
         Who keeps the time.
     """
 
-    def __init__(self, jobs: Jobs, events: Events, clock: TimerThread) -> None:
-        self._jobs, self._events, self._clock = jobs, events, clock
+    def __init__(self, actions: ContainerActions, events: Events, clock: TimerThread) -> None:
+        self._actions, self._events, self._clock = actions, events, clock
         self._watched: set[tuple[PipelineTree, str, float, _Action]] = set()
         self._incomplete: set[tuple[PipelineTree, str]] = set()
         self._lock = threading.Lock()
@@ -140,7 +156,7 @@ class Triggers:
         """Make a job of a patient whose inputs are complete."""
         name = tree.configured.name
         try:
-            self._jobs.join_late(tree, key)
+            self._actions.join_late(tree, key)
             missing = tree.missing(key)
             if missing is not None:
                 if tree.quiet_for(key) is not None:
@@ -149,7 +165,7 @@ class Triggers:
                     message = "a patient's inputs are not complete yet"
                     self._tell(Event(Station.WAITING, message, pipeline=name, detail=missing))
                 return
-            self._jobs.create(tree, key)
+            self._actions.create(tree, key)
             with self._lock:
                 self._incomplete.discard((tree, key))
         except CheckFailedError as error:
@@ -161,7 +177,7 @@ class Triggers:
     def _join(self, tree: PipelineTree, key: str) -> None:
         """Let late images join their job, where the pipeline makes no new one of them yet."""
         try:
-            self._jobs.join_late(tree, key)
+            self._actions.join_late(tree, key)
         except _NOT_NOW as error:
             self._again_later("late images could not join", error, self._join, tree, key)
 
@@ -170,7 +186,7 @@ class Triggers:
         if expires is None:
             return
         try:
-            self._jobs.expire(tree, key, expires)
+            self._actions.expire(tree, key, expires)
         except _NOT_NOW as error:
             self._again_later("a patient could not be given up", error, self._expire, tree, key)
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dicomnode.errors import JobStateError
+from dicomnode.host.foundation.timestamps import iso_timestamp
 from dicomnode.host.ledger.ledger_reading import LedgerReader
 from dicomnode.host.ledger.ledger_records import DeliveryRecord, InstanceRecord, JobRecord
 from dicomnode.host.ledger.provenance_ledger import (
@@ -17,7 +18,6 @@ from dicomnode.host.ledger.provenance_ledger import (
     results_of,
 )
 from dicomnode.host.ledger.states import DeliveryState
-from dicomnode.host.operation.status import moment
 
 _SERIES, _STUDY = 0x0020000E, 0x0020000D
 
@@ -83,8 +83,8 @@ def _job(
         "container": job.container,
         "state": job.state,
         "reason": job.reason,
-        "created": moment(job.created),
-        "changed": moment(job.changed),
+        "created": iso_timestamp(job.created),
+        "changed": iso_timestamp(job.changed),
         "plugin": {name: record.get(name) for name in ("plugin", "distribution", "version")},
         "run": {name: record.get(name) for name in ("attempt", "started", "ended")},
         "settings": record.get("settings"),
@@ -103,7 +103,7 @@ def _image(row: InstanceRecord, associations: Mapping[str, Mapping[str, Any]]) -
         "SeriesInstanceUID": str(row.index.get(_SERIES) or ""),
         "StudyInstanceUID": str(row.index.get(_STUDY) or ""),
         "sha256": row.sha256,
-        "received": moment(row.received),
+        "received": iso_timestamp(row.received),
         "association": None
         if came_by is None
         else {
@@ -111,7 +111,7 @@ def _image(row: InstanceRecord, associations: Mapping[str, Mapping[str, Any]]) -
             "calling": came_by["calling"],
             "called": came_by["called"],
             "address": came_by["address"],
-            "started": moment(came_by["started"]),
+            "started": iso_timestamp(came_by["started"]),
         },
     }
 
@@ -137,7 +137,7 @@ def _results(deliveries: list[DeliveryRecord], series: Mapping[str, str]) -> lis
             {
                 "destination": each.destination,
                 "state": each.state,
-                "confirmed": moment(each.changed) if confirmed else None,
+                "confirmed": iso_timestamp(each.changed) if confirmed else None,
                 "status": each.status,
                 "reason": each.reason,
             }

@@ -1,78 +1,24 @@
-"""What the host says of itself: from the ledger, whether it runs or not, and of its trees while it runs.
+"""What the ledger says of a host, whether it runs or not, as plain data.
 
-Patients are named only where somebody asks for them: a job's, or those that wait.
+Patients are named only where somebody asks for them: a job's, or those that wait. What only a running host
+knows is in :mod:`~dicomnode.host.operation.live_status`. Nothing here imports a plugin or anything of DICOM.
 """
 
 from __future__ import annotations
 
-import os
 import shutil
 import time
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dicomnode.errors import JobStateError
 from dicomnode.host.foundation.free_space import free_bytes, jobs_reserve
+from dicomnode.host.foundation.timestamps import iso_timestamp
 from dicomnode.host.ledger.ledger_reading import LedgerReader
 from dicomnode.host.ledger.ledger_records import InstanceRecord, JobRecord
 from dicomnode.host.ledger.states import DEAD_LETTERS
-
-if TYPE_CHECKING:
-    from dicomnode.host.gathering.pipeline_tree import PipelineTree
-    from dicomnode.host.host import Host
-
-
-def live_status(host: Host, *, patients: bool = False) -> dict[str, Any]:
-    """Return what only the running host knows, as plain data.
-
-    Parameters
-    ----------
-    host : Host
-        The host.
-    patients : bool
-        Whether to name the patients that wait, and what each is missing.
-    """
-    from dicomnode.plugins.registry import host_version
-
-    pipelines: dict[str, Any] = {}
-    for name, tree in host.trees.items():
-        counts = tree.counts()
-        pipelines[name] = {
-            "ae_title": tree.configured.ae_title,
-            "destinations": list(tree.configured.destinations),
-            "distribution": tree.configured.registration.distribution,
-            "version": tree.configured.registration.version,
-            "discarded": host.reception.discarded[name],
-            "waiting": {
-                "patients": len(counts),
-                "images": sum(sum(each.values()) for each in counts.values()),
-            },
-        }
-        if patients:
-            pipelines[name]["patients"] = [
-                {
-                    "container": key,
-                    "inputs": inputs,
-                    "quiet": tree.quiet_for(key),
-                    **_waits_for(tree, key),
-                }
-                for key, inputs in counts.items()
-            ]
-    return {
-        "version": host_version(),
-        "process": os.getpid(),
-        "ae_title": host.config.host.ae_title,
-        "address": f"{host.address[0]}:{host.address[1]}",
-        "started": moment(host.started),
-        "reserve": host.config.host.reserve,
-        "pipelines": pipelines,
-        "left_alone": {
-            name: {"until": moment(time.time() + seconds), "reason": reason}
-            for name, (seconds, reason) in host.outbox.backoffs().items()
-        },
-    }
 
 
 def recorded_status(ledger: LedgerReader, *, patients: bool = False) -> dict[str, Any]:
@@ -111,7 +57,7 @@ def recorded_status(ledger: LedgerReader, *, patients: bool = False) -> dict[str
         "pipelines": pipelines,
         "dead_letters": sum(len(ledger.jobs(state)) for state in DEAD_LETTERS),
         "deliveries": {
-            name: {"destination": name, **counts, "reason": reason, "next": moment(not_before)}
+            name: {"destination": name, **counts, "reason": reason, "next": iso_timestamp(not_before)}
             for name, (counts, reason, not_before) in ledger.open_deliveries().items()
         },
     }
@@ -153,7 +99,7 @@ def left_alone(deliveries: Iterable[dict[str, Any]], live: Mapping[str, Any] | N
     deliveries : iterable of dict
         Each with its ``destination`` and the time of its ``next`` attempt; what is pending is changed.
     live : mapping or None
-        What :func:`live_status` returned.
+        What :func:`~dicomnode.host.operation.live_status.live_status` returned.
     """
     backoffs = (live or {}).get("left_alone", {})
     for each in deliveries:
@@ -173,9 +119,9 @@ def jobs_report(ledger: LedgerReader, jobs: Iterable[JobRecord]) -> list[dict[st
             "reason": job.summary,
             "attempts": job.attempts,
             "inputs": ledger.input_count(job.id),
-            "created": moment(job.created),
-            "changed": moment(job.changed),
-            "next": moment(job.not_before),
+            "created": iso_timestamp(job.created),
+            "changed": iso_timestamp(job.changed),
+            "next": iso_timestamp(job.not_before),
         }
         for job in jobs
     ]
@@ -205,9 +151,9 @@ def job_report(ledger: LedgerReader, number: int, outbox: Path) -> dict[str, Any
         "state": job.state,
         "reason": job.reason,
         "attempts": job.attempts,
-        "created": moment(job.created),
-        "changed": moment(job.changed),
-        "next": moment(job.not_before),
+        "created": iso_timestamp(job.created),
+        "changed": iso_timestamp(job.changed),
+        "next": iso_timestamp(job.not_before),
         "identity": job.identity,
         "warnings": ledger.warnings(number),
         "result": str(folder) if folder is not None and folder.is_dir() else None,
@@ -222,21 +168,16 @@ def job_report(ledger: LedgerReader, number: int, outbox: Path) -> dict[str, Any
                 "status": delivery.status,
                 "reason": delivery.reason,
                 "attempts": delivery.attempts,
-                "next": moment(delivery.not_before),
+                "next": iso_timestamp(delivery.not_before),
             }
             for delivery in ledger.deliveries(job=number)
         ],
         "history": [
-            {"at": moment(at), "from": old, "to": new, "reason": reason}
+            {"at": iso_timestamp(at), "from": old, "to": new, "reason": reason}
             for old, new, reason, at in ledger.transitions("job", number)
         ],
         "log": job.log,
     }
-
-
-def moment(seconds: float) -> str | None:
-    """Return a time (seconds since the epoch) in ISO 8601 with its zone, or ``None`` for no time."""
-    return datetime.fromtimestamp(seconds).astimezone().isoformat(timespec="seconds") if seconds else None
 
 
 def _instance(row: InstanceRecord) -> dict[str, Any]:
@@ -245,25 +186,6 @@ def _instance(row: InstanceRecord) -> dict[str, Any]:
         "file": row.path,
         "state": row.state,
         "reason": row.reason,
-        "received": moment(row.received),
+        "received": iso_timestamp(row.received),
         "association": row.association,
     }
-
-
-def _waits_for(tree: PipelineTree, key: str) -> dict[str, str | None]:
-    """Return what a patient is missing, and what is waited for: that, or else that nothing more comes."""
-    try:
-        missing = tree.missing(key)
-    except Exception as error:
-        missing = f"{error}"
-    return {"missing": missing, "waits_for": missing or _until_looked_at(tree, key)}
-
-
-def _until_looked_at(tree: PipelineTree, key: str) -> str:
-    rules, so_far = tree.configured.rules, tree.quiet_for(key)
-    ways = []
-    if rules.on_release:
-        ways.append("the release of an association that brings an image of it")
-    if rules.when_quiet:
-        ways.append(f"{max(0.0, rules.quiet - (so_far or 0.0)):.0f} s more without an image")
-    return f"complete; waits for {', or for '.join(ways)}"

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from dicomnode.errors import JobStateError
+from dicomnode.host.foundation.timestamps import iso_timestamp
 from dicomnode.host.ledger.ledger import Ledger
 from dicomnode.host.ledger.ledger_reading import LedgerReader
 from dicomnode.host.ledger.ledger_writes import remove_quarantined
-from dicomnode.host.operation.status import moment
 from dicomnode.host.spool.spool_files import SpoolFiles
 
 
@@ -48,7 +48,7 @@ class QuarantinedFile:
     def to_json(self) -> dict[str, Any]:
         """Return it as plain data."""
         plain = {name: getattr(self, name) for name in self.__slots__}
-        return {**plain, "path": str(self.path), "since": moment(self.since)}
+        return {**plain, "path": str(self.path), "since": iso_timestamp(self.since)}
 
 
 def quarantined_files(ledger: LedgerReader, spool: SpoolFiles) -> Iterator[QuarantinedFile]:
