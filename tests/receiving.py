@@ -21,16 +21,10 @@ from pydicom.filewriter import write_dataset
 from pydicom.uid import UID, ExplicitVRLittleEndian, generate_uid
 
 from dicomnode.host.configuration.receiver_settings import ReceiverSettings
-from dicomnode.host.dimse.store_handler import (
-    SUCCESS,
-    AssociationEnd,
-    AssociationInfo,
-    IndexedValue,
-    Prevalidation,
-    SpooledFile,
-    StoreRequest,
-    StoreResponse,
-)
+from dicomnode.host.dimse.spooled_file import SpooledFile
+from dicomnode.host.dimse.store_handler import AssociationEnd, AssociationInfo, Prevalidation, StoreRequest
+from dicomnode.host.parsing.index import IndexedValue
+from dicomnode.host.parsing.statuses import SUCCESS, StoreResponse
 from dicomnode.host.receiver.scp import Receiver
 from dicomnode.host.spool.spool import Spool
 from programs import program

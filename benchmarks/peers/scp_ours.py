@@ -11,15 +11,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from dicomnode.host.configuration.receiver_settings import ReceiverSettings
-from dicomnode.host.dimse.store_handler import (
-    SUCCESS,
-    AssociationEnd,
-    AssociationInfo,
-    IndexedValue,
-    SpooledFile,
-    StoreRequest,
-    StoreResponse,
-)
+from dicomnode.host.dimse.spooled_file import SpooledFile
+from dicomnode.host.dimse.store_handler import AssociationEnd, AssociationInfo, StoreRequest
+from dicomnode.host.parsing.index import IndexedValue
+from dicomnode.host.parsing.statuses import SUCCESS, StoreResponse
 from dicomnode.host.receiver.scp import Receiver
 from dicomnode.host.spool.spool import Spool
 

@@ -24,8 +24,9 @@ import pytest
 from delivering import SHORT, Deliveries, Double, deliver_until_killed, deliveries, peer
 from dicomnode.host.configuration.config import DeliveryTable, PeerTable
 from dicomnode.host.delivery.folder_destination import FolderDestination
-from dicomnode.host.dimse.store_handler import StoreRequest, StoreResponse
+from dicomnode.host.dimse.store_handler import StoreRequest
 from dicomnode.host.ledger.states import DeliveryState, JobState
+from dicomnode.host.parsing.statuses import StoreResponse
 from file_systems import fill, small_tmpfs
 from orthanc_peer import orthanc
 from peer_programs import storescp

@@ -16,11 +16,11 @@ from dicomnode.dicom.reading.lazy import LazyDataset
 from dicomnode.host.configuration.config import PipelineTable
 from dicomnode.host.configuration.configured_pipeline import ConfiguredPipeline
 from dicomnode.host.configuration.result_content import content_digest, settings_digest
-from dicomnode.host.dimse.store_handler import ALWAYS_WANTED
 from dicomnode.host.gathering.pipeline_tree import PipelineTree
 from dicomnode.host.jobs.job import JobDescription, job_identity, run_job
 from dicomnode.host.jobs.job_folder import Manifest, read_manifest
 from dicomnode.host.jobs.job_plugin import Prepared
+from dicomnode.host.parsing.index import ALWAYS_WANTED
 from dicomnode.pipeline.pipelines import AbstractPipeline
 from dicomnode.plugins.declared import changed_pipeline, resolve_pipeline
 from dicomnode.plugins.hooks import Hooks

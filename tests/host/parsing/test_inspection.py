@@ -8,7 +8,6 @@ import pytest
 from pydicom.dataset import Dataset
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ExplicitVRLittleEndian
 
-from dicomnode.host.dimse.store_handler import DATASET_MISMATCH
 from dicomnode.host.parsing.inspection import (
     BROKEN_STRUCTURE,
     INSTANCE_MISMATCH,
@@ -16,6 +15,7 @@ from dicomnode.host.parsing.inspection import (
     RefusedDataSetError,
     inspect,
 )
+from dicomnode.host.parsing.statuses import DATASET_MISMATCH
 from dicomnode.host.parsing.structure import BytesSource
 from receiving import encoded, small_dataset
 

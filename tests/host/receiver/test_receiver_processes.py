@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from certificates import client_context, make_certificate
 from dicomnode.errors import ConfigurationError
 from dicomnode.host.configuration.receiver_settings import AllowedPeer, ReceiverSettings, TLSSettings
-from dicomnode.host.dimse.store_handler import StoreResponse
+from dicomnode.host.parsing.statuses import StoreResponse
 from dicomnode.host.receiver.remote_channel import ChannelClosedError, RemoteChannel
 from dicomnode.host.receiver.scp import Receiver
 from dicomnode.host.spool.spool import Spool

@@ -13,7 +13,7 @@ from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import AE
 from pynetdicom.association import Association
 
-from dicomnode.host.dimse.store_handler import StoreResponse
+from dicomnode.host.parsing.statuses import StoreResponse
 from raw_peer import REJECTED, RawPeer
 from receiving import RecordingSink, dataset_bytes, encoded, receiving, small_dataset
 

@@ -13,7 +13,7 @@ import pytest
 from pydicom.data import get_testdata_file
 
 from dicomnode.host.configuration.receiver_settings import AllowedPeer
-from dicomnode.host.dimse.store_handler import StoreResponse
+from dicomnode.host.parsing.statuses import StoreResponse
 from programs import program
 from raw_peer import ACCEPTED, RawPeer
 from receiving import RecordingSink, receiving, run_tool, small_dataset

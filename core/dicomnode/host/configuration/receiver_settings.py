@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dicomnode.errors import ConfigurationError
+from dicomnode.host.foundation.durability import Durability
 from dicomnode.host.parsing.inspection import InspectionLimits
-from dicomnode.host.spool.spool import Durability
 
 IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 _LEAST_PDU, _MOST_PDU = 4096, 16 * 2**20

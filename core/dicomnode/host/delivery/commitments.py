@@ -21,15 +21,15 @@ from pydicom.dataset import Dataset
 from dicomnode.dicom.values.safe import safe_text
 from dicomnode.errors import DeliveryError
 from dicomnode.host.configuration.config import DeliveryTable
-from dicomnode.host.delivery.delivery_rules import BackOff
 from dicomnode.host.delivery.delivery_worker import STATE_AFTER
 from dicomnode.host.delivery.storage_commitment import CommitmentReport
-from dicomnode.host.dimse.store_handler import PROCESSING_FAILURE
+from dicomnode.host.foundation.backoff import BackOff
 from dicomnode.host.foundation.events import Event, Events, Station
 from dicomnode.host.ledger.ledger import Ledger
 from dicomnode.host.ledger.ledger_records import AskedDelivery, DeliveryRecord
 from dicomnode.host.ledger.ledger_writes import remember_commitment, transition_delivery
 from dicomnode.host.ledger.states import DeliveryState
+from dicomnode.host.parsing.statuses import PROCESSING_FAILURE
 from dicomnode.pipeline.destination import Delivery, Destination, OutboxItem, Outcome
 
 _LOG = logging.getLogger(__name__)

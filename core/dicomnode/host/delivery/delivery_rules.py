@@ -1,8 +1,7 @@
-"""What becomes of a delivery: which C-STORE status means what, and when what failed is tried again."""
+"""What becomes of a delivery: which C-STORE status means what."""
 
 from __future__ import annotations
 
-import random
 from typing import Final
 
 from dicomnode.dicom.values.safe import safe_text
@@ -38,7 +37,6 @@ _STORED: Final = frozenset({0x0001, 0x0107, 0x0111, 0x0116})
 _REFUSED: Final = frozenset(
     {0x0105, 0x0106, 0x0115, 0x0117, 0x0118, 0x0119, 0x0120, 0x0121, 0x0122, 0x0124, 0x0211, 0x0212}
 )
-_SPREAD: Final = 0.2
 
 
 def described_status(status: int) -> str:
@@ -80,26 +78,3 @@ def outcome_of_status(status: int | None, comment: str = "") -> Outcome:
     if status & 0xFF00 in (0xA800, 0xA900) or status & 0xF000 == 0xC000 or status in _REFUSED:  # noqa: PLR2004 - PS3.4 table B.2-1
         return Outcome(Delivery.REFUSED, reason, status)
     return Outcome(Delivery.LATER, reason, status)
-
-
-class BackOff:
-    """How long to wait before the next attempt: doubling, within a limit, and a little different each time.
-
-    Parameters
-    ----------
-    first, longest : float
-        Seconds after the first failure, and at most.
-    """
-
-    def __init__(self, first: float, longest: float) -> None:
-        self.first, self.longest = first, longest
-        self._random = random.Random()  # noqa: S311 - it spreads load, it guards nothing
-
-    def delay(self, failures: int) -> float:
-        """Return seconds to wait after so many failures (at least one)."""
-        doubled = self.first * 2.0 ** min(max(failures, 1) - 1, 60)
-        # Jitter goes down from the limit, so that the limit is one.
-        return min(
-            doubled * self._random.uniform(1.0, 1.0 + _SPREAD),
-            self.longest * self._random.uniform(1.0 - _SPREAD, 1.0),
-        )

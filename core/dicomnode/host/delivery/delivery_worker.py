@@ -14,11 +14,12 @@ from typing import Final
 
 from dicomnode.errors import DeliveryError, PluginError
 from dicomnode.host.configuration.config import DeliveryTable
-from dicomnode.host.delivery.delivery_rules import BackOff, described_status
-from dicomnode.host.delivery.delivery_schedule import DeliverySchedule
+from dicomnode.host.delivery.delivery_rules import described_status
+from dicomnode.host.foundation.backoff import BackOff
 from dicomnode.host.foundation.error_text import delivery_reason
 from dicomnode.host.foundation.events import Event, Events, Station
 from dicomnode.host.foundation.failpoints import failpoint
+from dicomnode.host.foundation.retry_schedule import RetrySchedule
 from dicomnode.host.ledger.ledger import Ledger
 from dicomnode.host.ledger.ledger_records import DeliveryRecord
 from dicomnode.host.ledger.ledger_writes import note_deliveries, transition_delivery
@@ -86,7 +87,7 @@ class DeliveryWorker:
         self._output_class, self._events, self._round_ended = output_class, events, round_ended
         self._back_off = BackOff(settings.first_retry, settings.longest_retry)
         self._commitment_wait = settings.commitment_wait
-        self._schedule = DeliverySchedule(max(settings.longest_retry, settings.commitment_wait))
+        self._schedule = RetrySchedule(max(settings.longest_retry, settings.commitment_wait))
         self._entered: set[int] = set()
         self._failed_rounds = 0
         self._rest_until = self._look_again = 0.0

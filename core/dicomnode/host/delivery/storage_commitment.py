@@ -12,7 +12,7 @@ from pydicom.uid import generate_uid
 
 from dicomnode.errors import DeliveryError
 from dicomnode.host.dimse.dimse_scu import DimseAssociation, Message
-from dicomnode.host.dimse.store_handler import PROCESSING_FAILURE
+from dicomnode.host.parsing.statuses import PROCESSING_FAILURE
 from dicomnode.pipeline.destination import Delivery, OutboxItem, Outcome
 
 STORAGE_COMMITMENT: Final = "1.2.840.10008.1.20.1"

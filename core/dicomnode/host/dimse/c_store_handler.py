@@ -16,7 +16,6 @@ from typing import Final, Protocol
 
 from dicomnode.host.configuration.receiver_settings import ReceiverSettings
 from dicomnode.host.dimse.bounded_reader import SMALL, BoundedReader, ConnectionEndedError
-from dicomnode.host.dimse.failures import StoreHandlerFailedError, described
 from dicomnode.host.dimse.message_templates import (
     LONGEST_COMMAND,
     Command,
@@ -24,19 +23,19 @@ from dicomnode.host.dimse.message_templates import (
     StoreTemplates,
     as_pdus,
 )
+from dicomnode.host.dimse.spooled_file import IncomingFile, IncomingSpool
 from dicomnode.host.dimse.store_handler import (
-    OUT_OF_RESOURCES,
-    PROCESSING_FAILURE,
     AssociationInfo,
     StoreHandler,
+    StoreHandlerFailedError,
     StoreRequest,
-    StoreResponse,
 )
+from dicomnode.host.foundation.error_text import type_and_line
 from dicomnode.host.foundation.failpoints import failpoint
 from dicomnode.host.parsing.file_meta import FileMeta
 from dicomnode.host.parsing.inspection import MISSING_IDENTITY, RefusedDataSetError, inspect, is_uid
 from dicomnode.host.parsing.layout_cache import LayoutCache
-from dicomnode.host.spool.spool_writer import FileMaker, FinishedFile, SpoolWriter
+from dicomnode.host.parsing.statuses import OUT_OF_RESOURCES, PROCESSING_FAILURE, StoreResponse
 
 _LOG = logging.getLogger(__name__)
 _PDV = struct.Struct(">IBB").unpack_from
@@ -56,7 +55,7 @@ class AssociationContext:
     association: AssociationInfo
     contexts: Mapping[int, tuple[str, str]]
     store_handler: StoreHandler
-    spool: FileMaker
+    spool: IncomingSpool
     settings: ReceiverSettings
     peer_max_pdu_length: int
 
@@ -199,7 +198,7 @@ class _StoreMessage:
             common.contexts[context_id][1],
         )
         self._refusal = self._admitted(request, command)
-        self._writer: SpoolWriter | None = None
+        self._writer: IncomingFile | None = None
 
     def _admitted(self, request: StoreRequest, command: StoreCommand) -> StoreResponse | None:
         if not is_uid(command.AffectedSOPClassUID) or not is_uid(command.AffectedSOPInstanceUID):
@@ -236,7 +235,7 @@ class _StoreMessage:
             self._refusal = _out_of_resources(error)
         self._fragments.clear()
 
-    def _new_writer(self) -> SpoolWriter:
+    def _new_writer(self) -> IncomingFile:
         request = self._request
         association = request.association
         meta = FileMeta(
@@ -280,7 +279,7 @@ class _StoreMessage:
             expected=(request.AffectedSOPClassUID, request.AffectedSOPInstanceUID),
             layouts=self._handler.layouts,
         )
-        spooled: FinishedFile = writer.finish()
+        spooled = writer.finish()
         try:
             return common.store_handler.received(request, index, spooled)
         finally:
@@ -342,7 +341,7 @@ def _out_of_resources(error: OSError) -> StoreResponse:
 
 def _failure(doing: str, error: Exception) -> StoreResponse:
     if not isinstance(error, StoreHandlerFailedError):
-        _LOG.error("%s failed: %s", doing, described(error))
+        _LOG.error("%s failed: %s", doing, type_and_line(error))
     return _FAILED
 
 

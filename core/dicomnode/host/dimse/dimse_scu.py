@@ -25,8 +25,8 @@ from dicomnode.host.dimse.association_request import Proposal, Route
 from dicomnode.host.dimse.bounded_reader import ABORT, P_DATA, RELEASE_RQ, ConnectionEndedError
 from dicomnode.host.dimse.message_templates import LONGEST_COMMAND, NO_DATA_SET, as_pdus
 from dicomnode.host.dimse.outgoing_association import AssociationEndedError, OutgoingAssociation
-from dicomnode.host.dimse.store_handler import PROCESSING_FAILURE
 from dicomnode.host.parsing.encodings import EXPLICIT_LITTLE
+from dicomnode.host.parsing.statuses import PROCESSING_FAILURE
 
 _PDV = struct.Struct(">IBB").unpack_from
 _PDV_OVERHEAD: Final = 6

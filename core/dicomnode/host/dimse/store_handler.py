@@ -3,7 +3,7 @@
 The receiver (:mod:`dicomnode.host.receiver.scp`) knows the network and the disk; a :class:`StoreHandler`
 knows pipelines, ledger and trees. This module is all that both know of each other.
 
-The life of one C-STORE, in the order in which the sink sees it::
+The life of one C-STORE, in the order in which the store handler sees it::
 
     accepts_called_ae     once, while the association is negotiated
     admit                   before the body is read: may refuse without reading (and storing) it
@@ -19,32 +19,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from pathlib import Path
 from typing import Protocol, TypeAlias
 
-IndexedValue: TypeAlias = "str | int | float | list[IndexedValue] | None"
-"""Plain JSON data: text decoded and split at the backslash, numbers as numbers, None for an empty value."""
+from dicomnode.errors import DicomnodeError
+from dicomnode.host.dimse.spooled_file import SpooledFile
+from dicomnode.host.parsing.index import IndexedValue
+from dicomnode.host.parsing.statuses import StoreResponse
 
-SUCCESS = 0x0000
-DUPLICATE_INVOCATION = 0x0210
-OUT_OF_RESOURCES = 0xA700
-DATASET_MISMATCH = 0xA900
-CANNOT_UNDERSTAND = 0xC000
-PROCESSING_FAILURE = 0x0110
-SOP_CLASS_NOT_SUPPORTED = 0x0122
-NOT_AUTHORISED = 0x0124
 
-ALWAYS_WANTED: frozenset[int] = frozenset(
-    {
-        0x00080005,  # SpecificCharacterSet: without it no text of the index could be decoded
-        0x00080016,  # SOPClassUID
-        0x00080018,  # SOPInstanceUID
-        0x00100020,  # PatientID
-        0x0020000D,  # StudyInstanceUID
-        0x0020000E,  # SeriesInstanceUID
-    }
-)
-"""The tags that every index holds, if the data set does, whatever the sink asks for."""
+class StoreHandlerFailedError(DicomnodeError):
+    """The store handler could not decide, and has logged why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,32 +80,6 @@ class StoreRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class StoreResponse:
-    """The answer to a C-STORE (PS3.7 section 9.3.1.2, PS3.4 section B.2.3).
-
-    Parameters
-    ----------
-    status : int
-        The Status (0000,0900).
-    comment : str, optional
-        The Error Comment (0000,0902), sent only with a failure. It is made ASCII and cut to 64 characters by
-        the receiver. It may quote the image, to whoever has sent it: so the log has it at DEBUG only.
-    reason : str, optional
-        Why, in words that quote neither the image nor a plugin: what the log says at INFO. Empty where there
-        are no such words.
-    """
-
-    status: int
-    comment: str | None = None
-    reason: str = ""
-
-    @classmethod
-    def plain(cls, status: int, reason: str) -> StoreResponse:
-        """Return a response whose comment is the host's own words, and quotes nothing."""
-        return cls(status, reason, reason)
-
-
-@dataclass(frozen=True, slots=True)
 class Prevalidation:
     """What a receiver process found out of an image by itself, without the others that wait.
 
@@ -146,77 +104,19 @@ class Prevalidator(Protocol):
         ...
 
 
-MakePrevalidator: TypeAlias = Callable[[], Prevalidator]
-"""Makes a judge; picklable, so that each receiver process makes its own."""
-
-
-class SpooledFile(Protocol):
-    """A whole, synced file under a temporary name in the spool, waiting for its fate.
-
-    What is neither kept nor discarded when :meth:`StoreHandler.received` returns (or raises) is discarded by
-    the receiver.
-    """
-
-    @property
-    def path(self) -> Path:
-        """Where the bytes lie now; after :meth:`keep`, the final path."""
-        ...
-
-    @property
-    def file(self) -> str:
-        """The same as text: path objects take as long to make as all else that is done with them."""
-        ...
-
-    @property
-    def size(self) -> int:
-        """The size of the whole file, in bytes."""
-        ...
-
-    @property
-    def dataset_offset(self) -> int:
-        """Where the data set begins in the file: after preamble, prefix and file meta information."""
-        ...
-
-    def keep(self, *name_parts: str) -> str:
-        """Give the file its final name, durably, and return the final path as text.
-
-        Parameters
-        ----------
-        *name_parts : str
-            Whatever identifies the instance (a scope such as the pipeline's name, the SOPInstanceUID, ...).
-            Only their digest becomes part of a name. A file that exists already is never replaced: the new
-            one gets another name.
-
-        Returns
-        -------
-        str
-            The directory entry is synced when this returns (with ``durability = "power"``).
-        """
-        ...
-
-    def digest(self) -> bytes:
-        """Return the SHA-256 of the data set's bytes as received (read from the file, cached)."""
-        ...
-
-    def hand_over(self) -> None:
-        """Leave the file to another process, which has decided about it."""
-        ...
-
-    def discard(self) -> None:
-        """Remove the file. Doing so twice, or after :meth:`keep`, does nothing."""
-        ...
+PrevalidatorFactory: TypeAlias = Callable[[], Prevalidator]
+"""Makes a prevalidator; picklable, so that each receiver process makes its own."""
 
 
 class StoreHandler(Protocol):
     """Decides about associations and received instances; the receiver's only outlet.
 
     A method that raises costs that one association or instance a failure status (0x0110), nothing more.
-
     """
 
     @property
     def wanted(self) -> frozenset[int]:
-        """The top-level tags that :meth:`received` gets as its index, besides :data:`ALWAYS_WANTED`."""
+        """The top-level tags that :meth:`received` gets as its index, besides ``ALWAYS_WANTED``."""
         ...
 
     def accepts_called_ae(self, called: str, calling: str, address: str) -> bool:
@@ -241,7 +141,7 @@ class StoreHandler(Protocol):
         """Take an instance whose structure is sound and whose bytes are synced.
 
         The receiver has already checked that the identity tags (SOP class and instance, study, series) are
-        there and agree with the request. `opinion` is what a receiver process has found out already.
+        there and agree with the request. `prevalidation` is what a receiver process has found out already.
         """
         ...
 

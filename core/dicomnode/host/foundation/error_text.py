@@ -33,3 +33,12 @@ def delivery_reason(error: DeliveryError) -> str:
         trace = trace.tb_next
     module = "" if trace is None else str(trace.tb_frame.f_globals.get("__name__"))
     return error.message if module.startswith("dicomnode.host.") else type(error).__name__
+
+
+def type_and_line(error: BaseException) -> str:
+    """Return an exception's type and the line that raised it; its text could hold patient data."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    place = "" if trace is None else f" at {trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"
+    return f"{type(error).__name__}{place}"

@@ -14,18 +14,8 @@ from pathlib import Path
 
 from dicomnode.dicom.reading.lazy import LazyDataset
 from dicomnode.errors import ImageRefusedError
-from dicomnode.host.dimse.store_handler import (
-    CANNOT_UNDERSTAND,
-    NOT_AUTHORISED,
-    PROCESSING_FAILURE,
-    SUCCESS,
-    AssociationInfo,
-    IndexedValue,
-    Prevalidation,
-    SpooledFile,
-    StoreRequest,
-    StoreResponse,
-)
+from dicomnode.host.dimse.spooled_file import SpooledFile
+from dicomnode.host.dimse.store_handler import AssociationInfo, Prevalidation, StoreRequest
 from dicomnode.host.foundation.events import Event, Events, Station
 from dicomnode.host.foundation.failpoints import failpoint
 from dicomnode.host.gathering.deferred_router import DeferredRouter
@@ -41,6 +31,14 @@ from dicomnode.host.ledger.ledger import Ledger
 from dicomnode.host.ledger.ledger_records import InstanceRecord
 from dicomnode.host.ledger.ledger_writes import add_instance, come_again, replace_file
 from dicomnode.host.ledger.states import InstanceState
+from dicomnode.host.parsing.index import IndexedValue
+from dicomnode.host.parsing.statuses import (
+    CANNOT_UNDERSTAND,
+    NOT_AUTHORISED,
+    PROCESSING_FAILURE,
+    SUCCESS,
+    StoreResponse,
+)
 from dicomnode.host.spool.spool import Spool
 
 NO_IDENTIFIER = CANNOT_UNDERSTAND | 0x10

@@ -16,17 +16,8 @@ from logging import DEBUG, WARNING
 from pydicom.tag import Tag
 
 from dicomnode.dicom.reading.lazy import LazyDataset
-from dicomnode.host.dimse.store_handler import (
-    NOT_AUTHORISED,
-    OUT_OF_RESOURCES,
-    AssociationEnd,
-    AssociationInfo,
-    IndexedValue,
-    Prevalidation,
-    SpooledFile,
-    StoreRequest,
-    StoreResponse,
-)
+from dicomnode.host.dimse.spooled_file import SpooledFile
+from dicomnode.host.dimse.store_handler import AssociationEnd, AssociationInfo, Prevalidation, StoreRequest
 from dicomnode.host.foundation.events import Event, Events, Station
 from dicomnode.host.foundation.free_space import free_bytes
 from dicomnode.host.gathering.deferred_router import DeferredRouter
@@ -36,6 +27,8 @@ from dicomnode.host.gathering.triggers import Triggers
 from dicomnode.host.ledger.ledger import Ledger
 from dicomnode.host.ledger.ledger_records import InstanceRecord
 from dicomnode.host.ledger.ledger_writes import begin_association, end_association
+from dicomnode.host.parsing.index import IndexedValue
+from dicomnode.host.parsing.statuses import NOT_AUTHORISED, OUT_OF_RESOURCES, StoreResponse
 from dicomnode.host.spool.spool import Spool
 
 INDEXED = frozenset(

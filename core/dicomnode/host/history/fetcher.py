@@ -14,15 +14,14 @@ from pydicom.dataset import Dataset
 
 from dicomnode.dicom.reading.lazy import LazyDataset
 from dicomnode.errors import DeliveryError
-from dicomnode.host.delivery.delivery_rules import BackOff
-from dicomnode.host.delivery.delivery_schedule import DeliverySchedule
 from dicomnode.host.dimse.peer import Peer
+from dicomnode.host.foundation.backoff import BackOff
 from dicomnode.host.foundation.error_text import delivery_reason
+from dicomnode.host.foundation.retry_schedule import RetrySchedule
 from dicomnode.host.gathering.pipeline_tree import PipelineTree
 from dicomnode.host.history.get_scu import RetrieveTarget
 from dicomnode.host.history.query_retrieve import Moved, Search, get, move
 from dicomnode.host.ledger.history_ledger import HistoryRecord
-from dicomnode.host.ledger.ledger_records import UnsettledDelivery
 from dicomnode.pipeline.historic import HistoricAbstractInput
 from dicomnode.pipeline.history_state import HistoryState, HistoryStatus
 from dicomnode.pipeline.inputs import AbstractInput
@@ -86,7 +85,7 @@ class Fetcher:
         self._keeper, self._peer = keeper, peer
         self._lock = threading.Lock()
         self._records: dict[int, HistoryRecord] = {}
-        self._schedule = DeliverySchedule(_LONGEST_RETRY)
+        self._schedule = RetrySchedule(_LONGEST_RETRY)
         self._stop = threading.Event()
         self._woken = threading.Event()
         self.thread = threading.Thread(target=self._run, name=f"fetch from {peer.name}", daemon=True)
@@ -128,9 +127,7 @@ class Fetcher:
 
     def _plan(self) -> None:
         """Take over the records into the schedule. The lock is held."""
-        self._schedule.update(
-            UnsettledDelivery(each.id, 0, each.attempts, each.not_before) for each in self._records.values()
-        )
+        self._schedule.update((each.id, 0, each.attempts, each.not_before) for each in self._records.values())
 
     def _fetch(self, record: HistoryRecord) -> None:
         target = self._keeper.target(record)

@@ -14,9 +14,9 @@ from types import TracebackType
 from typing import Any, Self
 
 from dicomnode.errors import JobFailedError, OutputError
+from dicomnode.host.foundation.durability import sync_directory
 from dicomnode.host.foundation.file_trees import remove_or_move_aside, remove_tree
 from dicomnode.host.jobs.job_failure import Failure
-from dicomnode.host.spool.shared_sync import sync_directory
 from dicomnode.pipeline.destination import OutboxItem
 
 MANIFEST = "manifest.json"

@@ -14,11 +14,11 @@ from dicomnode.errors import ImageRefusedError, StructureError
 from dicomnode.host.configuration.config import Config
 from dicomnode.host.configuration.receiver_building import receiver_settings
 from dicomnode.host.dimse.pynetdicom_private import Negotiator
-from dicomnode.host.dimse.store_handler import CANNOT_UNDERSTAND, SUCCESS
 from dicomnode.host.gathering.duplicates import AnyFile, Held, compare
 from dicomnode.host.gathering.instance_intake import IS_ANOTHER, answer_to
 from dicomnode.host.gathering.pipeline_tree import CheckFailedError, PipelineTree, Verdicts
 from dicomnode.host.parsing.inspection import RefusedDataSetError
+from dicomnode.host.parsing.statuses import CANNOT_UNDERSTAND, SUCCESS
 from dicomnode.host.spool.spool import read_index
 
 if TYPE_CHECKING:

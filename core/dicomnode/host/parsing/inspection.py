@@ -13,16 +13,11 @@ from functools import lru_cache
 
 from dicomnode.dicom.values.modules import iod_of
 from dicomnode.errors import StructureError
-from dicomnode.host.dimse.store_handler import (
-    ALWAYS_WANTED,
-    CANNOT_UNDERSTAND,
-    DATASET_MISMATCH,
-    IndexedValue,
-    StoreResponse,
-)
 from dicomnode.host.parsing.encodings import DEFLATED, JPIP_DEFLATED, NATIVE
+from dicomnode.host.parsing.index import ALWAYS_WANTED, IndexedValue
 from dicomnode.host.parsing.index_values import SPECIFIC_CHARACTER_SET, index_of, text_of, vr_of
 from dicomnode.host.parsing.layout_cache import LayoutCache
+from dicomnode.host.parsing.statuses import CANNOT_UNDERSTAND, DATASET_MISMATCH, StoreResponse
 from dicomnode.host.parsing.structure import ByteSource, BytesSource, Findings, WalkLimits, walk
 
 SOP_CLASS, SOP_INSTANCE = 0x00080016, 0x00080018
@@ -93,7 +88,7 @@ def inspect(  # noqa: PLR0917 - as walk
     source, start, end, transfer_syntax_uid
         As for :func:`~dicomnode.host.parsing.structure.walk`.
     wanted : frozenset of int
-        The top-level tags to index, besides :data:`~dicomnode.host.dimse.store_handler.ALWAYS_WANTED`.
+        The top-level tags to index, besides :data:`~dicomnode.host.parsing.index.ALWAYS_WANTED`.
     limits : InspectionLimits, optional
         What the data set may not exceed.
     expected : (str, str), optional

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from dicomnode.host.dimse.store_handler import IndexedValue
+from dicomnode.host.parsing.index import IndexedValue
 from dicomnode.host.parsing.index_template import IndexTemplateCache, Place, WantedValue
 from dicomnode.host.parsing.index_values import encodings_of, indexed_vr
 from dicomnode.host.parsing.structure import ByteSource, Findings, RawValue, WalkLimits, walk, walk_and_mark

@@ -27,10 +27,10 @@ from dicomnode.host.dimse.bounded_reader import (
 from dicomnode.host.dimse.c_store_handler import AssociationContext, CStoreHandler
 from dicomnode.host.dimse.fairness import FairnessSlot
 from dicomnode.host.dimse.pynetdicom_private import AcceptedAssociation, Negotiator
+from dicomnode.host.dimse.spooled_file import IncomingSpool
 from dicomnode.host.dimse.store_handler import AssociationEnd, AssociationInfo, StoreHandler
 from dicomnode.host.dimse.tls import PeerCertificate, ServerTLS, peer_certificate
 from dicomnode.host.foundation import log_context
-from dicomnode.host.spool.spool_writer import FileMaker
 
 _LOG = logging.getLogger(__name__)
 _LINGER = 1.0
@@ -62,7 +62,7 @@ class Shared:
 
     settings: ReceiverSettings
     store_handler: StoreHandler
-    spool: FileMaker
+    spool: IncomingSpool
     negotiator: Negotiator
     allowed: AllowList
     tls: ServerTLS | None

@@ -29,7 +29,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from dicomnode.host.configuration.receiver_settings import ReceiverSettings
-from dicomnode.host.dimse.store_handler import MakePrevalidator
+from dicomnode.host.dimse.store_handler import PrevalidatorFactory
 from dicomnode.host.spool.spool import Spool
 
 _LOG = logging.getLogger(__name__)
@@ -53,7 +53,7 @@ class ProcessSettings:
     durable: bool
     commitments: bool
     log_level: int
-    prevalidator_factory: MakePrevalidator | None
+    prevalidator_factory: PrevalidatorFactory | None
 
 
 class _Process:
@@ -106,7 +106,7 @@ class ReceiverPool:
         spool: Spool,
         *,
         commitments: bool,
-        prevalidator_factory: MakePrevalidator | None = None,
+        prevalidator_factory: PrevalidatorFactory | None = None,
     ) -> None:
         self._count, self._settings, self._wanted, self._spool = count, settings, wanted, spool
         self._commitments, self._judge_maker = commitments, prevalidator_factory

@@ -17,11 +17,11 @@ from typing import Final
 
 from pydicom.dataset import Dataset
 
-from dicomnode.host.dimse.failures import described
 from dicomnode.host.dimse.pynetdicom_private import Negotiator, quiet_loggers
 from dicomnode.host.dimse.store_handler import Prevalidator
 from dicomnode.host.dimse.tls import ServerTLS
 from dicomnode.host.foundation import log_context
+from dicomnode.host.foundation.error_text import type_and_line
 from dicomnode.host.foundation.excepthooks import install_excepthooks
 from dicomnode.host.foundation.gc_tuning import tune_gc
 from dicomnode.host.receiver.connection import Connection, Shared, StopSignal
@@ -51,7 +51,7 @@ class _ToHost(logging.Handler):
         """Send a record; if the host has gone there is nobody to tell."""
         text = record.getMessage()
         if record.exc_info and record.exc_info[1] is not None:
-            text += f": {described(record.exc_info[1])}"
+            text += f": {type_and_line(record.exc_info[1])}"
         text = text[:_LONGEST_LINE]
         message = record.name, record.levelno, text, log_context.association.get()
         with suppress(OSError, ValueError):
@@ -100,7 +100,7 @@ class _ReceiverProcess:
         try:
             return self._told.prevalidator_factory()
         except Exception as error:
-            _LOG.warning("the host will ask the pipelines' rules: %s", described(error))
+            _LOG.warning("the host will ask the pipelines' rules: %s", type_and_line(error))
             return None
 
     def _serve(self, address: str, sock: socket.socket, channel: socket.socket) -> None:

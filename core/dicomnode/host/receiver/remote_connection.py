@@ -13,7 +13,6 @@ from typing import Any
 
 from pydicom.dataset import Dataset
 
-from dicomnode.host.dimse.failures import described
 from dicomnode.host.dimse.pynetdicom_private import CommitmentHandler
 from dicomnode.host.dimse.store_handler import (
     AssociationEnd,
@@ -21,10 +20,11 @@ from dicomnode.host.dimse.store_handler import (
     Prevalidation,
     StoreHandler,
     StoreRequest,
-    StoreResponse,
 )
 from dicomnode.host.dimse.tls import PeerCertificate
 from dicomnode.host.foundation import log_context
+from dicomnode.host.foundation.error_text import type_and_line
+from dicomnode.host.parsing.statuses import StoreResponse
 from dicomnode.host.receiver.allowed_peers import AllowedPeers
 from dicomnode.host.receiver.remote_channel import ChannelClosedError, RemoteChannel
 from dicomnode.host.receiver.remote_handler import Answer, Question
@@ -103,7 +103,7 @@ class RemoteConnection:
             except OSError as error:
                 answer = Answer.OS_ERROR, error.errno or errno.EIO
             except Exception as error:
-                _LOG.error("%s failed: %s", Question(question).name.lower(), described(error))
+                _LOG.error("%s failed: %s", Question(question).name.lower(), type_and_line(error))
                 answer = Answer.FAILED, None
             channel.send((int(answer[0]), answer[1]))
 

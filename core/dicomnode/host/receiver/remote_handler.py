@@ -15,18 +15,18 @@ from typing import Any, Final
 from pydicom.dataset import Dataset
 
 from dicomnode.host.dimse.bounded_reader import ConnectionEndedError
-from dicomnode.host.dimse.failures import StoreHandlerFailedError
+from dicomnode.host.dimse.spooled_file import SpooledFile
 from dicomnode.host.dimse.store_handler import (
     AssociationEnd,
     AssociationInfo,
-    IndexedValue,
     Prevalidation,
     Prevalidator,
-    SpooledFile,
+    StoreHandlerFailedError,
     StoreRequest,
-    StoreResponse,
 )
 from dicomnode.host.dimse.tls import PeerCertificate
+from dicomnode.host.parsing.index import IndexedValue
+from dicomnode.host.parsing.statuses import StoreResponse
 from dicomnode.host.receiver.remote_channel import ChannelClosedError, RemoteChannel
 
 _ADMITTED_FOR: Final = 0.25

@@ -24,7 +24,7 @@ from functools import partial
 
 from dicomnode.host.configuration.receiver_settings import AllowedPeer, ReceiverSettings, is_loopback
 from dicomnode.host.dimse.pynetdicom_private import CommitmentHandler, Negotiator, quiet_loggers
-from dicomnode.host.dimse.store_handler import MakePrevalidator, StoreHandler
+from dicomnode.host.dimse.store_handler import PrevalidatorFactory, StoreHandler
 from dicomnode.host.dimse.tls import ServerTLS
 from dicomnode.host.receiver.allowed_peers import AllowedPeers
 from dicomnode.host.receiver.connection import Connection, Shared
@@ -65,7 +65,7 @@ class Receiver:
         store_handler: StoreHandler,
         spool: Spool,
         commitments: CommitmentHandler | None = None,
-        prevalidator_factory: MakePrevalidator | None = None,
+        prevalidator_factory: PrevalidatorFactory | None = None,
     ) -> None:
         quiet_loggers()
         negotiator = Negotiator(

@@ -9,17 +9,12 @@ from typing import Any
 
 from dicomnode.errors import StructureError
 from dicomnode.host.dimse.pynetdicom_private import Negotiator
-from dicomnode.host.dimse.store_handler import (
-    CANNOT_UNDERSTAND,
-    AssociationEnd,
-    AssociationInfo,
-    IndexedValue,
-    StoreRequest,
-    StoreResponse,
-)
+from dicomnode.host.dimse.store_handler import AssociationEnd, AssociationInfo, StoreRequest
 from dicomnode.host.gathering.pipeline_tree import Verdicts
 from dicomnode.host.parsing.file_meta import FileMeta, decode_prefix
+from dicomnode.host.parsing.index import IndexedValue
 from dicomnode.host.parsing.inspection import RefusedDataSetError
+from dicomnode.host.parsing.statuses import CANNOT_UNDERSTAND, StoreResponse
 from dicomnode.host.simulation.sending import Found, SimulatedAssociation
 from dicomnode.host.simulation.simulated_host import SimulatedHost
 

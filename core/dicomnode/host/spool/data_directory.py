@@ -10,8 +10,8 @@ from types import TracebackType
 from typing import Self
 
 from dicomnode.errors import DataDirectoryError
+from dicomnode.host.foundation.durability import sync_directory
 from dicomnode.host.foundation.free_space import free_bytes
-from dicomnode.host.spool.shared_sync import sync_directory
 
 _LOCK = "host.lock"
 

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from dicomnode.host.spool.shared_sync import sync_directory
+from dicomnode.host.foundation.durability import sync_directory
 
 _LOG = logging.getLogger(__name__)
 

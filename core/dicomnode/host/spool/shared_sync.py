@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable
-from pathlib import Path
 
 
 class SharedSync:
@@ -77,18 +75,3 @@ class SharedSync:
                 if isinstance(failure, OSError):
                     raise OSError(failure.errno, failure.strerror, failure.filename) from failure
                 raise RuntimeError(f"the shared sync failed: {failure!r}") from failure
-
-
-def sync_directory(path: Path | str) -> None:
-    """Make the entries of a directory survive a power cut.
-
-    Raises
-    ------
-    OSError
-        If the directory cannot be opened or synced.
-    """
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

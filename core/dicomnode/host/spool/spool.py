@@ -22,21 +22,18 @@ import secrets
 import threading
 from contextlib import suppress
 from pathlib import Path
-from typing import Literal
 
 from dicomnode.errors import DataDirectoryError
-from dicomnode.host.dimse.store_handler import IndexedValue
+from dicomnode.host.foundation.durability import Durability, sync_directory
 from dicomnode.host.foundation.failpoints import failpoint
 from dicomnode.host.foundation.file_trees import remove_or_move_aside
 from dicomnode.host.parsing.file_meta import FileMeta, decode_prefix
+from dicomnode.host.parsing.index import IndexedValue
 from dicomnode.host.parsing.inspection import InspectionLimits, inspect
 from dicomnode.host.parsing.layout_cache import LayoutCache
-from dicomnode.host.spool.shared_sync import SharedSync, sync_directory
+from dicomnode.host.spool.shared_sync import SharedSync
 from dicomnode.host.spool.spool_files import SpoolFiles
 from dicomnode.host.spool.spool_writer import DescriptorSource, SpoolWriter
-
-Durability = Literal["power", "process"]
-"""What an answer of Success survives: a power cut, or only a crash of the process."""
 
 _FILES_PER_DIRECTORY = 2000
 _HEAD = 16_384

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from dicomnode.host.foundation.durability import sync_directory
 from dicomnode.host.spool.released_files import ReleasedFiles
-from dicomnode.host.spool.shared_sync import sync_directory
 
 
 class SpoolFiles:

@@ -27,19 +27,6 @@ class _Keeper(Protocol):
     def keep(self, path: str, name_parts: tuple[str, ...]) -> str: ...
 
 
-class FileMaker(Protocol):
-    """Who begins new files."""
-
-    @property
-    def durable(self) -> bool:
-        """Whether files are synced."""
-        ...
-
-    def new(self, meta: FileMeta) -> SpoolWriter:
-        """Begin a file."""
-        ...
-
-
 class NewFiles:
     """New files of a spool that another process keeps.
 
@@ -184,7 +171,7 @@ class SpoolWriter:
 
 
 class FinishedFile:
-    """A whole, synced file waiting for its fate; see :class:`~.reception_types.SpooledFile`."""
+    """A whole, synced file that is to be kept or discarded: a :class:`~.dimse.spooled_file.SpooledFile`."""
 
     __slots__ = ("_decided", "_digest", "_named", "_path", "_spool", "dataset_offset", "size")
 

@@ -1,4 +1,4 @@
-"""When each delivery of one destination is tried: on the monotonic clock, whatever the wall clock does."""
+"""When each of several things is tried again: on the monotonic clock, whatever the wall clock does."""
 
 from __future__ import annotations
 
@@ -7,21 +7,22 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from dicomnode.host.ledger.ledger_records import UnsettledDelivery
-
 _SHARE_OF_RETRIES: Final = 10
+
+Pending = tuple[int, int, int, float]
+"""Number, order among what was never tried, attempts so far, and the wall-clock time of the next one."""
 
 
 @dataclass(slots=True)
 class _Entry:
-    job: int
+    order: int
     attempts: int
     not_before: float
     at: float
 
 
-class DeliverySchedule:
-    """What is to be delivered to one destination, and when.
+class RetrySchedule:
+    """What is to be tried, and when; for one destination, or one peer that is asked for images.
 
     The ledger keeps wall-clock times, for people and for the next start. They are turned into monotonic ones
     when an entry is first seen (or was changed by somebody else), and never waited for longer than `longest`.
@@ -46,15 +47,15 @@ class DeliverySchedule:
     def __len__(self) -> int:
         return len(self._entries)
 
-    def update(self, unsettled: Iterable[UnsettledDelivery]) -> None:
+    def update(self, pending: Iterable[Pending]) -> None:
         """Take over what the ledger holds now."""
         known, now, wall = self._entries, self._clock(), self._wall()
         self._entries = {}
-        for number, job, attempts, not_before in unsettled:
+        for number, order, attempts, not_before in pending:
             entry = known.get(number)
             if entry is None or entry.not_before != not_before:
                 wait = min(max(not_before - wall, 0.0), self._longest)
-                entry = _Entry(job, attempts, not_before, now + wait)
+                entry = _Entry(order, attempts, not_before, now + wait)
             self._entries[number] = entry
 
     def due(self, most: int) -> list[int]:
@@ -71,7 +72,7 @@ class DeliverySchedule:
             if entry.attempts:
                 failed.append((entry.at, number))
             else:
-                fresh.append((entry.job, number))
+                fresh.append((entry.order, number))
         failed.sort()
         fresh.sort()
         chosen = fresh[: most - min(len(failed), most // _SHARE_OF_RETRIES)]
@@ -92,8 +93,8 @@ class DeliverySchedule:
         """Count an attempt, and wait before the next; return the wall-clock time for the ledger."""
         not_before = self._wall() + seconds
         old = self._entries.get(number)
-        job, attempts = (0, 0) if old is None else (old.job, old.attempts)
-        self._entries[number] = _Entry(job, attempts + 1, not_before, self._clock() + seconds)
+        order, attempts = (0, 0) if old is None else (old.order, old.attempts)
+        self._entries[number] = _Entry(order, attempts + 1, not_before, self._clock() + seconds)
         return not_before
 
     def remove(self, number: int) -> None:
