@@ -295,7 +295,7 @@ def _check_kind(registration: Registration, loaded: Any) -> None:
     kind = registration.kind
     if kind == "hooks":
         return
-    from dicomnode.dicom.elements.standard_elements import VirtualElement
+    from dicomnode.dicom.elements.virtual_element import VirtualElement
     from dicomnode.pipeline.inputs import AbstractInput
     from dicomnode.pipeline.outputs import PipelineOutput
     from dicomnode.pipeline.pipelines import AbstractPipeline

@@ -17,9 +17,9 @@ from dicomnode.dicom.elements.standard_elements import (
     CopyElement,
     DiscardElement,
     InstanceCopyElement,
-    PrivateTag,
     StaticElement,
 )
+from dicomnode.dicom.values.tags import PrivateTag
 from dicomnode.errors import BlueprintError, InvalidValueError, MissingTagsError
 
 READY = [

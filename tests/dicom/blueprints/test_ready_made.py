@@ -5,7 +5,7 @@ from pydicom.dataset import Dataset
 
 from dicomnode.dicom import blueprints
 from dicomnode.dicom.building.header import make_header
-from dicomnode.dicom.elements.standard_elements import InstanceEnvironment
+from dicomnode.dicom.elements.instance_environment import InstanceEnvironment
 from dicomnode.dicom.values.modules import SUPPLIED, missing_attributes
 from sources import ct_slices, dose_grid, mr_slices, nm_image, pet_slices
 

@@ -8,7 +8,7 @@ import pytest
 
 from dicomnode.dicom import blueprints
 from dicomnode.dicom.building.numpy_factory import NumpyFactory
-from dicomnode.dicom.building.provenance import Equipment
+from dicomnode.dicom.values.equipment import Equipment
 from programs import program
 from sources import ct_slices, dose_grid, mr_slices, nm_image, pet_slices
 

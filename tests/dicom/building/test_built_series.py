@@ -12,9 +12,10 @@ from dicomnode.dicom import blueprints
 from dicomnode.dicom.building.built_series import encode_series
 from dicomnode.dicom.building.header import FillingStrategy
 from dicomnode.dicom.building.numpy_factory import NumpyFactory
-from dicomnode.dicom.elements.standard_elements import CallElement, PrivateTag, StaticElement
+from dicomnode.dicom.elements.standard_elements import CallElement, StaticElement
 from dicomnode.dicom.geometry.volume import Volume
 from dicomnode.dicom.reading.lazy import LazyDataset
+from dicomnode.dicom.values.tags import PrivateTag
 from sources import ct_slices, mr_slices, pet_slices
 
 AFFINE = np.array([[0, 0, 0.7, -100.0], [0, 0.8, 0, -90.0], [2.5, 0, 0, 12.0], [0, 0, 0, 1]])

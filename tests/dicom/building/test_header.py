@@ -10,19 +10,19 @@ from dicomnode.dicom.blueprint.blueprint import Blueprint, FillingStrategy
 from dicomnode.dicom.blueprint.sequence_element import SequenceElement
 from dicomnode.dicom.blueprints import derived_image_blueprint
 from dicomnode.dicom.building.header import make_header
-from dicomnode.dicom.building.provenance import Equipment
+from dicomnode.dicom.elements.instance_environment import InstanceEnvironment
 from dicomnode.dicom.elements.standard_elements import (
     AttrElement,
     CallElement,
     CopyElement,
     DiscardElement,
     InstanceCopyElement,
-    InstanceEnvironment,
-    PrivateTag,
     SeriesElement,
     StaticElement,
 )
 from dicomnode.dicom.reading.lazy import LazyDataset
+from dicomnode.dicom.values.equipment import Equipment
+from dicomnode.dicom.values.tags import PrivateTag
 from dicomnode.errors import MissingTagsError
 from sources import ct_slices, mr_slices
 

@@ -16,7 +16,7 @@ from dicomnode.dicom.building.highdicom_results import (
     build_report,
     build_segmentation,
 )
-from dicomnode.dicom.building.provenance import Equipment
+from dicomnode.dicom.values.equipment import Equipment
 from dicomnode.dicom.values.uids import UIDSource
 from dicomnode.errors import PixelDataError
 from programs import program

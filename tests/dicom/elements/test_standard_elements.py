@@ -7,18 +7,18 @@ import pickle
 import pytest
 from pydicom.dataset import Dataset
 
+from dicomnode.dicom.elements.instance_environment import InstanceEnvironment
 from dicomnode.dicom.elements.standard_elements import (
     AttrElement,
     CallElement,
     CopyElement,
     DiscardElement,
     InstanceCopyElement,
-    InstanceEnvironment,
-    PrivateTag,
     SeriesElement,
     StaticElement,
-    VirtualElement,
 )
+from dicomnode.dicom.elements.virtual_element import VirtualElement
+from dicomnode.dicom.values.tags import PrivateTag
 from dicomnode.errors import BlueprintError, InvalidValueError, MissingTagsError
 from sources import ct_slices
 

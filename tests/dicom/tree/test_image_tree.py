@@ -13,13 +13,8 @@ from pydicom.dataset import Dataset
 from rich.console import Console
 
 from dicomnode.dicom.reading.lazy import LazyDataset
-from dicomnode.dicom.tree.image_tree import (
-    DicomTree,
-    ImageTreeInterface,
-    PatientTree,
-    SeriesTree,
-    StudyTree,
-)
+from dicomnode.dicom.tree.dicom_tree import DicomTree, PatientTree, SeriesTree, StudyTree
+from dicomnode.dicom.tree.image_tree import ImageTreeInterface
 from dicomnode.errors import DuplicateImageError, ImageTreeError
 
 TREES = [SeriesTree, StudyTree, PatientTree, DicomTree]

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 from pydicom.dataset import Dataset
 
-from dicomnode.dicom.tree.image_tree import DicomTree, SeriesTree, StudyTree
+from dicomnode.dicom.tree.dicom_tree import DicomTree, SeriesTree, StudyTree
 from dicomnode.errors import DuplicateImageError, ImageTreeError
 
 FEW = st.integers(0, 2)

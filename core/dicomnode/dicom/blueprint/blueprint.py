@@ -11,7 +11,7 @@ from pydicom.tag import BaseTag
 from pydicom.uid import UID
 
 from dicomnode.dicom.blueprint.blueprint_check import check, refuse_borrowed_uids
-from dicomnode.dicom.elements.filled_elements import MissingTags
+from dicomnode.dicom.elements.missing_tags import MissingTags
 from dicomnode.dicom.elements.virtual_element import VirtualElement
 from dicomnode.dicom.values.tags import TagLike, parse_tag
 from dicomnode.errors import BlueprintError

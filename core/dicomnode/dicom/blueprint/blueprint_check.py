@@ -11,12 +11,9 @@ from collections.abc import Container, Iterable, Iterator, Mapping
 from pydicom.tag import BaseTag
 from pydicom.uid import UID
 
-from dicomnode.dicom.elements.standard_elements import (
-    CopyElement,
-    InstanceCopyElement,
-    StaticElement,
-    VirtualElement,
-)
+from dicomnode.dicom.elements.copy_elements import CopyingElement
+from dicomnode.dicom.elements.standard_elements import StaticElement
+from dicomnode.dicom.elements.virtual_element import VirtualElement
 from dicomnode.dicom.values.modules import SUPPLIED, Attribute, edition, iod_of
 from dicomnode.dicom.values.tags import parse_tag
 from dicomnode.errors import BlueprintError
@@ -44,7 +41,7 @@ def refuse_borrowed_uids(elements: Iterable[VirtualElement], title: str) -> None
     """
     own = {parse_tag(keyword) for keyword in _OWN_UIDS}
     for element in elements:
-        if element.key in own and isinstance(element, CopyElement | InstanceCopyElement | StaticElement):
+        if element.key in own and isinstance(element, CopyingElement | StaticElement):
             raise BlueprintError(
                 f"{title}: {element!r} would give every result the UID of something else; leave it out,"
                 " the factory makes new UIDs"
@@ -109,7 +106,7 @@ def _class_conflicts(elements: Mapping[Key, VirtualElement], SOPClassUID: UID) -
     element = elements.get(parse_tag("SOPClassUID"))
     if isinstance(element, StaticElement) and element.value != SOPClassUID:
         yield f"SOPClassUID is {UID(element.value).name} in {element!r}"
-    elif isinstance(element, CopyElement | InstanceCopyElement):
+    elif isinstance(element, CopyingElement):
         yield "SOPClassUID is copied from the source, which may be of another class"
 
 

@@ -10,12 +10,9 @@ from pydicom.dataset import Dataset, FileDataset
 from pydicom.tag import BaseTag, Tag
 
 from dicomnode.dicom.blueprint.blueprint import Blueprint
-from dicomnode.dicom.elements.standard_elements import (
-    PER_INSTANCE,
-    CopyElement,
-    InstanceCopyElement,
-    VirtualElement,
-)
+from dicomnode.dicom.elements.copy_elements import PER_INSTANCE
+from dicomnode.dicom.elements.standard_elements import CopyElement, InstanceCopyElement
+from dicomnode.dicom.elements.virtual_element import VirtualElement
 from dicomnode.dicom.values.tags import PrivateTag, find_tag
 
 _IMAGE_PIXEL: Final = 0x0028

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 from pydicom.dataelem import DataElement
@@ -11,13 +11,10 @@ from pydicom.tag import BaseTag
 
 from dicomnode.dicom.blueprint.blueprint import Blueprint
 from dicomnode.dicom.blueprint.blueprint_check import shortfalls_of
-from dicomnode.dicom.elements.filled_elements import MissingTags, place
-from dicomnode.dicom.elements.virtual_element import (
-    Corporeal,
-    InstanceEnvironment,
-    InstanceProducer,
-    VirtualElement,
-)
+from dicomnode.dicom.elements.data_elements import insert_element
+from dicomnode.dicom.elements.instance_environment import InstanceEnvironment, InstanceProducer
+from dicomnode.dicom.elements.missing_tags import MissingTags
+from dicomnode.dicom.elements.virtual_element import Corporeal, VirtualElement
 from dicomnode.dicom.values.tags import TagLike
 from dicomnode.errors import BlueprintError
 
@@ -69,7 +66,10 @@ class SequenceElement(VirtualElement):
 
     @classmethod
     def declared(
-        cls, tag: TagLike, arguments: Mapping[str, Any], nested: Callable[[Mapping[str, Any]], Blueprint]
+        cls,
+        tag: TagLike,
+        arguments: Mapping[str, Any],
+        nested: Callable[[Mapping[str, Any]], Iterable[VirtualElement]],
     ) -> Self:
         """Make the sequence of ``items``, a list of tables of elements.
 
@@ -82,7 +82,7 @@ class SequenceElement(VirtualElement):
         tables = isinstance(items, Sequence) and all(isinstance(item, Mapping) for item in items)
         if set(arguments) - {"items"} or not tables:
             raise TypeError("a sequence takes `items`, a list of tables of elements, and nothing else")
-        return cls(tag, *(nested(item) for item in items))
+        return cls(tag, *(Blueprint(nested(item)) for item in items))
 
     def corporealize(self, factory: Any, sources: Sequence[Dataset]) -> Corporeal:
         """Make the items, or a producer if they differ from instance to instance.
@@ -110,7 +110,7 @@ class SequenceElement(VirtualElement):
                 if isinstance(real, InstanceProducer):
                     producers.append(real)
                 elif real is not None:
-                    place(item, real, element.creator)
+                    insert_element(item, real, element.creator)
         return item, producers
 
     def check_factory(self, factory: object) -> None:
@@ -155,6 +155,6 @@ class _SequenceProducer(InstanceProducer):
             item.update(shared)
             for producer in producers:
                 if (element := producer.produce(environment)) is not None:
-                    place(item, element, producer.creator)
+                    insert_element(item, element, producer.creator)
             made.append(item)
         return self._element.element(made)

@@ -8,7 +8,7 @@ from typing import Final
 from pydicom.dataset import Dataset
 
 from dicomnode.dicom.blueprint.blueprint import Blueprint
-from dicomnode.dicom.building.provenance import EquipmentElement, derived_image_type
+from dicomnode.dicom.building.derivation import EquipmentElement, derived_image_type
 from dicomnode.dicom.elements.standard_elements import CopyElement, InstanceCopyElement, SeriesElement
 from dicomnode.dicom.values.modules import is_paired
 

@@ -8,8 +8,8 @@ from pydicom.uid import EncapsulatedPDFStorage
 
 from dicomnode.dicom.blueprint.blueprint import Blueprint
 from dicomnode.dicom.blueprints.common import equipment_blueprint, patient_blueprint, study_blueprint
-from dicomnode.dicom.building.provenance import Code, code_item
 from dicomnode.dicom.elements.standard_elements import CopyElement, StaticElement
+from dicomnode.dicom.values.codes import Code, code_item
 from dicomnode.errors import InvalidValueError
 
 encapsulated_pdf_blueprint: Final = (

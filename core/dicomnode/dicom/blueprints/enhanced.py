@@ -21,8 +21,9 @@ from dicomnode.dicom.blueprints.common import (
     study_blueprint,
     type2,
 )
-from dicomnode.dicom.building.provenance import EquipmentElement, code_item, derived_image_type
+from dicomnode.dicom.building.derivation import EquipmentElement, derived_image_type
 from dicomnode.dicom.elements.standard_elements import CopyElement, SeriesElement, StaticElement
+from dicomnode.dicom.values.codes import code_item
 from dicomnode.dicom.values.modules import region_code
 from dicomnode.dicom.values.uids import UIDSource
 

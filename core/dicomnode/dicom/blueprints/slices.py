@@ -15,11 +15,11 @@ from dicomnode.dicom.blueprints.common import (
     slices_blueprint,
     type2,
 )
+from dicomnode.dicom.elements.instance_environment import InstanceEnvironment
 from dicomnode.dicom.elements.standard_elements import (
     CallElement,
     CopyElement,
     InstanceCopyElement,
-    InstanceEnvironment,
     SeriesElement,
     StaticElement,
 )

@@ -22,7 +22,7 @@ from dicomnode.dicom.building.encoding import (
     encode_file_meta,
     pixel_header,
 )
-from dicomnode.dicom.elements.virtual_element import PreparedElement
+from dicomnode.dicom.elements.instance_environment import PreparedElement
 from dicomnode.dicom.reading.lazy import LazyDataset
 from dicomnode.errors import PixelDataError
 

@@ -10,10 +10,11 @@ from pydicom.tag import Tag
 from pydicom.uid import EnhancedCTImageStorage, ParametricMapStorage
 
 from dicomnode.dicom.building.placement import own_place, shared_place
-from dicomnode.dicom.building.provenance import code_item, derivation_image_item
+from dicomnode.dicom.building.references import derivation_image_item
 from dicomnode.dicom.building.rescale import Rescale, decimal_string
 from dicomnode.dicom.building.series_building import Building
 from dicomnode.dicom.reading.planes import Plane
+from dicomnode.dicom.values.codes import code_item
 from dicomnode.errors import GeometryError
 
 _STACK: Final = "1"

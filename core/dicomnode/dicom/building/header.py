@@ -14,15 +14,14 @@ from pydicom.tag import BaseTag
 
 from dicomnode.dicom.blueprint.blueprint import Blueprint, FillingStrategy
 from dicomnode.dicom.blueprint.filling import filling_elements
-from dicomnode.dicom.building.provenance import Equipment, default_elements
-from dicomnode.dicom.elements.filled_elements import MissingTags, place
-from dicomnode.dicom.elements.standard_elements import (
-    InstanceEnvironment,
-    InstanceProducer,
-    StaticElement,
-    VirtualElement,
-)
+from dicomnode.dicom.building.derivation import default_elements
+from dicomnode.dicom.elements.data_elements import insert_element
+from dicomnode.dicom.elements.instance_environment import InstanceEnvironment, InstanceProducer
+from dicomnode.dicom.elements.missing_tags import MissingTags
+from dicomnode.dicom.elements.standard_elements import StaticElement
+from dicomnode.dicom.elements.virtual_element import VirtualElement
 from dicomnode.dicom.values.charset import settle_charset
+from dicomnode.dicom.values.equipment import Equipment
 
 if TYPE_CHECKING:
     from dicomnode.dicom.geometry.geometry import SliceStack
@@ -99,7 +98,7 @@ class SeriesHeader:
                 continue
             with gathered:
                 if (element := producer.produce(environment)) is not None:
-                    place(dataset, element, producer.creator)
+                    insert_element(dataset, element, producer.creator)
                     made.append(element)
         gathered.report(f"instance {environment.instance_number} of {environment.total}")
         settle_charset(dataset, made)
@@ -124,7 +123,7 @@ def make_header(
         Read by :class:`~dicomnode.dicom.elements.standard_elements.AttrElement`.
     blueprint : Blueprint
         What the header holds. Derived images carry more by default, see
-        :func:`~dicomnode.dicom.building.provenance.default_elements`; the blueprint's own elements win.
+        :func:`~dicomnode.dicom.building.derivation.default_elements`; the blueprint's own elements win.
     sources : iterable of Dataset
         The source datasets in the order that they are wanted in. They are not changed.
     uids : UIDSource, optional
@@ -158,7 +157,7 @@ def make_header(
             if isinstance(real, InstanceProducer):
                 producers.append(real)
             elif real is not None:
-                place(shared, real, element.creator)
+                insert_element(shared, real, element.creator)
     gathered.report(blueprint.name or "blueprint")
     if held and "SpecificCharacterSet" not in whole and (declared := held[0].get("SpecificCharacterSet")):
         shared.SpecificCharacterSet = declared

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code as PydicomCode
 
-from dicomnode.dicom.building.provenance import Code, Equipment
-from dicomnode.dicom.elements.standard_elements import InstanceEnvironment
+from dicomnode.dicom.elements.instance_environment import InstanceEnvironment
+from dicomnode.dicom.values.codes import Code
+from dicomnode.dicom.values.equipment import Equipment
 from dicomnode.dicom.values.uids import SeriesUIDs, UIDSource
 from dicomnode.errors import DicomError, PixelDataError
 

@@ -16,7 +16,7 @@ from dicomnode.dicom.building.pixel_rules import Frames
 from dicomnode.dicom.building.placement import own_place
 from dicomnode.dicom.building.rescale import decimal_string
 from dicomnode.dicom.building.series_building import Building, common_part, name_instance, produced
-from dicomnode.dicom.elements.virtual_element import InstanceEnvironment, PreparedElement
+from dicomnode.dicom.elements.instance_environment import InstanceEnvironment, PreparedElement
 from dicomnode.dicom.geometry.geometry import unit_normal
 from dicomnode.errors import GeometryError, PixelDataError
 

@@ -16,7 +16,8 @@ from dicomnode.dicom.building.pixel_rules import Frames, PixelRules, pixel_rules
 from dicomnode.dicom.building.placement import Matching, place
 from dicomnode.dicom.building.series_building import Building, build_slices
 from dicomnode.dicom.building.value_range import as_numbers
-from dicomnode.dicom.elements.standard_elements import CallElement, InstanceEnvironment, StaticElement
+from dicomnode.dicom.elements.instance_environment import InstanceEnvironment
+from dicomnode.dicom.elements.standard_elements import CallElement, StaticElement
 from dicomnode.dicom.geometry.volume import Volume
 from dicomnode.dicom.values.tags import TagLike
 from dicomnode.dicom.values.uids import UIDSource

@@ -25,9 +25,10 @@ from dicomnode.dicom.building.pixel_encoding import (
 )
 from dicomnode.dicom.building.pixel_rules import PixelRules, Scaling
 from dicomnode.dicom.building.placement import OWN_PLACE, SHARED_PLACE, Placement, own_place, shared_place
-from dicomnode.dicom.elements.filled_elements import MissingTags, copy_element
+from dicomnode.dicom.elements.data_elements import copy_element
+from dicomnode.dicom.elements.instance_environment import InstanceEnvironment, prepared
+from dicomnode.dicom.elements.missing_tags import MissingTags
 from dicomnode.dicom.elements.standard_elements import DiscardElement
-from dicomnode.dicom.elements.virtual_element import InstanceEnvironment, prepared
 from dicomnode.dicom.geometry.volume import Volume
 from dicomnode.dicom.values.charset import UNICODE, charset_holds
 from dicomnode.dicom.values.modules import IOD, iod_of

@@ -1,4 +1,4 @@
-"""Virtual elements: what a blueprint says about one attribute before there is a source to say it of.
+"""The elements of the library: what a blueprint says about one attribute before there is a source.
 
 ::
 
@@ -13,7 +13,8 @@
         ├── CallElement         a function, called for each instance
         └── InstanceCopyElement copied from the source slice at the same place
 
-``SequenceElement`` lives in :mod:`dicomnode.dicom.blueprint.sequence_element`, since it needs blueprints.
+Import them from here, wherever in this folder they are written. ``SequenceElement`` alone is in
+:mod:`dicomnode.dicom.blueprint.sequence_element`, since it needs blueprints.
 
 An element is immutable once made and keeps nothing of a series, so that one patient can never leak into the
 next.
@@ -22,29 +23,17 @@ next.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
-from pydicom.tag import BaseTag, Tag
 
-from dicomnode.dicom.elements.instance_elements import (
-    CallElement,
-    InstanceCopyElement,
-    InstanceElement,
-    copy_shortfalls,
-)
-from dicomnode.dicom.elements.virtual_element import (
-    UNSET,
-    InstanceEnvironment,
-    InstanceProducer,
-    VirtualElement,
-    missing,
-    name_of,
-    required_arguments,
-)
-from dicomnode.dicom.values.tags import PrivateTag, TagLike
+from dicomnode.dicom.elements.copy_elements import CopyElement, InstanceCopyElement
+from dicomnode.dicom.elements.function_elements import CallElement, SeriesElement
+from dicomnode.dicom.elements.instance_element import InstanceElement
+from dicomnode.dicom.elements.virtual_element import UNSET, VirtualElement
+from dicomnode.dicom.values.tags import TagLike
 from dicomnode.errors import BlueprintError, MissingTagsError
 
 if TYPE_CHECKING:
@@ -57,25 +46,9 @@ __all__ = [
     "DiscardElement",
     "InstanceCopyElement",
     "InstanceElement",
-    "InstanceEnvironment",
-    "InstanceProducer",
-    "PrivateTag",
     "SeriesElement",
     "StaticElement",
-    "TagLike",
-    "VirtualElement",
 ]
-
-
-# The attributes in which the slices of a series differ by definition: one value for all would be wrong.
-PER_INSTANCE: Final = frozenset(
-    Tag(number)
-    for number in (
-        0x00080018,  # SOPInstanceUID
-        0x00200032,  # ImagePositionPatient
-        0x00201041,  # SliceLocation
-    )
-)
 
 
 class StaticElement(VirtualElement):
@@ -131,80 +104,6 @@ class StaticElement(VirtualElement):
         if self._element.VR == "SQ":
             return [f"<{len(self._element.value)} items>"]
         return [repr(self._element.value)]
-
-
-class CopyElement(VirtualElement):
-    """The value of the source: the first source dataset that has the attribute.
-
-    Parameters
-    ----------
-    tag : str, int, (int, int) or PrivateTag
-        The attribute.
-    optional : bool
-        Whether it may be missing from the sources; it is then left out of the result.
-    default : object, optional
-        The value to write when the sources lack the attribute. ``None`` writes an empty element, which is
-        what Type 2 attributes want.
-
-    Raises
-    ------
-    InvalidValueError
-        When the tag is unknown or the default does not fit its VR.
-
-    See Also
-    --------
-    InstanceCopyElement : for what differs between the slices.
-    """
-
-    def __init__(
-        self,
-        tag: TagLike,
-        *,
-        optional: bool = False,
-        default: Any = UNSET,
-        VR: str | None = None,  # noqa: N803 - DICOM's own spelling
-    ) -> None:
-        super().__init__(tag, VR)
-        self.optional = optional or default is not UNSET
-        self._default = None if default is UNSET else self.element(default)
-
-    def corporealize(self, factory: Any, sources: Sequence[Dataset]) -> DataElement | None:  # noqa: ARG002 - not needed
-        """Return a deep copy of the source's element, the default, or nothing if optional.
-
-        Raises
-        ------
-        MissingTagsError
-            When no source has the attribute.
-        BlueprintError
-            When the attribute is the slice's own (``ImagePositionPatient``) and the sources differ in it.
-        """
-        for source in sources:
-            if (found := self.find(source)) is not None:
-                self._refuse_varying(found, sources)
-                return found
-        if self.optional:
-            return copy.deepcopy(self._default)
-        raise missing([self.keyword], sources)
-
-    def _refuse_varying(self, found: DataElement, sources: Sequence[Dataset]) -> None:
-        if self.tag in PER_INSTANCE and any(self.find(source) != found for source in sources[1:]):
-            raise BlueprintError(
-                f"{self!r}: the {len(sources)} sources differ in it, one value would be wrong for all but"
-                f" one; use InstanceCopyElement({self.keyword!r})"
-            )
-
-    def required_tags(self) -> frozenset[BaseTag]:
-        """Return the tag, unless it is optional."""
-        return frozenset() if self.optional else frozenset({self.tag})
-
-    def shortfalls(self, attribute: Attribute) -> Iterator[str]:
-        """Say whether it may be left out, or its default is empty."""
-        return copy_shortfalls(attribute, optional=self.optional, default=self._default)
-
-    def _details(self) -> list[str]:
-        if self._default is not None:
-            return [f"default={self._default.value!r}"]
-        return ["optional=True"] if self.optional else []
 
 
 class AttrElement(VirtualElement):
@@ -280,40 +179,3 @@ class DiscardElement(VirtualElement):
     def shortfalls(self, attribute: Attribute) -> Iterator[str]:  # noqa: ARG002 - whatever its type
         """Say that it is left out."""
         yield "is discarded"
-
-
-class SeriesElement(VirtualElement):
-    """A value that is worked out once a series and shared by its instances.
-
-    Parameters
-    ----------
-    tag : str, int, (int, int) or PrivateTag
-        The attribute.
-    function : callable
-        Any callable: function, bound method, ``functools.partial``, callable object. If it needs an argument
-        it is given the source datasets (a tuple, in the header's order), otherwise nothing. It returns the
-        value; ``None`` leaves the tag out.
-
-    Raises
-    ------
-    BlueprintError
-        When ``function`` is not callable or needs more than one argument.
-    """
-
-    def __init__(
-        self,
-        tag: TagLike,
-        function: Callable[..., Any],
-        VR: str | None = None,  # noqa: N803 - DICOM's own spelling
-    ) -> None:
-        super().__init__(tag, VR)
-        self.function = function
-        self.takes_sources = required_arguments(self, function, unknown=0) == 1
-
-    def corporealize(self, factory: Any, sources: Sequence[Dataset]) -> DataElement | None:  # noqa: ARG002 - not needed
-        """Call the function and return its value as an element."""
-        value = self.function(tuple(sources)) if self.takes_sources else self.function()
-        return None if value is None else self.element(value)
-
-    def _details(self) -> list[str]:
-        return [name_of(self.function)]

@@ -1,27 +1,22 @@
-"""The base of all virtual elements, and what travels while an instance is built."""
+"""The base of all virtual elements."""
 
 from __future__ import annotations
 
-import inspect
-from abc import ABC, ABCMeta, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from abc import ABCMeta, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias
 
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.tag import BaseTag
 
-from dicomnode.dicom.elements.filled_elements import copy_element
+from dicomnode.dicom.elements.data_elements import copy_element
+from dicomnode.dicom.elements.instance_environment import InstanceProducer
 from dicomnode.dicom.values.tags import TagLike, describe_tag, dictionary_vr, find_tag, parse_tag
 from dicomnode.dicom.values.values import make_element
-from dicomnode.errors import BlueprintError, InvalidValueError, MissingTagsError
+from dicomnode.errors import InvalidValueError
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from dicomnode.dicom.blueprint.blueprint import Blueprint
-    from dicomnode.dicom.building.header import SeriesHeader
     from dicomnode.dicom.values.modules import Attribute
 
 
@@ -42,97 +37,6 @@ class Unset:
 
 
 UNSET: Final = Unset()
-
-
-@dataclass(frozen=True)
-class InstanceEnvironment:
-    """What is known of one instance while its dataset is built.
-
-    Parameters
-    ----------
-    index : int
-        Zero-based place of the instance in the result series.
-    instance_number : int
-        One-based place, ``index + 1``.
-    source : Dataset or None
-        The source instance at the same place in space, ``None`` where there is none.
-    image : ndarray or None
-        The slice in physical units, shape (rows, columns) or (rows, columns, samples); (frames, rows,
-        columns) for a multi-frame instance.
-    pixels : ndarray or None
-        The same slice as it is stored in Pixel Data.
-    header : SeriesHeader or None
-        The header that the instance is made from.
-    factory : object
-        The factory that builds the instance.
-    total : int
-        How many instances the series has.
-    """
-
-    index: int
-    instance_number: int
-    source: Dataset | None = None
-    image: NDArray[Any] | None = None
-    pixels: NDArray[Any] | None = None
-    header: SeriesHeader | None = None
-    factory: Any = None
-    total: int = 1
-
-
-@dataclass(frozen=True, slots=True)
-class PreparedElement:
-    """An element whose bytes are known before it is made.
-
-    Parameters
-    ----------
-    tag : BaseTag
-        The tag.
-    encoded : bytes
-        The whole element in Explicit VR Little Endian; ASCII, so the same in every character set.
-    make : callable
-        Returns the element itself, a new one each time.
-    """
-
-    tag: BaseTag
-    encoded: bytes
-    make: Callable[[], DataElement | None]
-
-
-class InstanceProducer(ABC):
-    """Makes one element for each instance of a series, when the instance is known."""
-
-    tag: BaseTag
-    creator: str | None
-
-    @abstractmethod
-    def produce(self, environment: InstanceEnvironment) -> DataElement | None:
-        """Make the element of one instance, or ``None`` to leave the tag out of that instance.
-
-        Parameters
-        ----------
-        environment : InstanceEnvironment
-            The instance.
-
-        Returns
-        -------
-        DataElement or None
-            With the nominal tag; :meth:`.SeriesHeader.instance` moves a private one
-            into its block.
-        """
-
-
-def prepared(producer: InstanceProducer, environment: InstanceEnvironment) -> PreparedElement | None:
-    """Return what a producer can give as bytes at once; ``None`` where it has to produce.
-
-    Parameters
-    ----------
-    producer : InstanceProducer
-        One with a method ``prepare``, or any other.
-    environment : InstanceEnvironment
-        The instance.
-    """
-    prepare = getattr(producer, "prepare", None)
-    return None if prepare is None else prepare(environment)
 
 
 Corporeal: TypeAlias = DataElement | InstanceProducer | None
@@ -216,7 +120,10 @@ class VirtualElement(metaclass=_FrozenAfterInit):
 
     @classmethod
     def declared(
-        cls, tag: TagLike, arguments: Mapping[str, Any], nested: Callable[[Mapping[str, Any]], Blueprint]
+        cls,
+        tag: TagLike,
+        arguments: Mapping[str, Any],
+        nested: Callable[[Mapping[str, Any]], Iterable[VirtualElement]],
     ) -> Self:
         """Make the element as a declarative blueprint says it, in a file without Python.
 
@@ -227,7 +134,7 @@ class VirtualElement(metaclass=_FrozenAfterInit):
         arguments : mapping of str to Any
             The table's other keys. The default passes them on as keyword arguments.
         nested : callable
-            Returns the blueprint of a table of elements, for an element that holds blueprints.
+            Returns the elements that a table declares, for an element that holds elements.
 
         Raises
         ------
@@ -307,50 +214,3 @@ class VirtualElement(metaclass=_FrozenAfterInit):
     def _details(self) -> list[str]:
         """Return what ``repr`` shows after the tag."""
         return []
-
-
-def missing(
-    keywords: Sequence[str], sources: Sequence[Dataset], lacking: int | None = None
-) -> MissingTagsError:
-    """Make the error for attributes that the sources lack.
-
-    Parameters
-    ----------
-    keywords : sequence of str
-        What is lacking.
-    sources : sequence of Dataset
-        Where it was looked for.
-    lacking : int, optional
-        How many of the sources lack it; all of them if not given.
-    """
-    total = len(sources)
-    where = (
-        "there are no source datasets"
-        if not total
-        else f"{lacking or total} of {total} source datasets lack it"
-    )
-    return MissingTagsError(f"{', '.join(keywords)}: {where}", keywords)
-
-
-def required_arguments(element: VirtualElement, function: Any, *, unknown: int) -> int:
-    """Count the arguments a callable cannot do without; bound methods, partials and objects count right."""
-    if not callable(function):
-        raise BlueprintError(f"{element.keyword}: {function!r} is not callable")
-    try:
-        parameters = inspect.signature(function).parameters.values()
-    except (TypeError, ValueError):  # some builtins do not tell
-        return unknown
-    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    required = [p for p in parameters if p.default is p.empty and p.kind in positional]
-    keyword_only = [p.name for p in parameters if p.default is p.empty and p.kind is p.KEYWORD_ONLY]
-    if len(required) > 1 or keyword_only:
-        names = ", ".join([*(p.name for p in required), *keyword_only])
-        raise BlueprintError(
-            f"{element.keyword}: {name_of(function)} needs {names}; it is called with one argument"
-        )
-    return len(required)
-
-
-def name_of(function: Any) -> str:
-    """Return what to call a callable in a message or ``repr``."""
-    return getattr(function, "__qualname__", None) or repr(function)

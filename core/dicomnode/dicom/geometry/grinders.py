@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from numpy.typing import DTypeLike
 from pydicom.dataset import Dataset
@@ -11,10 +11,8 @@ from pydicom.dataset import Dataset
 from dicomnode.dicom.geometry.geometry import STEP_TOLERANCE, Fault, sort_by_geometry
 from dicomnode.dicom.geometry.volume import Volume
 from dicomnode.dicom.reading.volume_reading import read_array
+from dicomnode.dicom.tree.dicom_tree import DicomTree
 from dicomnode.dicom.values.tags import TagLike, find_tag, parse_tag
-
-if TYPE_CHECKING:
-    from dicomnode.dicom.tree.image_tree import DicomTree
 
 
 @runtime_checkable
@@ -144,7 +142,7 @@ class DicomTreeGrinder(_Configured):
 
     def __call__(self, images: Iterable[Dataset]) -> DicomTree:
         """Return a tree of the images."""
-        from dicomnode.dicom.tree.image_tree import DicomTree
+        from dicomnode.dicom.tree.dicom_tree import DicomTree
 
         tree = DicomTree()
         tree.add_images(images)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from pydicom.dataset import Dataset
 
+from dicomnode.dicom.geometry.volume_conversion import from_nibabel, from_sitk, to_nibabel, to_sitk
 from dicomnode.errors import GeometryError
 
 _AXES: Final = 3
@@ -215,9 +216,7 @@ class Volume:
         DicomError
             When nibabel is not installed.
         """
-        from dicomnode.dicom.geometry.volume_conversion import to_nibabel
-
-        return to_nibabel(self)
+        return to_nibabel(self.array, self._located(), colour=self.colour)
 
     @classmethod
     def from_nibabel(cls, image: Any, *, units: str | None = None) -> Volume:
@@ -235,8 +234,6 @@ class Volume:
         PixelDataError
             When it has other axes, or voxels of a kind that is neither grayscale nor RGB.
         """
-        from dicomnode.dicom.geometry.volume_conversion import from_nibabel
-
         array, affine, colour = from_nibabel(image)
         return cls(array, affine, colour=colour, units=units)
 
@@ -256,9 +253,7 @@ class Volume:
         DicomError
             When SimpleITK is not installed.
         """
-        from dicomnode.dicom.geometry.volume_conversion import to_sitk
-
-        return to_sitk(self)
+        return to_sitk(self.array, self._located(), colour=self.colour)
 
     @classmethod
     def from_sitk(cls, image: Any, *, units: str | None = None) -> Volume:
@@ -276,8 +271,6 @@ class Volume:
         PixelDataError
             When it has other axes or components.
         """
-        from dicomnode.dicom.geometry.volume_conversion import from_sitk
-
         array, affine, colour = from_sitk(image)
         return cls(array, affine, colour=colour, units=units)
 

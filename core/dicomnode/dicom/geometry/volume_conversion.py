@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dicomnode.errors import DicomError, GeometryError, PixelDataError
-
-if TYPE_CHECKING:
-    from dicomnode.dicom.geometry.volume import Volume
 
 _TO_RAS: Final = np.diag([-1.0, -1.0, 1.0, 1.0])
 """DICOM's axes run to left, posterior and head, those of NIfTI to right, anterior and head."""
@@ -21,15 +18,15 @@ _AXES: Final = 3
 _ORTHOGONAL: Final = 1e-4
 
 
-def to_nibabel(volume: Volume) -> Any:
-    """Return a volume as ``nibabel.Nifti1Image``; see :meth:`Volume.to_nibabel`."""
+def to_nibabel(array: NDArray[Any], affine: NDArray[np.float64], *, colour: bool) -> Any:
+    """Return an array and where it lies as ``nibabel.Nifti1Image``; see :meth:`.Volume.to_nibabel`."""
     nibabel = _library("nibabel", "nibabel")
-    array = _common_dtype(volume.array)
-    if volume.colour:
+    array = _common_dtype(array)
+    if colour:
         if array.dtype != np.uint8:
             raise PixelDataError(f"NIfTI holds colour of 8 bits, not {array.dtype}")
         array = np.ascontiguousarray(array).view(_RGB)[..., 0]
-    affine = _TO_RAS @ _located(volume) @ _REVERSED
+    affine = _TO_RAS @ affine @ _REVERSED
     image = nibabel.Nifti1Image(array.T, affine, dtype=array.dtype)
     image.header.set_xyzt_units("mm")
     image.set_sform(affine, code="scanner")
@@ -39,7 +36,7 @@ def to_nibabel(volume: Volume) -> Any:
 
 
 def from_nibabel(image: Any) -> tuple[NDArray[Any], NDArray[np.float64], bool]:
-    """Return array, affine and whether it is colour; see :meth:`Volume.from_nibabel`."""
+    """Return array, affine and whether it is colour; see :meth:`.Volume.from_nibabel`."""
     if image.affine is None:
         raise GeometryError("the image has no affine")
     array = np.asanyarray(image.dataobj)
@@ -57,16 +54,16 @@ def from_nibabel(image: Any) -> tuple[NDArray[Any], NDArray[np.float64], bool]:
     return array.T, affine, colour
 
 
-def to_sitk(volume: Volume) -> Any:
-    """Return a volume as ``SimpleITK.Image``; see :meth:`Volume.to_sitk`."""
+def to_sitk(array: NDArray[Any], affine: NDArray[np.float64], *, colour: bool) -> Any:
+    """Return an array and where it lies as ``SimpleITK.Image``; see :meth:`.Volume.to_sitk`."""
     sitk = _library("SimpleITK", "sitk")
-    affine = _located(volume)[:_AXES] @ _REVERSED
+    affine = affine[:_AXES] @ _REVERSED
     spacing = np.linalg.norm(affine[:, :_AXES], axis=0)
     direction = affine[:, :_AXES] / spacing
     origin = affine[:, _AXES]
-    array = np.ascontiguousarray(_common_dtype(volume.array))
-    image = sitk.GetImageFromArray(array, isVector=volume.colour)
-    if array.ndim - volume.colour > _AXES:
+    array = np.ascontiguousarray(_common_dtype(array))
+    image = sitk.GetImageFromArray(array, isVector=colour)
+    if array.ndim - colour > _AXES:
         turn = np.eye(_AXES + 1)
         turn[:_AXES, :_AXES] = direction
         spacing, origin, direction = np.append(spacing, 1.0), np.append(origin, 0.0), turn
@@ -77,7 +74,7 @@ def to_sitk(volume: Volume) -> Any:
 
 
 def from_sitk(image: Any) -> tuple[NDArray[Any], NDArray[np.float64], bool]:
-    """Return array, affine and whether it is colour; see :meth:`Volume.from_sitk`."""
+    """Return array, affine and whether it is colour; see :meth:`.Volume.from_sitk`."""
     sitk = _library("SimpleITK", "sitk")
     axes, components = image.GetDimension(), image.GetNumberOfComponentsPerPixel()
     if axes not in (_AXES, _AXES + 1) or components not in (1, _AXES):
@@ -87,12 +84,6 @@ def from_sitk(image: Any) -> tuple[NDArray[Any], NDArray[np.float64], bool]:
     affine[:_AXES, :_AXES] = direction * np.array(image.GetSpacing())[:_AXES]
     affine[:_AXES, _AXES] = image.GetOrigin()[:_AXES]
     return sitk.GetArrayFromImage(image), affine @ _REVERSED, components == _AXES
-
-
-def _located(volume: Volume) -> NDArray[np.float64]:
-    if volume.affine is None:
-        raise GeometryError("the images of this volume do not say where they lie in the patient")
-    return volume.affine
 
 
 def _common_dtype(array: NDArray[Any]) -> NDArray[Any]:

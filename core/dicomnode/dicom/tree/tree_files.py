@@ -5,22 +5,19 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, TypeAlias
+from typing import BinaryIO, TypeAlias
 
 from pydicom.dataset import Dataset
 from pydicom.filereader import dcmread
 
 from dicomnode.dicom.reading.lazy import IndexedValue, LazyDataset
-from dicomnode.dicom.tree.image_tree import identifier
+from dicomnode.dicom.tree.identifiers import identifier
 from dicomnode.dicom.values.safe import safe_name, safe_text
 from dicomnode.errors import DicomError, ImageRefusedError, ImageTreeError
-
-if TYPE_CHECKING:
-    from dicomnode.dicom.tree.image_tree import ImageTreeInterface
 
 Progress: TypeAlias = Callable[[int, int], None]
 """Called with the number of files looked at and the number of all files."""
@@ -61,8 +58,23 @@ class Discovery:
     skipped: tuple[tuple[Path, str], ...]
 
 
-def discover(tree: ImageTreeInterface, path: Path, progress: Progress | None = None) -> Discovery:
-    """Add the DICOM files at a path to a tree; see :meth:`ImageTreeInterface.discover`."""
+def discover(add_image: Callable[[Dataset], None], path: Path, progress: Progress | None = None) -> Discovery:
+    """Read the DICOM files at a path, and add each as an image; see :meth:`.ImageTreeInterface.discover`.
+
+    Parameters
+    ----------
+    add_image : callable
+        Adds an image to a tree, or raises.
+    path : pathlib.Path
+        A folder, or one file.
+    progress : callable, optional
+        Called after each file.
+
+    Raises
+    ------
+    FileNotFoundError
+        When there is nothing at the path.
+    """
     if not path.exists():
         msg = f"{path}: there is no such file or folder"
         raise FileNotFoundError(msg)
@@ -70,7 +82,7 @@ def discover(tree: ImageTreeInterface, path: Path, progress: Progress | None = N
     added, skipped = 0, []
     for done, file in enumerate(files_below(path), start=1):
         try:
-            tree.add_image(indexed_dataset(file))
+            add_image(indexed_dataset(file))
             added += 1
         except (DicomError, ImageRefusedError) as error:
             skipped.append((Path(file), str(error)))
@@ -108,9 +120,9 @@ def _plain(value: object) -> IndexedValue:
     return int(value) if isinstance(value, int) else float(value)
 
 
-def save(tree: ImageTreeInterface, folder: Path) -> list[Path]:
-    """Write every image of a tree below a folder; see :meth:`ImageTreeInterface.save`."""
-    return [save_image(image, folder) for image in tree]
+def save(images: Iterable[Dataset], folder: Path) -> list[Path]:
+    """Write images below a folder, and return their files; see :meth:`.ImageTreeInterface.save`."""
+    return [save_image(image, folder) for image in images]
 
 
 def path_of(image: Dataset) -> Path:

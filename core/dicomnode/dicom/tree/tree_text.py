@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
 
 from dicomnode.dicom.reading.lazy import LazyDataset
-from dicomnode.dicom.tree.image_tree import ImageTreeInterface, SeriesTree, StudyTree, _Branch
 from dicomnode.dicom.values.safe import safe_text
 
 if TYPE_CHECKING:
@@ -17,61 +17,70 @@ if TYPE_CHECKING:
 
 _LONGEST = 64
 _NAMES = {"PatientID": "Patient", "StudyInstanceUID": "Study", "SeriesInstanceUID": "Series"}
-_SAYS = {
+_DESCRIBED_BY = {
     "PatientID": ("PatientName",),
     "StudyInstanceUID": ("StudyDate", "StudyDescription"),
     "SeriesInstanceUID": ("Modality", "SeriesDescription"),
 }
 
 
-def text_of(tree: ImageTreeInterface) -> str:
+@dataclass(frozen=True, slots=True)
+class TextNode:
+    """One line about a tree, and those about the levels directly below it."""
+
+    label: str
+    children: tuple[TextNode, ...] = ()
+
+
+def text_of(node: TextNode) -> str:
     """Return a tree as lines of text, a line a patient, study and series."""
-    return "\n".join([label_of(tree), *_lines(tree, "")])
+    return "\n".join([node.label, *_lines(node, "")])
 
 
-def _lines(tree: ImageTreeInterface, indent: str) -> Iterator[str]:
-    children = children_of(tree)
-    for number, child in enumerate(children, start=1):
-        last = number == len(children)
-        yield f"{indent}{'└── ' if last else '├── '}{label_of(child)}"
+def _lines(node: TextNode, indent: str) -> Iterator[str]:
+    for number, child in enumerate(node.children, start=1):
+        last = number == len(node.children)
+        yield f"{indent}{'└── ' if last else '├── '}{child.label}"
         yield from _lines(child, indent + ("    " if last else "│   "))
 
 
-def rich_of(tree: ImageTreeInterface) -> Tree:
+def rich_of(node: TextNode) -> Tree:
     """Return a tree for rich to print."""
     from rich.text import Text
     from rich.tree import Tree
 
-    made = Tree(Text(label_of(tree)))  # Text: what stands in DICOM text is never markup
-    for child in children_of(tree):
-        made.children.append(rich_of(child))
+    made = Tree(Text(node.label))  # Text: what stands in DICOM text is never markup
+    made.children.extend(map(rich_of, node.children))
     return made
 
 
-def children_of(tree: ImageTreeInterface) -> list[ImageTreeInterface]:
-    """Return the levels directly below."""
-    return list(tree._children.values()) if isinstance(tree, _Branch) else []
+def label_of(keyword: str, key: str | None, example: Dataset | None, content: str) -> str:
+    """Return one line about a patient, a study or a series.
+
+    Parameters
+    ----------
+    keyword : str
+        What identifies the level: ``"PatientID"``, ``"StudyInstanceUID"`` or ``"SeriesInstanceUID"``.
+    key : str or None
+        Its value; ``None`` or empty where there is none.
+    example : Dataset or None
+        An image of the level, which says its name or description.
+    content : str
+        What the level holds, such as ``"2 images"``.
+    """
+    values = [] if example is None else [_known_value(example, each) for each in _DESCRIBED_BY[keyword]]
+    description = " ".join(safe_text(value, longest=_LONGEST) for value in values if value)
+    name = safe_text(key or "without an identifier", longest=_LONGEST)
+    return f"{_NAMES[keyword]} {name}{f' ({description})' if description else ''}: {content}"
 
 
-def label_of(tree: ImageTreeInterface) -> str:
-    """Return one line for a tree: what it is, what it says of itself, and how many images are in it."""
-    images = _counted(len(tree), "image")
-    if not isinstance(tree, _Branch | SeriesTree) or not tree.keyword:
-        return f"{type(tree).__name__}: {images}"
-    first = tree.find(lambda _: True)
-    said = [] if first is None else [_said(first, keyword) for keyword in _SAYS[tree.keyword]]
-    words = " ".join(safe_text(each, longest=_LONGEST) for each in said if each)
-    key = safe_text(tree.key or "without an identifier", longest=_LONGEST)
-    below = f"{len(tree._children)} series, " if isinstance(tree, StudyTree) else ""
-    return f"{_NAMES[tree.keyword]} {key}{f' ({words})' if words else ''}: {below}{images}"
-
-
-def _said(image: Dataset, keyword: str) -> object:
-    """Return what an image says of itself, unless its file would have to be read for it."""
+def _known_value(image: Dataset, keyword: str) -> object:
+    """Return a value of an image, ``None`` where its file would have to be read for it."""
     if isinstance(image, LazyDataset) and not image.was_read:
         return image.indexed_value(tag_for_keyword(keyword) or 0)
     return image.get(keyword)
 
 
-def _counted(number: int, noun: str) -> str:
+def counted(number: int, noun: str) -> str:
+    """Return a number and its noun: ``"1 image"``, ``"1,000 images"``."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"

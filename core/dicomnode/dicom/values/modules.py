@@ -57,7 +57,7 @@ FRAMES = frozenset(
 """What tells the frames of a multi-frame image apart: the factory knows it from array and geometry."""
 
 BY_DEFAULT = frozenset({"ImageType", "ContentDate", "ContentTime", "SeriesNumber"})
-"""What every derived image gets from :func:`~dicomnode.dicom.building.provenance.default_elements`."""
+"""What every derived image gets from :func:`~dicomnode.dicom.building.derivation.default_elements`."""
 
 DOCUMENT = frozenset({"EncapsulatedDocument"})
 """The document itself: it is added with the data."""

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from dicomnode.dicom.building.provenance import Equipment
 from dicomnode.dicom.elements.standard_elements import CopyElement
+from dicomnode.dicom.values.equipment import Equipment
 from dicomnode.errors import JobFailedError
 from dicomnode.host.jobs.job_failure import Failure, failing_as
 from dicomnode.host.jobs.job_folder import JobFolder

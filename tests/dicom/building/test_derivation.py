@@ -7,9 +7,12 @@ from pydicom.dataset import Dataset
 
 from dicomnode.dicom import blueprints
 from dicomnode.dicom.blueprint.blueprint import Blueprint
+from dicomnode.dicom.building.derivation import derived_image_type
 from dicomnode.dicom.building.header import make_header
-from dicomnode.dicom.building.provenance import Equipment, derivation_image_item, derived_image_type
-from dicomnode.dicom.elements.standard_elements import DiscardElement, InstanceEnvironment, StaticElement
+from dicomnode.dicom.building.references import derivation_image_item
+from dicomnode.dicom.elements.instance_environment import InstanceEnvironment
+from dicomnode.dicom.elements.standard_elements import DiscardElement, StaticElement
+from dicomnode.dicom.values.equipment import Equipment
 from dicomnode.errors import BlueprintError, InvalidValueError
 from sources import ct_slices, pet_slices
 
@@ -167,7 +170,7 @@ def test_long_names_are_cut_to_what_fits():
 
 def test_an_equipment_element_is_one_of_four():
     """Other attributes are not the equipment's."""
-    from dicomnode.dicom.building.provenance import EquipmentElement
+    from dicomnode.dicom.building.derivation import EquipmentElement
 
     with pytest.raises(BlueprintError, match="it is one of Manufacturer"):
         EquipmentElement("PatientID")
