@@ -44,10 +44,6 @@ FOLDERS = {
 
 KNOWN_UPWARD_IMPORTS = {
     ("host", "configuration", "isolation"),
-    ("host", "configuration", "spool"),
-    ("host", "dimse", "spool"),
-    ("host", "history", "delivery"),
-    ("host", "parsing", "dimse"),
 }
 """(floor, folder, later folder that it imports from): what is still to be cut. Nothing is added here."""
 
