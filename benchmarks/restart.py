@@ -63,7 +63,7 @@ def record(number: int) -> InstanceRecord:
     return InstanceRecord(
         path=f"kept/{number // _PER_FOLDER + 1:06x}/{number:08x}.dcm",
         pipeline="nothing",
-        container=f"P{patient}",
+        container_key=f"P{patient}",
         inputs=("images",),
         SOPInstanceUID=str(index[0x00080018]),
         index=index,

@@ -230,7 +230,7 @@ def job_of(
         "plugin": plugin,
         "distribution": plugin,
         "version": "1.0",
-        "container": "patient",
+        "container_key": "patient",
         "inputs": {input_name: written},
         "folder": str(root / "outbox" / str(number)),
         "workdir": str(root / "work" / str(number)),

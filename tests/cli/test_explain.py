@@ -79,7 +79,7 @@ def test_each_pipeline_and_input_says_what_it_makes_of_a_file(tmp_path, config):
     answer = told("explain", file, "--config", config)
     assert (answer["taken"], answer["live"], answer["refused"]) == (True, False, None)
     petct = by_pipeline(answer)["petct"]
-    assert (petct["taken"], petct["container"], petct["ae_title"]) == (True, "98890234", "PETCT")
+    assert (petct["taken"], petct["container_key"], petct["ae_title"]) == (True, "98890234", "PETCT")
     assert petct["inputs"] == {"ct": None, "pet": "Units is missing or empty"}
     assert petct["missing"] == "pet: no image yet"
     assert by_pipeline(answer)["smooth"]["missing"] is None

@@ -109,9 +109,9 @@ def test_a_patient_that_waits_is_given_up(tmp_path, site, stopped):
         (patient,) = status["ledger" if stopped else "host"]["pipelines"]["waiting"]["patients"]
         refused = command(*give_up("nobody"), "--config", host.config, expect=1, **site.environment)
         assert "no patient 'nobody' waits for the pipeline 'waiting'" in refused.stderr
-        assert told_by(*give_up(patient["container"])) == {
+        assert told_by(*give_up(patient["container_key"])) == {
             "pipeline": "waiting",
-            "container": patient["container"],
+            "container_key": patient["container_key"],
             "images": len(images),
             "running": not stopped,
         }
@@ -153,7 +153,7 @@ def test_a_delivered_job_is_seen_and_run_again(tmp_path, site, stopped):
         (job,) = told_by("jobs")
         assert (job["job"], job["pipeline"], job["state"], job["inputs"]) == (1, "smooth", "delivered", 5)
         shown = told_by("show", 1)
-        assert shown["container"] == "98890234"
+        assert shown["container_key"] == "98890234"
         assert {row["SOPInstanceUID"] for row in shown["inputs"]["series"]} == {
             image.SOPInstanceUID for image in ct_slices()
         }
@@ -372,7 +372,7 @@ def test_patients_are_named_only_where_they_are_asked_for(tmp_path):
             waiting = told("status", "--patients", *on)
             pipelines = (waiting["ledger"] if stopped else waiting["host"])["pipelines"]
             (named,) = pipelines["smooth"]["patients"]
-            assert (named["container"], named["inputs"]) == (patient, {"series": 5})
+            assert (named["container_key"], named["inputs"]) == (patient, {"series": 5})
             assert patient in command("status", "--patients", *on).stdout
         assert patient not in host.log.read_text()
         assert "Doe" not in host.log.read_text()

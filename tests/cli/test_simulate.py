@@ -298,7 +298,7 @@ def test_two_patients_at_once_are_two_jobs(tmp_path):
     write_images(tmp_path / "in" / "a", ct_slices())
     write_images(tmp_path / "in" / "b", other)
     answer = told("simulate", "smooth", tmp_path / "in", "--interleave", "--order", "shuffle", "--seed", "3")
-    assert sorted(job["container"] for job in answer["jobs"]) == ["98890234", "OTHER"]
+    assert sorted(job["container_key"] for job in answer["jobs"]) == ["98890234", "OTHER"]
     assert answer["succeeded"]
     numbers = [entry["association"] for entry in images(answer)]
     assert numbers == [1, 2] * 5

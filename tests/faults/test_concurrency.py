@@ -201,7 +201,7 @@ def test_patients_on_many_associations_at_once(made: Route) -> None:
         wait_result(made, images)
         wait_states(made, images, [[RELEASED]] * 3)
     ours = {images[0].patient for images in patients}
-    jobs = Counter(row.job for rows in made.rows().values() for row in rows if row.container in ours)
+    jobs = Counter(row.job for rows in made.rows().values() for row in rows if row.container_key in ours)
     assert set(jobs.values()) == {3}
 
 

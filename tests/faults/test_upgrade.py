@@ -13,6 +13,9 @@ import pytest
 from dicomnode.host.ledger.ledger_schema import MIGRATIONS, SCHEMA_VERSION
 from route_under_fault import PIPELINE, Instance, Route, route
 
+RENAMED = {"container": "container_key"}
+"""What a column was called, and what it is called in the newest schema."""
+
 
 def downgrade(path: Path, version: int) -> None:
     """Turn a ledger into one of an older schema: with the tables and columns that there were then."""
@@ -23,9 +26,11 @@ def downgrade(path: Path, version: int) -> None:
         older.execute("ATTACH ? AS newer", (str(path),))
         tables = older.execute("SELECT name FROM main.sqlite_master WHERE type = 'table'").fetchall()
         for (table,) in tables:
-            columns = ", ".join(f'"{row[1]}"' for row in older.execute(f"PRAGMA main.table_info({table})"))
+            names = [row[1] for row in older.execute(f"PRAGMA main.table_info({table})")]
+            columns = ", ".join(f'"{name}"' for name in names)
+            values = ", ".join(f'"{RENAMED.get(name, name)}"' for name in names)
             older.execute(
-                f"INSERT OR REPLACE INTO main.{table} ({columns}) SELECT {columns} FROM newer.{table}"
+                f"INSERT OR REPLACE INTO main.{table} ({columns}) SELECT {values} FROM newer.{table}"
             )
     for leftover in path.parent.glob(f"{path.name}-*"):
         leftover.unlink()

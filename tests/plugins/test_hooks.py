@@ -140,7 +140,7 @@ def test_dicomnode_validate_image_that_exits_does_not_end_the_host(hooks):
 def test_dicomnode_validate_input_holds_back(hooks):
     """The input says what is missing, and so may any plugin."""
     held = Images("images")
-    assert hooks.validate_input(Pipeline(), "P1", "images", held) == "no image yet"
+    assert hooks.validate_input(Pipeline(), "1.4", "P1", "images", held) == "no image yet"
     held.insert(
         image(
             SOPInstanceUID="1.2",
@@ -150,9 +150,12 @@ def test_dicomnode_validate_input_holds_back(hooks):
             PatientID="P1",
         )
     )
-    assert hooks.validate_input(Pipeline(), "P1", "images", held) is None
-    hooks.register(implementing(dicomnode_validate_input=lambda patient_id: f"{patient_id} waits"), "acme")
-    assert hooks.validate_input(Pipeline(), "P1", "images", held) == "P1 waits"
+    assert hooks.validate_input(Pipeline(), "1.4", "P1", "images", held) is None
+    veto = implementing(
+        dicomnode_validate_input=lambda container_key, patient_id: f"{patient_id} waits for {container_key}"
+    )
+    hooks.register(veto, "acme")
+    assert hooks.validate_input(Pipeline(), "1.4", "P1", "images", held) == "P1 waits for 1.4"
 
 
 def test_dicomnode_blueprint_adds_and_overrides(hooks):
@@ -418,7 +421,7 @@ def test_hooks_that_do_not_fit_are_refused_whole(hooks, implementation, reason):
             PatientID="P1",
         )
     )
-    assert hooks.validate_input(Pipeline(), "P1", "images", held) is None
+    assert hooks.validate_input(Pipeline(), "1.4", "P1", "images", held) is None
     assert hooks.validate_image(Pipeline(), "images", Images("images"), image(Modality="CT")) is None
 
 

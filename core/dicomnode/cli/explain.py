@@ -100,7 +100,7 @@ def _print(told: Mapping[str, Any]) -> None:
 
 def _lines(told: Mapping[str, Any]) -> list[str]:
     """Return what is to be said of one pipeline."""
-    whose = "" if told["container"] is None else f", for the patient container {told['container']}"
+    whose = "" if told["container_key"] is None else f", for the patient container {told['container_key']}"
     verdict = (
         f"takes it{whose}" if told["taken"] else f"does not take it: answered with {told['status']:#06x}"
     )

@@ -319,7 +319,7 @@ def _print_patients(pipelines: Mapping[str, Any]) -> None:
     rows = [
         (
             name,
-            patient["container"],
+            patient["container_key"],
             ", ".join(f"{each}: {count}" for each, count in patient["inputs"].items()),
             shown_seconds(patient["quiet"]) if patient["quiet"] is not None else None,
             patient.get("waits_for"),
@@ -335,7 +335,7 @@ def _print_job(report: Mapping[str, Any]) -> None:
     again = f", next attempt {shown_time(report['next'])}" if report["next"] else ""
     lines = [
         f"job {report['job']} of {report['pipeline']}: {report['state']} ({report['reason']})",
-        f"patient container {report['container']}",
+        f"patient container {report['container_key']}",
         f"created {shown_time(report['created'])}, changed {shown_time(report['changed'])},"
         f" {report['attempts']} runs{again}",
     ]

@@ -101,7 +101,7 @@ def _lines(told: Mapping[str, Any], folder: Path) -> Iterator[str]:
     for patient in told["waiting"]:
         counts = ", ".join(f"{count} in {name}" for name, count in patient["inputs"].items())
         yield ""
-        yield f"left waiting: patient container {patient['container']} ({counts})"
+        yield f"left waiting: patient container {patient['container_key']} ({counts})"
         yield f"  missing: {patient['missing'] or 'nothing; but nothing triggered a job'}"
 
 
@@ -145,7 +145,7 @@ def _verdicts(entry: Mapping[str, Any]) -> Iterable[str]:
 
 def _job(job: Mapping[str, Any]) -> Iterator[str]:
     counts = ", ".join(f"{count} in {name}" for name, count in job["inputs"].items())
-    yield f"job {job['job']} of patient container {job['container']} ({counts}): {job['state']}"
+    yield f"job {job['job']} of patient container {job['container_key']} ({counts}): {job['state']}"
     if job["state"] != "delivered":
         yield f"  {job['reason']}"
         yield from (f"    {line}" for line in job["log"].splitlines())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -23,7 +23,7 @@ class PatientContainer(Mapping[str, AbstractInput]):
 
     Parameters
     ----------
-    key : str
+    container_key : str
         What the images have in common: the value of the pipeline's ``patient_identifier_tag``.
     inputs : mapping of str to type of AbstractInput
         The pipeline's inputs by name.
@@ -33,11 +33,11 @@ class PatientContainer(Mapping[str, AbstractInput]):
 
     def __init__(
         self,
-        key: str,
+        container_key: str,
         inputs: Mapping[str, type[AbstractInput]],
         copied_tags: Mapping[str, Collection[int]] = MappingProxyType({}),
     ) -> None:
-        self.key = key
+        self.container_key = container_key
         self._inputs = {name: kind(name, copied_tags.get(name, ())) for name, kind in inputs.items()}
 
     def __getitem__(self, name: str) -> AbstractInput:
@@ -64,6 +64,17 @@ class PatientContainer(Mapping[str, AbstractInput]):
     def empty(self) -> bool:
         """Whether no input holds an image."""
         return not any(len(held) for held in self._inputs.values())
+
+    @property
+    def patient_id(self) -> str:
+        """The Patient ID (0010,0020) of the images, as the first one has it; empty where it has none."""
+        return patient_id_of(image for held in self._inputs.values() for image in held)
+
+
+def patient_id_of(images: Iterable[Dataset]) -> str:
+    """Return the Patient ID (0010,0020) of the first image, an empty text where there is none."""
+    first = next(iter(images), None)
+    return "" if first is None else str(first.get("PatientID") or "")
 
 
 @dataclass(frozen=True, slots=True)

@@ -126,7 +126,12 @@ class Hooks:
         )
 
     def validate_input(
-        self, pipeline: AbstractPipeline, patient_id: str, input_name: str, held: AbstractInput
+        self,
+        pipeline: AbstractPipeline,
+        container_key: str,
+        patient_id: str,
+        input_name: str,
+        held: AbstractInput,
     ) -> str | None:
         """Return what an input is still missing, or ``None`` where nobody holds it back.
 
@@ -137,7 +142,13 @@ class Hooks:
         """
         return first_veto(
             self._manager.hook.dicomnode_validate_input,
-            {"pipeline": pipeline, "patient_id": patient_id, "input_name": input_name, "input": held},
+            {
+                "pipeline": pipeline,
+                "container_key": container_key,
+                "patient_id": patient_id,
+                "input_name": input_name,
+                "input": held,
+            },
         )
 
     def blueprint(self, pipeline: AbstractPipeline, blueprint: Blueprint) -> Blueprint:

@@ -105,6 +105,7 @@ def dicomnode_validate_image(
 @hookspec
 def dicomnode_validate_input(
     pipeline: AbstractPipeline,
+    container_key: str,
     patient_id: str,
     input_name: str,
     input: AbstractInput,
@@ -115,8 +116,12 @@ def dicomnode_validate_input(
     ----------
     pipeline : AbstractPipeline
         The pipeline.
+    container_key : str
+        What the pipeline gathers the images by: the value of its ``patient_identifier_tag``, or what its
+        ``container_key`` returns.
     patient_id : str
-        The value of its ``patient_identifier_tag``.
+        The Patient ID (0010,0020) of the images. An empty text where they have none, as may be where the
+        pipeline gathers by something else.
     input_name : str
         The input in question.
     input : AbstractInput

@@ -142,13 +142,13 @@ def _sorted(tree: PipelineTree, image: Dataset, path: Path) -> str:
             return tree.container_key(handle)
         placement = tree.place(handle)
         tree.insert(handle, placement)
-    return placement.container
+    return placement.container_key
 
 
 def _description(
-    configured: ConfiguredPipeline, tree: PipelineTree, key: str, folder: Path
+    configured: ConfiguredPipeline, tree: PipelineTree, container_key: str, folder: Path
 ) -> JobDescription:
-    complete = tree.take(key)
+    complete = tree.take(container_key)
     inputs = {
         name: [(str(image.path), _index(image)) for image in images]
         for name, images in complete.inputs.items()
@@ -156,13 +156,13 @@ def _description(
     uids = [str(image.SOPInstanceUID) for image in complete.images]
     return JobDescription(
         id="1",
-        identity=job_identity(configured.name, key, uids, _content(configured)),
+        identity=job_identity(configured.name, container_key, uids, _content(configured)),
         pipeline=configured.name,
         plugin=configured.registration.name,
         distribution=configured.registration.distribution,
         version=configured.registration.version,
         settings=configured.table.settings,
-        container=key,
+        container_key=container_key,
         inputs=inputs,
         folder=str(folder / "result"),
         workdir=str(folder / "work"),

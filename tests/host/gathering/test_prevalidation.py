@@ -260,7 +260,7 @@ def test_an_opinion_changes_nothing(
             try:
                 placement = tree.place(lazy, prevalidation)
                 tree.insert(lazy, placement)
-                went.append((placement.container, placement.inputs))
+                went.append((placement.container_key, placement.inputs))
             except ImageRefusedError as refused:
                 went.append(("refused", type(refused).__name__))
         assert went[0] == went[1]

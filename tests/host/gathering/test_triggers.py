@@ -72,7 +72,7 @@ class Restarted:
         self.tree = PipelineTree(configured, Hooks(Registry(only=())), self.clock)
         self.done: list[tuple[str, float]] = []
         jobs: Any = SimpleNamespace(
-            expire=self._expire, create=self._noting("job"), join_late=lambda tree, key: None
+            expire=self._expire, create=self._noting("job"), join_late=lambda tree, container_key: None
         )
         self.work = TimerThread("test", self.clock)
         self.triggers = Triggers(jobs, Events(), self.work)
@@ -85,13 +85,13 @@ class Restarted:
         """Return the time."""
         return self.now
 
-    def _expire(self, tree: PipelineTree, key: str, age: float) -> None:
-        if tree.expire(key, age) is not None:
+    def _expire(self, tree: PipelineTree, container_key: str, age: float) -> None:
+        if tree.expire(container_key, age) is not None:
             self.done.append(("expired", self.now - START))
 
     def _noting(self, what: str) -> Callable[[PipelineTree, str], None]:
-        def note(tree: PipelineTree, key: str) -> None:
-            tree.take(key)
+        def note(tree: PipelineTree, container_key: str) -> None:
+            tree.take(container_key)
             self.done.append((what, self.now - START))
 
         return note
@@ -112,7 +112,8 @@ class Restarted:
 
 def image(number: int) -> LazyDataset:
     """Return an image of the patient."""
-    return LazyDataset(f"/nowhere/{number}.dcm", {0x00080018: f"1.2.{number}", 0x0020000E: "1.3"})
+    index = {0x00080018: f"1.2.{number}", 0x00100020: PATIENT, 0x0020000E: "1.3"}
+    return LazyDataset(f"/nowhere/{number}.dcm", index)
 
 
 @pytest.mark.parametrize(

@@ -108,22 +108,27 @@ def test_the_ledger_keeps_how_far_it_is(tmp_path: Path) -> None:
 def test_beginning_anew_ends_what_was(tmp_path: Path) -> None:
     """One fetching at a time for an input of a patient; those of other inputs and patients stay."""
     with Ledger(tmp_path / "ledger", durable=False) as ledger:
-        for container, name in (("P1", "earlier"), ("P1", "oldest"), ("P2", "earlier"), ("P1", "earlier")):
-            ledger.write(begin_history("compare", container, name, FETCHING))
+        for container_key, name in (
+            ("P1", "earlier"),
+            ("P1", "oldest"),
+            ("P2", "earlier"),
+            ("P1", "earlier"),
+        ):
+            ledger.write(begin_history("compare", container_key, name, FETCHING))
         with ledger.snapshot() as connection:
-            found = [(record.id, record.container, record.input) for record in open_histories(connection)]
+            found = [(record.id, record.container_key, record.input) for record in open_histories(connection)]
     assert found == [(2, "P1", "oldest"), (3, "P2", "earlier"), (4, "P1", "earlier")]
 
 
 def test_old_records_are_removed(tmp_path: Path) -> None:
     """What was over before a moment goes with its changes of state; what is not over stays."""
     with Ledger(tmp_path / "ledger", durable=False) as ledger:
-        for container in ("P1", "P2"):
-            ledger.write(begin_history("compare", container, "earlier", FETCHING))
+        for container_key in ("P1", "P2"):
+            ledger.write(begin_history("compare", container_key, "earlier", FETCHING))
         ledger.write(end_histories("compare", "P1"))
         ledger.write(forget_before(time.time() + 1))
         with ledger.snapshot() as connection:
-            assert [record.container for record in open_histories(connection)] == ["P2"]
+            assert [record.container_key for record in open_histories(connection)] == ["P2"]
             assert connection.execute("SELECT count(*) FROM history").fetchone()[0] == 1
         assert ledger.transitions("history", 1) == []
         assert len(ledger.transitions("history", 2)) == 1

@@ -298,8 +298,8 @@ class Pipeline(AbstractPipeline):
         return NoOutput()
 
 @hookimpl
-def dicomnode_validate_input(patient_id, input_name):
-    return f"{input_name} of {patient_id} waits" if input_name == "careful" else None
+def dicomnode_validate_input(container_key, patient_id, input_name):
+    return f"{input_name} of {container_key} of {patient_id} waits" if input_name == "careful" else None
 """
 )
 
@@ -318,7 +318,7 @@ def test_other_rules(elsewhere: EnvironmentResolver, isolation: Isolation, image
     for image in images[:2]:
         careful.insert(image)
     assert careful.conflict(images[2]) == "too many"
-    assert careful.missing() == "careful of 4MR1-MR waits"
+    assert careful.missing() == "careful of 4MR1-MR of 4MR1 waits"
     assert isinstance(earlier, HistoricAbstractInput)
     assert (earlier.level, earlier.fetch_attempts, earlier.when_failed) == ("series", 2, "required")
     assert earlier.query(images[0]) == {"Modality": "MR"}

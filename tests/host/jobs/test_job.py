@@ -83,7 +83,7 @@ def test_a_description_survives_json_and_pickle(
     """What comes back from JSON, or from a pickle, is the same description."""
     job = JobDescription(
         id="7", identity="i", pipeline="p", plugin="p", distribution="d", version="1", settings=settings,
-        container="c", inputs=inputs, folder="/f", workdir="/w", created=1.5, only=only,
+        container_key="c", inputs=inputs, folder="/f", workdir="/w", created=1.5, only=only,
     )  # fmt: skip
     assert JobDescription.from_json(json.loads(json.dumps(job.to_json()))) == job
     assert pickle.loads(pickle.dumps(job)) == job
@@ -96,14 +96,14 @@ def test_dates_in_settings_become_text(tmp_path: Path, plugins: PluginFactory) -
 
 
 @given(st.text(), st.text(), st.lists(st.text()))
-def test_identity_depends_on_what_not_on_order(pipeline: str, container: str, uids: list[str]) -> None:
+def test_identity_depends_on_what_not_on_order(pipeline: str, container_key: str, uids: list[str]) -> None:
     """The identity is the same for the same instances in any order, and gives none of them away."""
-    identity = job_identity(pipeline, container, uids, "a")
-    assert identity == job_identity(pipeline, container, [*reversed(uids), *uids], "a")
+    identity = job_identity(pipeline, container_key, uids, "a")
+    assert identity == job_identity(pipeline, container_key, [*reversed(uids), *uids], "a")
     assert len(identity) == 64
-    assert identity != job_identity(pipeline, container, [*uids, "".join(uids) + "x"], "a")
-    assert identity != job_identity(pipeline + "x", container, uids, "a")
-    assert identity != job_identity(pipeline, container, uids, "b")
+    assert identity != job_identity(pipeline, container_key, [*uids, "".join(uids) + "x"], "a")
+    assert identity != job_identity(pipeline + "x", container_key, uids, "a")
+    assert identity != job_identity(pipeline, container_key, uids, "b")
 
 
 def test_identity_is_stable() -> None:

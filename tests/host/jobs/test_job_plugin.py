@@ -19,7 +19,7 @@ JOB = JobDescription(
     distribution="smoothing",
     version="1.0",
     settings={"sigma": 2.0, "since": dt.date(2020, 1, 1)},
-    container="P1",
+    container_key="P1",
     inputs={},
     folder="/outbox/1",
     workdir="/work/1",
@@ -69,7 +69,7 @@ def test_what_decides(change: dict[str, Any]) -> None:
     [
         {"id": "2"},
         {"attempt": 2},
-        {"container": "P2"},
+        {"container_key": "P2"},
         {"folder": "/outbox/2"},
         {"created": 2.0},
         {"timeout": 9.0},

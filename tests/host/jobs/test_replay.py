@@ -50,7 +50,7 @@ class _Bench:
             record = InstanceRecord(
                 path=path,
                 pipeline="smooth",
-                container="P1",
+                container_key="P1",
                 inputs=("series",),
                 SOPInstanceUID=f"1.2.{number}",
                 index={},

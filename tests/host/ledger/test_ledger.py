@@ -49,7 +49,7 @@ def instance(path: str = "kept/000001/a.dcm", **values: object) -> InstanceRecor
     given: dict[str, object] = {
         "path": path,
         "pipeline": "three",
-        "container": "P1",
+        "container_key": "P1",
         "inputs": ("images",),
         "SOPInstanceUID": f"1.2.{abs(hash(path))}",
         "index": {0x00100020: "P1", 0x00200032: [1.0, 2.0, 3.0]},
@@ -167,9 +167,9 @@ def test_a_record_comes_back_as_it_went(ledger: Ledger) -> None:
 def test_an_instance_is_entered_once(ledger: Ledger) -> None:
     """A row that is there is left as it is."""
     ledger.write(add_instance(instance()))
-    ledger.write(add_instance(instance(container="other")))
+    ledger.write(add_instance(instance(container_key="other")))
     (row,) = ledger.instances(WAITING)
-    assert row.container == "P1"
+    assert row.container_key == "P1"
 
 
 def test_a_job_takes_its_instances_along(ledger: Ledger) -> None:

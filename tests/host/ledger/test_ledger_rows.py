@@ -14,7 +14,7 @@ def record(number: int, **values: object) -> InstanceRecord:
     given = {
         "path": f"kept/000001/{number:08x}.dcm",
         "pipeline": "smooth",
-        "container": "P1",
+        "container_key": "P1",
         "inputs": ("series",),
         "SOPInstanceUID": f"1.2.{number}",
         "index": {0x00080060: "CT", 0x00200032: [1.0, 2.0, float(number)]},

@@ -30,7 +30,7 @@ def image(uid: str) -> InstanceRecord:
     return InstanceRecord(
         path=f"kept/{uid}.dcm",
         pipeline="smooth",
-        container="P1",
+        container_key="P1",
         inputs=("images",),
         SOPInstanceUID=uid,
         index={0x00080018: uid, 0x0020000D: "1.9", 0x0020000E: "1.8"},

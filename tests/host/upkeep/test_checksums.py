@@ -159,7 +159,7 @@ def test_a_job_is_not_given_a_file_that_has_changed(tmp_path: Path) -> None:
 def test_a_description_carries_them(tmp_path: Path) -> None:
     """Checksums travel with a job as plain data."""
     job = JobDescription(
-        id="1", identity="i", pipeline="p", plugin="p", distribution="p", version="1", container="c",
+        id="1", identity="i", pipeline="p", plugin="p", distribution="p", version="1", container_key="c",
         inputs={}, folder="/f", workdir="/w", created=0.0, checksums={"/a": "ab"},
     )  # fmt: skip
     assert JobDescription.from_json(job.to_json()) == job

@@ -44,8 +44,9 @@ class Bench:
         for each in (path, path.with_name(f"{path.name}.reason")):
             os.utime(each, (moment, moment))
         record = InstanceRecord(
-            path=self.spool.name_of(path), pipeline="three", container="", inputs=(), SOPInstanceUID="1.2.3",
-            index={}, received=moment, association="", state=QUARANTINED, reason="no input wants it",
+            path=self.spool.name_of(path), pipeline="three", container_key="", inputs=(),
+            SOPInstanceUID="1.2.3", index={}, received=moment, association="", state=QUARANTINED,
+            reason="no input wants it",
         )  # fmt: skip
         self.ledger.write(add_instance(record))
         return path.name

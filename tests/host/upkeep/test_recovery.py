@@ -106,7 +106,7 @@ class Stopped:
             **{
                 "path": self.spool.name_of(path),
                 "pipeline": "three",
-                "container": image.patient,
+                "container_key": image.patient,
                 "inputs": ("images",),
                 "SOPInstanceUID": image.uid,
                 "index": self.spool.read_index(path, frozenset({0x00080060}))[1],
@@ -169,7 +169,11 @@ def test_a_file_that_the_ledger_does_not_know(stopped: Stopped) -> None:
     assert tree.counts() == {image.patient: {"images": 1}}
     assert found.cut_off == {(tree, image.patient)}
     (row,) = stopped.ledger.instances(WAITING)
-    assert (row.path, row.container, row.inputs) == (stopped.spool.name_of(path), image.patient, ("images",))
+    assert (row.path, row.container_key, row.inputs) == (
+        stopped.spool.name_of(path),
+        image.patient,
+        ("images",),
+    )
     assert row.index[0x00080060] == "MR"
 
 
@@ -398,9 +402,9 @@ def test_images_that_were_not_sorted(stopped: Stopped) -> None:
     """They are sorted by the host that starts, and are known when they are sent again meanwhile."""
     one, two = images_of(1)[:2]
     stopped.association("aborted", ABORT)
-    stopped.kept_and_entered(one, state=InstanceState.RECEIVED, container="", inputs=())
+    stopped.kept_and_entered(one, state=InstanceState.RECEIVED, container_key="", inputs=())
     stopped.kept_and_entered(
-        two, state=InstanceState.RECEIVED, container="", inputs=(), association="aborted"
+        two, state=InstanceState.RECEIVED, container_key="", inputs=(), association="aborted"
     )
     found, tree = stopped.recover()
     assert {row.SOPInstanceUID: completes for row, completes in found.unsorted} == {

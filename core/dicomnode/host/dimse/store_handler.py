@@ -85,14 +85,14 @@ class Prevalidation:
 
     Parameters
     ----------
-    container : str
+    container_key : str
         The key of the patient container.
     reasons : mapping of str to str or None
         Input -> why it does not want the image, ``None`` where nothing in the image speaks against it. Inputs
         that must be asked where the other images are, are not in it.
     """
 
-    container: str
+    container_key: str
     reasons: Mapping[str, str | None]
 
 

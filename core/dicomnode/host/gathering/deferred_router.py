@@ -92,7 +92,9 @@ class DeferredRouter:
             self._tree.insert(
                 image,
                 placement,
-                lambda: self._ledger.post(sort_instance(record.path, placement.container, placement.inputs)),
+                lambda: self._ledger.post(
+                    sort_instance(record.path, placement.container_key, placement.inputs)
+                ),
             )
         except ImageRefusedError as refused:
             if self._tree.drops(refused):
@@ -101,8 +103,8 @@ class DeferredRouter:
                 self._put_aside(image, record, str(refused))
             return
         if not placement.asked_for:
-            self._touched[record.association].add(placement.container)
-        triggers.image_came(self._tree, placement.container, asked_for=placement.asked_for)
+            self._touched[record.association].add(placement.container_key)
+        triggers.image_came(self._tree, placement.container_key, asked_for=placement.asked_for)
 
     def _drop(self, image: LazyDataset, record: InstanceRecord, reason: str) -> None:
         """Drop an image that was answered with Success and that no input wants."""
@@ -124,12 +126,12 @@ class DeferredRouter:
         self._tell("no input wants an image; it is quarantined", reason, level=WARNING)
 
     def _ended(self, id_: str, triggers: Triggers, *, released: bool) -> None:
-        for key in self._touched.pop(id_, ()):
-            triggers.association_ended(self._tree, key, released=released)
+        for container_key in self._touched.pop(id_, ()):
+            triggers.association_ended(self._tree, container_key, released=released)
 
     def _resumed(self, id_: str, triggers: Triggers, quiet: float, *, cut_off: bool) -> None:
-        for key in self._touched.pop(id_, ()):
-            triggers.after_restart(self._tree, key, quiet, cut_off=cut_off)
+        for container_key in self._touched.pop(id_, ()):
+            triggers.after_restart(self._tree, container_key, quiet, cut_off=cut_off)
 
     def _tell_failed(self, error: Exception) -> None:
         self._tell(f"an image could not be sorted: {type(error).__name__}", str(error), level=ERROR)

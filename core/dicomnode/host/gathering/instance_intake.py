@@ -164,12 +164,12 @@ class InstanceIntake:
     def _enter(self, arrival: ReceivedInstance, placement: Placement) -> None:
         """Put a kept image into its tree and the ledger."""
         tree = arrival.tree
-        record = self._record(arrival, container=placement.container, inputs=placement.inputs)
-        key = None if placement.asked_for else placement.container
-        self._touch(tree, key, arrival.request.association)
+        record = self._record(arrival, container_key=placement.container_key, inputs=placement.inputs)
+        container_key = None if placement.asked_for else placement.container_key
+        self._touch(tree, container_key, arrival.request.association)
         tree.insert(arrival.image, placement, lambda: self._ledger.post(add_instance(record)))
         failpoint("indexed")
-        self._triggers.image_came(tree, placement.container, asked_for=placement.asked_for)
+        self._triggers.image_came(tree, placement.container_key, asked_for=placement.asked_for)
 
     def _unsorted(self, arrival: ReceivedInstance, sorter: DeferredRouter) -> StoreResponse:
         arrival.keep()
@@ -215,15 +215,15 @@ class InstanceIntake:
         """Count an image that is sent again, as after an abort; say whether it is still here."""
         tree, association = arrival.tree, arrival.request.association
         try:
-            key = tree.container_key(arrival.image)
+            container_key = tree.container_key(arrival.image)
         except ImageRefusedError:
-            key = ""
-        if not tree.touch_duplicate(arrival.uid, held, key):
+            container_key = ""
+        if not tree.touch_duplicate(arrival.uid, held, container_key):
             return False
         if tree.asked_for(arrival.image):
             self._touch(tree, None, association)
         else:
-            self._touch(tree, "" if tree.configured.name in self._sorters else key, association)
+            self._touch(tree, "" if tree.configured.name in self._sorters else container_key, association)
         self._ledger.post(come_again(self._spool.name_of(held), association.id))
         return True
 
@@ -231,14 +231,14 @@ class InstanceIntake:
         """Put a kept image in the place of a file that is another, damaged or gone; say if it could be."""
         tree, association = arrival.tree, arrival.request.association
         old, new = self._spool.name_of(held), self._spool.name_of(arrival.spooled.path)
-        record = self._record(arrival, container=placement.container, inputs=placement.inputs)
+        record = self._record(arrival, container_key=placement.container_key, inputs=placement.inputs)
         if found is Held.OTHER:
             reason = "replaced by a newer one of the same SOP Instance UID"
             write = add_instance(record)
         else:  # it is the same instance: its row stays, with what it is an input of
             reason = f"its file was {found.value}; it came again"
             write = replace_file(old, new, association.id, reason)
-        self._touch(tree, placement.container, association)
+        self._touch(tree, placement.container_key, association)
         enter = partial(self._ledger.post, write)
         if not tree.replace(held, arrival.image, placement, enter, of_job=found is not Held.OTHER):
             return False
@@ -251,7 +251,7 @@ class InstanceIntake:
             "an image was replaced by another of its UID" if found is Held.OTHER else f"an image: {reason}"
         )
         self._tell(Station.RECEIVED, message, tree, level=WARNING)
-        self._triggers.image_came(tree, placement.container)
+        self._triggers.image_came(tree, placement.container_key)
         return True
 
     # -- it is refused ------------------------------------------------------------------------------------
@@ -291,14 +291,14 @@ class InstanceIntake:
         self,
         arrival: ReceivedInstance,
         *,
-        container: str = "",
+        container_key: str = "",
         inputs: tuple[str, ...] = (),
         state: InstanceState = InstanceState.WAITING,
     ) -> InstanceRecord:
         return InstanceRecord(
             path=self._spool.name_of(arrival.spooled.file),
             pipeline=arrival.tree.configured.name,
-            container=container,
+            container_key=container_key,
             inputs=inputs,
             SOPInstanceUID=arrival.uid,
             index=arrival.index,

@@ -39,7 +39,7 @@ class CheckFailedError(ImageRefusedError):
 class Placement:
     """Where an image belongs: whose it is, which inputs want it, and whether one of them asked for it."""
 
-    container: str
+    container_key: str
     inputs: tuple[str, ...]
     asked_for: bool = False
 
@@ -50,7 +50,7 @@ class Verdicts:
 
     Attributes
     ----------
-    container : str
+    container_key : str
         The key of the patient container.
     reasons : mapping of str to str or None
         Input -> why it does not want the image; ``None`` where it does.
@@ -58,7 +58,7 @@ class Verdicts:
         Whether the host itself has asked for the image: only inputs that want earlier images are asked then.
     """
 
-    container: str
+    container_key: str
     reasons: Mapping[str, str | None]
     asked_for: bool = False
 
@@ -75,7 +75,7 @@ class Verdicts:
 class TakenContainer:
     """A patient taken out of the tree: container key, input -> images, and when the last image came."""
 
-    container: str
+    container_key: str
     inputs: Mapping[str, tuple[LazyDataset, ...]]
     last_image: float
 
@@ -176,13 +176,13 @@ class PipelineTree:
         """
         with self._lock:
             verdicts = self.verdicts(image, prevalidation)
-            if (waiting := self._containers.get(verdicts.container)) is not None:
+            if (waiting := self._containers.get(verdicts.container_key)) is not None:
                 for name, reason in verdicts.reasons.items():
                     if reason is not None:
                         waiting.container[name].was_refused(image)
         if not verdicts.wanting:
             raise ImageRefusedError(str(verdicts))
-        return Placement(verdicts.container, verdicts.wanting, asked_for=verdicts.asked_for)
+        return Placement(verdicts.container_key, verdicts.wanting, asked_for=verdicts.asked_for)
 
     def verdicts(self, image: LazyDataset, prevalidation: Prevalidation | None = None) -> Verdicts:
         """Ask every input whether it wants an image, given what waits there already. Nothing changes.
@@ -197,14 +197,14 @@ class PipelineTree:
             When a plugin's validation raised.
         """
         with self._lock:
-            key = self._claimed_by(image)
-            if key is not None or prevalidation is None:
+            container_key = self._claimed_by(image)
+            if container_key is not None or prevalidation is None:
                 checked: Mapping[str, str | None] = {}
-                key = key or self.container_key(image)
+                container_key = container_key or self.container_key(image)
             else:
-                key, checked = prevalidation.container, prevalidation.reasons
-            waiting = self._containers.get(key)
-            container = self._new_container(key) if waiting is None else waiting.container
+                container_key, checked = prevalidation.container_key, prevalidation.reasons
+            waiting = self._containers.get(container_key)
+            container = self._new_container(container_key) if waiting is None else waiting.container
             claiming = {name: held for name, held in container.items() if held.claims(image)}
             reasons: dict[str, str | None] = {}
             for name, held in (claiming or container).items():
@@ -213,7 +213,7 @@ class PipelineTree:
                 else:
                     check = partial(self._hooks.validate_image, self.configured.pipeline, name, held, image)
                 reasons[name] = checked.get(name) or _checked(name, check)
-        return Verdicts(key, reasons, asked_for=bool(claiming))
+        return Verdicts(container_key, reasons, asked_for=bool(claiming))
 
     def insert(
         self, image: LazyDataset, placement: Placement, record: Callable[[], None] = lambda: None
@@ -235,9 +235,9 @@ class PipelineTree:
             When an image that came at the same time on another association keeps it out.
         """
         with self._lock:
-            waiting = self._containers.get(placement.container)
+            waiting = self._containers.get(placement.container_key)
             if waiting is None:
-                waiting = _Waiting(self._new_container(placement.container), self._now())
+                waiting = _Waiting(self._new_container(placement.container_key), self._now())
             for name in placement.inputs:
                 reason = waiting.container[name].conflict(image)
                 if reason is not None:
@@ -246,7 +246,7 @@ class PipelineTree:
             record()
             waiting.container.insert(image, placement.inputs)
             waiting.last_image = self._now()
-            self._containers[placement.container] = waiting
+            self._containers[placement.container_key] = waiting
             self._held[str(image.SOPInstanceUID)] = image.file
 
     def hold(self, SOPInstanceUID: str, path: Path) -> None:  # noqa: N803 - DICOM's own spelling
@@ -275,42 +275,42 @@ class PipelineTree:
                 return None
             return "in a job" if self._where(SOPInstanceUID) is None else "waiting"
 
-    def touch_duplicate(self, SOPInstanceUID: str, path: Path, key: str) -> bool:  # noqa: N803 - DICOM's own spelling
+    def touch_duplicate(self, SOPInstanceUID: str, path: Path, container_key: str) -> bool:  # noqa: N803 - DICOM's own spelling
         """Count an image that was sent again as its patient's last one, if it is still held here."""
         with self._lock:
             if self._held.get(SOPInstanceUID) != str(path):
                 return False
-            if (waiting := self._containers.get(key)) is not None:
+            if (waiting := self._containers.get(container_key)) is not None:
                 waiting.last_image = self._now()
             return True
 
-    def set_age(self, key: str, seconds: float) -> None:
+    def set_age(self, container_key: str, seconds: float) -> None:
         """Say how long ago a patient's last image came: before a restart, when this tree was not there."""
         with self._lock:
-            if (waiting := self._containers.get(key)) is not None:
+            if (waiting := self._containers.get(container_key)) is not None:
                 waiting.last_image = self._now() - seconds
 
     # -- earlier images are fetched -----------------------------------------------------------------------
 
-    def set_history(self, key: str, name: str, status: HistoryStatus) -> None:
+    def set_history(self, container_key: str, name: str, status: HistoryStatus) -> None:
         """Tell an input how far the fetching of a patient's earlier images is, now and if it is made anew."""
         with self._lock:
-            self._histories.setdefault(key, {})[name] = status
-            self._asked_for.update(dict.fromkeys(status.asked_for, key))
-            if (waiting := self._containers.get(key)) is not None:
+            self._histories.setdefault(container_key, {})[name] = status
+            self._asked_for.update(dict.fromkeys(status.asked_for, container_key))
+            if (waiting := self._containers.get(container_key)) is not None:
                 _tell_history(waiting.container, name, status)
 
-    def history(self, key: str, name: str) -> HistoryStatus | None:
+    def history(self, container_key: str, name: str) -> HistoryStatus | None:
         """Return how far the fetching for an input of a patient is, or ``None`` where none has begun."""
         with self._lock:
-            return self._histories.get(key, {}).get(name)
+            return self._histories.get(container_key, {}).get(name)
 
-    def forget_history(self, key: str) -> None:
+    def forget_history(self, container_key: str) -> None:
         """Forget what was fetched for a patient who went into a job, or was given up."""
         with self._lock:
-            for status in self._histories.pop(key, {}).values():
+            for status in self._histories.pop(container_key, {}).values():
                 for uid in status.asked_for:
-                    if self._asked_for.get(uid) == key:
+                    if self._asked_for.get(uid) == container_key:
                         del self._asked_for[uid]
 
     def drops(self, refused: ImageRefusedError) -> bool:
@@ -323,16 +323,16 @@ class PipelineTree:
         with self._lock:
             return self._claimed_by(image) is not None
 
-    def ask_input(self, key: str, name: str, question: Callable[[AbstractInput], T]) -> T | None:
+    def ask_input(self, container_key: str, name: str, question: Callable[[AbstractInput], T]) -> T | None:
         """Ask an input of a patient something, while it does not change; ``None`` where nothing waits."""
         with self._lock:
-            waiting = self._containers.get(key)
+            waiting = self._containers.get(container_key)
             return None if waiting is None else question(waiting.container[name])
 
-    def first_image(self, key: str) -> LazyDataset | None:
+    def first_image(self, container_key: str) -> LazyDataset | None:
         """Return an image of a patient that nobody fetched, or ``None`` where none waits."""
         with self._lock:
-            waiting = self._containers.get(key)
+            waiting = self._containers.get(container_key)
             if waiting is None:
                 return None
             held = [
@@ -345,15 +345,15 @@ class PipelineTree:
         if not self._asked_for:
             return None
         for uid in (str(image.SeriesInstanceUID), str(image.StudyInstanceUID)):
-            key = self._asked_for.get(uid, "")
-            for status in self._histories.get(key, {}).values():
+            container_key = self._asked_for.get(uid, "")
+            for status in self._histories.get(container_key, {}).values():
                 if uid in status.asked_for and status.PatientID == image.get("PatientID"):
-                    return key
+                    return container_key
         return None
 
     # -- images go ----------------------------------------------------------------------------------------
 
-    def missing(self, key: str) -> str | None:
+    def missing(self, container_key: str) -> str | None:
         """Say what a patient's inputs are still missing, or ``None`` when they are complete.
 
         Raises
@@ -362,10 +362,10 @@ class PipelineTree:
             When a plugin's validation raised.
         """
         with self._lock:
-            waiting = self._containers.get(key)
+            waiting = self._containers.get(container_key)
             if waiting is None:
                 return "no image"
-            reasons = self._reasons(key, waiting.container)
+            reasons = self._reasons(waiting.container)
             return "; ".join(f"{name}: {reason}" for name, reason in reasons.items()) or None
 
     def missing_with(self, image: LazyDataset, verdicts: Verdicts) -> str | None:
@@ -376,19 +376,19 @@ class PipelineTree:
         CheckFailedError
             When a plugin's validation raised.
         """
-        key = verdicts.container
+        container_key = verdicts.container_key
         with self._lock:
-            imagined = self._new_container(key)
-            if (waiting := self._containers.get(key)) is not None:
+            imagined = self._new_container(container_key)
+            if (waiting := self._containers.get(container_key)) is not None:
                 for name, held in waiting.container.items():
                     for each in held:
                         imagined[name].insert(each)
             absent = (name for name in verdicts.wanting if str(image.SOPInstanceUID) not in imagined[name])
             imagined.insert(image, tuple(absent))
-            reasons = self._reasons(key, imagined)
+            reasons = self._reasons(imagined)
         return "; ".join(f"{name}: {reason}" for name, reason in reasons.items()) or None
 
-    def take(self, key: str) -> TakenContainer:
+    def take(self, container_key: str) -> TakenContainer:
         """Take a patient whose inputs are complete out of the tree; its instances stay known.
 
         Raises
@@ -399,15 +399,15 @@ class PipelineTree:
             When a plugin's validation raised.
         """
         with self._lock:
-            missing = self.missing(key)
+            missing = self.missing(container_key)
             if missing is not None:
                 raise InputsIncompleteError(missing)
-            return _taken(key, self._containers.pop(key))
+            return _taken(container_key, self._containers.pop(container_key))
 
-    def fits(self, key: str, images: Iterable[tuple[LazyDataset, Iterable[str]]]) -> bool:
+    def fits(self, container_key: str, images: Iterable[tuple[LazyDataset, Iterable[str]]]) -> bool:
         """Say whether images that were taken out could wait together with those that came meanwhile."""
         with self._lock:
-            waiting = self._containers.get(key)
+            waiting = self._containers.get(container_key)
             return waiting is None or not any(
                 waiting.container[name].conflict(image)
                 for image, names in images
@@ -417,7 +417,7 @@ class PipelineTree:
 
     def put_back(
         self,
-        key: str,
+        container_key: str,
         images: Iterable[tuple[LazyDataset, Iterable[str]]],
         last_image: float | None = None,
     ) -> None:
@@ -425,7 +425,7 @@ class PipelineTree:
 
         Parameters
         ----------
-        key : str
+        container_key : str
             The patient container's.
         images : iterable of (LazyDataset, iterable of str)
             Each with the names of its inputs.
@@ -433,12 +433,12 @@ class PipelineTree:
             When the last of them came (monotonic seconds), if no other has come meanwhile; now, if not given.
         """
         with self._lock:
-            waiting = self._containers.get(key)
+            waiting = self._containers.get(container_key)
             if waiting is None:
-                waiting = _Waiting(self._new_container(key), self._now())
+                waiting = _Waiting(self._new_container(container_key), self._now())
                 if last_image is not None:
                     waiting.last_image = last_image
-                self._containers[key] = waiting
+                self._containers[container_key] = waiting
             for image, names in images:
                 known = tuple(name for name in names if name in waiting.container)
                 missing = tuple(name for name in known if image.SOPInstanceUID not in waiting.container[name])
@@ -481,14 +481,14 @@ class PipelineTree:
         """
         uid = str(image.SOPInstanceUID)
         with self._lock:
-            key = self._where(uid)
-            if self._held.get(uid) != str(old) or (key is None and not of_job):
+            container_key = self._where(uid)
+            if self._held.get(uid) != str(old) or (container_key is None and not of_job):
                 return False
-            if key is None:
+            if container_key is None:
                 record()
                 self._held[uid] = image.file
                 return True
-            waiting = self._containers[key]
+            waiting = self._containers[container_key]
             before = [(name, held.get(uid)) for name, held in waiting.container.items() if uid in held]
             waiting.container.remove(uid)
             try:
@@ -498,16 +498,16 @@ class PipelineTree:
                     waiting.container[name].insert(_lazy(kept))
                 raise
             if waiting.container.empty:
-                del self._containers[key]
+                del self._containers[container_key]
             return True
 
-    def expire(self, key: str, age: float) -> TakenContainer | None:
+    def expire(self, container_key: str, age: float) -> TakenContainer | None:
         """Take all images of a patient out, if the last one came ``age`` seconds ago or earlier."""
         with self._lock:
-            waiting = self._containers.get(key)
+            waiting = self._containers.get(container_key)
             if waiting is None or self._now() - waiting.last_image < age:
                 return None
-            taken = _taken(key, self._containers.pop(key))
+            taken = _taken(container_key, self._containers.pop(container_key))
             self.forget((str(image.SOPInstanceUID), image.path) for image in taken.images)
             return taken
 
@@ -520,10 +520,10 @@ class PipelineTree:
 
     # -- looking ------------------------------------------------------------------------------------------
 
-    def quiet_for(self, key: str) -> float | None:
+    def quiet_for(self, container_key: str) -> float | None:
         """Return the seconds since a patient's last image, or ``None`` when nothing waits."""
         with self._lock:
-            waiting = self._containers.get(key)
+            waiting = self._containers.get(container_key)
             return None if waiting is None else self._now() - waiting.last_image
 
     def waits(self, SOPInstanceUID: str) -> bool:  # noqa: N803 - DICOM's own spelling
@@ -540,8 +540,8 @@ class PipelineTree:
         """Return container key -> input -> number of images."""
         with self._lock:
             return {
-                key: {name: len(held) for name, held in waiting.container.items()}
-                for key, waiting in self._containers.items()
+                container_key: {name: len(held) for name, held in waiting.container.items()}
+                for container_key, waiting in self._containers.items()
             }
 
     def container_key(self, image: LazyDataset) -> str:
@@ -556,35 +556,41 @@ class PipelineTree:
         """
         pipeline = self.configured.pipeline
         try:
-            key = pipeline.container_key(image)
+            container_key = pipeline.container_key(image)
         except Exception as error:
             msg = f"{type(pipeline).__name__}.container_key raised {type(error).__name__}"
             raise CheckFailedError(msg) from error
-        if not key:
+        if not container_key:
             tag = Tag(pipeline.patient_identifier_tag)
             msg = f"{keyword_for_tag(tag)} {tag} is missing or empty".strip()
             raise NoIdentifierError(msg)
-        return key
+        return container_key
 
     def _where(self, uid: str) -> str | None:
         """Return the key of the container in which an instance waits. The lock is held."""
-        for key, waiting in self._containers.items():
+        for container_key, waiting in self._containers.items():
             if any(uid in held for held in waiting.container.values()):
-                return key
+                return container_key
         return None
 
-    def _new_container(self, key: str) -> PatientContainer:
-        container = PatientContainer(key, self.configured.pipeline.inputs, self.configured.copied_tags)
-        for name, status in self._histories.get(key, {}).items():
+    def _new_container(self, container_key: str) -> PatientContainer:
+        container = PatientContainer(
+            container_key, self.configured.pipeline.inputs, self.configured.copied_tags
+        )
+        for name, status in self._histories.get(container_key, {}).items():
             _tell_history(container, name, status)
         return container
 
-    def _reasons(self, key: str, container: PatientContainer) -> dict[str, str]:
+    def _reasons(self, container: PatientContainer) -> dict[str, str]:
         """Return input -> what is missing, of those inputs that hold the patient back."""
         pipeline = self.configured.pipeline
+        container_key, patient_id = container.container_key, container.patient_id
         reasons = {}
         for name, held in container.items():
-            reason = _checked(name, partial(self._hooks.validate_input, pipeline, key, name, held))
+            reason = _checked(
+                name,
+                partial(self._hooks.validate_input, pipeline, container_key, patient_id, name, held),
+            )
             if reason is not None:
                 reasons[name] = reason
         for group in pipeline.alternatives:
@@ -601,9 +607,9 @@ def _tell_history(container: PatientContainer, name: str, status: HistoryStatus)
         held.history = status
 
 
-def _taken(key: str, waiting: _Waiting) -> TakenContainer:
+def _taken(container_key: str, waiting: _Waiting) -> TakenContainer:
     inputs = {name: tuple(map(_lazy, held)) for name, held in waiting.container.items()}
-    return TakenContainer(key, inputs, waiting.last_image)
+    return TakenContainer(container_key, inputs, waiting.last_image)
 
 
 def _checked(name: str, check: Callable[[], str | None]) -> str | None:

@@ -119,10 +119,10 @@ class _PipelineRules:
         if not self._inputs:
             return None
         try:
-            key = self._pipeline.container_key(image)
+            container_key = self._pipeline.container_key(image)
         except Exception:  # the host asks again, and tells
             return None
-        if not key:
+        if not container_key:
             return None
         reasons = {}
         for name, held in self._inputs.items():
@@ -133,7 +133,7 @@ class _PipelineRules:
                 continue
             if not _looking.looked:
                 reasons[name] = reason
-        return Prevalidation(key, reasons)
+        return Prevalidation(container_key, reasons)
 
 
 class PipelineRules:

@@ -209,16 +209,16 @@ class Reception:
             )
             message = f"{end}: it completes nothing ({count}){later}"
             self._tell(Station.ASSOCIATION, message, called, level=WARNING)
-        for tree, key in touched:
+        for tree, container_key in touched:
             sorter = self._sorters.get(tree.configured.name)
             if sorter is None:
-                self._triggers.association_ended(tree, key, released=released)
+                self._triggers.association_ended(tree, container_key, released=released)
             else:  # behind the images that it has not sorted yet
                 sorter.association_ended(association.id, self._triggers, released=released)
 
     # -- help ---------------------------------------------------------------------------------------------
 
-    def _touch(self, tree: PipelineTree, key: str | None, association: AssociationInfo) -> None:
+    def _touch(self, tree: PipelineTree, container_key: str | None, association: AssociationInfo) -> None:
         """Remember that an association brought an image of a patient; enter its first one in the ledger.
 
         Of an image that was asked for the key is ``None``: the patient's other images need not be there yet.
@@ -226,8 +226,8 @@ class Reception:
         with self._lock:
             first = association.id not in self._touched
             touched = self._touched[association.id]
-            if key is not None:
-                touched.add((tree, key))
+            if container_key is not None:
+                touched.add((tree, container_key))
         if first:
             self._ledger.post(
                 begin_association(

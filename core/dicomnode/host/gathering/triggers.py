@@ -26,15 +26,15 @@ _Action = Callable[[PipelineTree, str], None]
 class ContainerActions(Protocol):
     """What is done with a patient container when its time has come. What fails is tried again."""
 
-    def create(self, tree: PipelineTree, key: str, /) -> object:
+    def create(self, tree: PipelineTree, container_key: str, /) -> object:
         """Make a job of a container whose inputs are complete."""
         ...
 
-    def join_late(self, tree: PipelineTree, key: str, /) -> None:
+    def join_late(self, tree: PipelineTree, container_key: str, /) -> None:
         """Let images that came after the container's job was made join it, where the pipeline wants that."""
         ...
 
-    def expire(self, tree: PipelineTree, key: str, age: float, /) -> None:
+    def expire(self, tree: PipelineTree, container_key: str, age: float, /) -> None:
         """Release the images of a container to which none has come for `age` seconds."""
         ...
 
@@ -57,46 +57,46 @@ class Triggers:
         self._watched: set[tuple[PipelineTree, str, float, _Action]] = set()
         self._incomplete: set[tuple[PipelineTree, str]] = set()
         self._lock = threading.Lock()
-        self.seen: Callable[[PipelineTree, str], None] = lambda tree, key: None  # noqa: ARG005 - nobody asks
+        self.seen: Callable[[PipelineTree, str], None] = lambda tree, container_key: None  # noqa: ARG005 - nobody asks
 
-    def image_came(self, tree: PipelineTree, key: str, *, asked_for: bool = False) -> None:
+    def image_came(self, tree: PipelineTree, container_key: str, *, asked_for: bool = False) -> None:
         """Take note of an image: quiet period and expiry count from the last one.
 
         Parameters
         ----------
         tree : PipelineTree
-        key : str
+        container_key : str
         asked_for : bool
             Whether the host itself has asked for it: then it says nothing about what others still send.
         """
         if not asked_for:
             with self._lock:
-                self._incomplete.discard((tree, key))
-        self.seen(tree, key)
+                self._incomplete.discard((tree, container_key))
+        self.seen(tree, container_key)
         rules = tree.configured.rules
         if rules.when_quiet:
-            self._watch(tree, key, rules.quiet, self._look)
+            self._watch(tree, container_key, rules.quiet, self._look)
         if rules.expires is not None:
-            self._watch(tree, key, rules.expires, self._expire)
+            self._watch(tree, container_key, rules.expires, self._expire)
 
-    def association_ended(self, tree: PipelineTree, key: str, *, released: bool) -> None:
+    def association_ended(self, tree: PipelineTree, container_key: str, *, released: bool) -> None:
         """Look at a patient, if its association ended in a release and the pipeline goes by that."""
         if released:
             on_release = tree.configured.rules.on_release
-            self._clock.at(0, partial(self._look if on_release else self._join, tree, key))
+            self._clock.at(0, partial(self._look if on_release else self._join, tree, container_key))
 
-    def history_settled(self, tree: PipelineTree, key: str) -> None:
+    def history_settled(self, tree: PipelineTree, container_key: str) -> None:
         """Look at a patient whose earlier images need not be waited for any more.
 
         Only if it was time to look before, and no other image has come since: that earlier images are here
         does not make the others complete.
         """
         with self._lock:
-            looked = (tree, key) in self._incomplete
+            looked = (tree, container_key) in self._incomplete
         if looked:
-            self._clock.at(0, partial(self._look, tree, key))
+            self._clock.at(0, partial(self._look, tree, container_key))
 
-    def after_restart(self, tree: PipelineTree, key: str, quiet: float, *, cut_off: bool) -> None:
+    def after_restart(self, tree: PipelineTree, container_key: str, quiet: float, *, cut_off: bool) -> None:
         """Watch a patient that was waiting when the host stopped.
 
         It is given up when its last image, from before the restart, is too old; but not before senders have
@@ -105,7 +105,7 @@ class Triggers:
         Parameters
         ----------
         tree : PipelineTree
-        key : str
+        container_key : str
         quiet : float
             Seconds without an image after which it is looked at, and may be given up.
         cut_off : bool
@@ -113,90 +113,95 @@ class Triggers:
             quiet stand for a release that never came, or came just before the host was stopped.
         """
         if cut_off and tree.configured.rules.on_release:
-            self._watch(tree, key, quiet, self._look)
-        expires, so_far = tree.configured.rules.expires, tree.quiet_for(key)
+            self._watch(tree, container_key, quiet, self._look)
+        expires, so_far = tree.configured.rules.expires, tree.quiet_for(container_key)
         if expires is not None and so_far is not None:
-            self._watch(tree, key, expires, self._expire, first=max(expires - so_far, quiet))
-        self.image_came(tree, key)
+            self._watch(tree, container_key, expires, self._expire, first=max(expires - so_far, quiet))
+        self.image_came(tree, container_key)
 
     def _watch(
-        self, tree: PipelineTree, key: str, quiet: float, action: _Action, first: float | None = None
+        self,
+        tree: PipelineTree,
+        container_key: str,
+        quiet: float,
+        action: _Action,
+        first: float | None = None,
     ) -> None:
         """Do something once a patient has been quiet for so long; one watch of a kind is enough.
 
         It has been quiet since its last image, which may have come before a restart. So what shall count from
         now on is not looked at before `first` seconds (`quiet`, where it is not given).
         """
-        watch = (tree, key, quiet, action)
+        watch = (tree, container_key, quiet, action)
         with self._lock:
             if watch in self._watched:
                 return
             self._watched.add(watch)
         wait = quiet if first is None else first
-        self._clock.at(wait, partial(self._when_quiet, tree, key, quiet, action))
+        self._clock.at(wait, partial(self._when_quiet, tree, container_key, quiet, action))
 
-    def _when_quiet(self, tree: PipelineTree, key: str, quiet: float, action: _Action) -> None:
+    def _when_quiet(self, tree: PipelineTree, container_key: str, quiet: float, action: _Action) -> None:
         """Do what is watched for, or look again when it may be time."""
-        watch = (tree, key, quiet, action)
+        watch = (tree, container_key, quiet, action)
         with self._lock:  # before looking, so that an image that comes in this very moment is watched anew
             self._watched.discard(watch)
-        so_far = tree.quiet_for(key)
+        so_far = tree.quiet_for(container_key)
         if so_far is None:
             return
         if so_far >= quiet:
-            action(tree, key)
+            action(tree, container_key)
             return
         with self._lock:
             if watch in self._watched:
                 return
             self._watched.add(watch)
-        self._clock.at(quiet - so_far, partial(self._when_quiet, tree, key, quiet, action))
+        self._clock.at(quiet - so_far, partial(self._when_quiet, tree, container_key, quiet, action))
 
-    def _look(self, tree: PipelineTree, key: str) -> None:
+    def _look(self, tree: PipelineTree, container_key: str) -> None:
         """Make a job of a patient whose inputs are complete."""
         name = tree.configured.name
         try:
-            self._actions.join_late(tree, key)
-            missing = tree.missing(key)
+            self._actions.join_late(tree, container_key)
+            missing = tree.missing(container_key)
             if missing is not None:
-                if tree.quiet_for(key) is not None:
+                if tree.quiet_for(container_key) is not None:
                     with self._lock:
-                        self._incomplete.add((tree, key))
+                        self._incomplete.add((tree, container_key))
                     message = "a patient's inputs are not complete yet"
                     self._tell(Event(Station.WAITING, message, pipeline=name, detail=missing))
                 return
-            self._actions.create(tree, key)
+            self._actions.create(tree, container_key)
             with self._lock:
-                self._incomplete.discard((tree, key))
+                self._incomplete.discard((tree, container_key))
         except CheckFailedError as error:
             message = f"{error}; the patient waits"
             self._tell(Event(Station.WAITING, message, pipeline=name, level=logging.ERROR))
         except _NOT_NOW as error:
-            self._again_later("no job could be made", error, self._look, tree, key)
+            self._again_later("no job could be made", error, self._look, tree, container_key)
 
-    def _join(self, tree: PipelineTree, key: str) -> None:
+    def _join(self, tree: PipelineTree, container_key: str) -> None:
         """Let late images join their job, where the pipeline makes no new one of them yet."""
         try:
-            self._actions.join_late(tree, key)
+            self._actions.join_late(tree, container_key)
         except _NOT_NOW as error:
-            self._again_later("late images could not join", error, self._join, tree, key)
+            self._again_later("late images could not join", error, self._join, tree, container_key)
 
-    def _expire(self, tree: PipelineTree, key: str) -> None:
+    def _expire(self, tree: PipelineTree, container_key: str) -> None:
         expires = tree.configured.rules.expires
         if expires is None:
             return
         try:
-            self._actions.expire(tree, key, expires)
+            self._actions.expire(tree, container_key, expires)
         except _NOT_NOW as error:
-            self._again_later("a patient could not be given up", error, self._expire, tree, key)
+            self._again_later("a patient could not be given up", error, self._expire, tree, container_key)
 
     def _again_later(
-        self, what: str, error: Exception, action: _Action, tree: PipelineTree, key: str
+        self, what: str, error: Exception, action: _Action, tree: PipelineTree, container_key: str
     ) -> None:
         message = f"{what}: {told(error)}; it is tried again in {_RETRY:g} s"
         name = tree.configured.name
         self._tell(Event(Station.WAITING, message, pipeline=name, detail=str(error), level=logging.ERROR))
-        self._clock.at(_RETRY, partial(action, tree, key))
+        self._clock.at(_RETRY, partial(action, tree, container_key))
 
     def _tell(self, event: Event) -> None:
         self._events.tell(event)

@@ -39,7 +39,7 @@ class Target:
     """One input of one patient."""
 
     tree: PipelineTree
-    container: str
+    container_key: str
     input: str
 
     @property
@@ -131,7 +131,7 @@ class Fetcher:
 
     def _fetch(self, record: HistoryRecord) -> None:
         target = self._keeper.target(record)
-        image = None if target is None else target.tree.first_image(target.container)
+        image = None if target is None else target.tree.first_image(target.container_key)
         if target is None or image is None:
             self._keeper.give_up(record)
             self._done(record)
@@ -242,7 +242,7 @@ def _blaming(target: Target, method: str) -> Iterator[None]:
 
 
 def _held(target: Target) -> int:
-    return target.tree.ask_input(target.container, target.input, len) or 0
+    return target.tree.ask_input(target.container_key, target.input, len) or 0
 
 
 def _here(target: Target) -> int:
@@ -252,7 +252,7 @@ def _here(target: Target) -> int:
         refused = held.refused if isinstance(held, HistoricAbstractInput) else set()
         return len(held) + len(refused)
 
-    return target.tree.ask_input(target.container, target.input, count) or 0
+    return target.tree.ask_input(target.container_key, target.input, count) or 0
 
 
 def _uid(asked: Dataset) -> str:

@@ -77,26 +77,26 @@ class History:
         """Tell the trees what was fetched or asked for before a restart; before images are put into them."""
         for record in self._records():
             if record.pipeline in self._trees:
-                self._trees[record.pipeline].set_history(record.container, record.input, record.status)
+                self._trees[record.pipeline].set_history(record.container_key, record.input, record.status)
 
     def start(self) -> None:
         """Begin, with what a restart cut off; after images were put into the trees."""
         for record in self._records():
             tree = self._trees.get(record.pipeline)
-            if tree is None or tree.quiet_for(record.container) is None:
-                self._ledger.write(end_histories(record.pipeline, record.container))
+            if tree is None or tree.quiet_for(record.container_key) is None:
+                self._ledger.write(end_histories(record.pipeline, record.container_key))
                 if tree is not None:
-                    tree.forget_history(record.container)
+                    tree.forget_history(record.container_key)
             elif record.status.peer in self._fetchers:
                 self._fetchers[record.status.peer].add(record)
             elif record.status.state in (HistoryState.FETCHING, HistoryState.FAILED):
-                tree.forget_history(record.container)  # another peer is configured now: it is asked
+                tree.forget_history(record.container_key)  # another peer is configured now: it is asked
         for fetcher in self._fetchers.values():
             fetcher.start()
         self._thread.start()
         for tree in self._trees.values():
-            for key in tree.keys():  # noqa: SIM118 - a tree is no mapping
-                self.seen(tree, key)
+            for container_key in tree.keys():  # noqa: SIM118 - a tree is no mapping
+                self.seen(tree, container_key)
 
     def stop(self) -> None:
         """Stop. What is being fetched is broken off, and asked for again after the next start."""
@@ -121,11 +121,11 @@ class History:
                 raise ConfigurationError(msg)
             peer.reconfigure(tables[name])
 
-    def seen(self, tree: PipelineTree, key: str) -> None:
+    def seen(self, tree: PipelineTree, container_key: str) -> None:
         """Learn that an image of a patient came; fetch what its pipeline wants, if that has not begun."""
         names = historic_inputs(tree)
-        if names and any(tree.history(key, name) is None for name in names):
-            self._seen.put((tree, key))
+        if names and any(tree.history(container_key, name) is None for name in names):
+            self._seen.put((tree, container_key))
 
     def _run(self) -> None:
         while (seen := self._seen.get()) is not None:
@@ -136,25 +136,25 @@ class History:
                 _LOG.debug("the failure", exc_info=True)
         self._ledger.close_reader()
 
-    def _begin(self, tree: PipelineTree, key: str) -> None:
+    def _begin(self, tree: PipelineTree, container_key: str) -> None:
         """Enter that earlier images are fetched, and have it done."""
         for name in historic_inputs(tree):
-            if tree.history(key, name) is not None:
+            if tree.history(container_key, name) is not None:
                 continue
-            image = tree.first_image(key)
+            image = tree.first_image(container_key)
             if image is None:
                 return
             peer = self._peers.get(tree.configured.name)
             status = _first_status(peer, str(image.get("PatientID", "") or ""))
-            number = self._ledger.write(begin_history(tree.configured.name, key, name, status))
-            tree.set_history(key, name, status)
+            number = self._ledger.write(begin_history(tree.configured.name, container_key, name, status))
+            tree.set_history(container_key, name, status)
             if peer is not None and status.state is HistoryState.FETCHING:
                 self._fetchers[peer.name].add(
-                    HistoryRecord(number, tree.configured.name, key, name, status, 0, 0.0)
+                    HistoryRecord(number, tree.configured.name, container_key, name, status, 0, 0.0)
                 )
             else:
                 self._tell(tree, f"{name}: {status.reason}", logging.WARNING)
-                self._settled(tree, key)
+                self._settled(tree, container_key)
 
     def _records(self) -> list[HistoryRecord]:
         with self._ledger.snapshot() as connection:
@@ -167,10 +167,10 @@ class History:
         tree = self._trees.get(record.pipeline)
         if tree is None or record.input not in historic_inputs(tree):
             return None
-        known = tree.history(record.container, record.input)
-        if known is None or tree.first_image(record.container) is None:
+        known = tree.history(record.container_key, record.input)
+        if known is None or tree.first_image(record.container_key) is None:
             return None
-        return Target(tree, record.container, record.input)
+        return Target(tree, record.container_key, record.input)
 
     def enter(
         self,
@@ -183,19 +183,19 @@ class History:
     ) -> HistoryRecord:
         """Enter how far a fetching is, in the ledger and for the input."""
         self._ledger.write(transition_history(record.id, status, attempts=attempts, not_before=not_before))
-        target.tree.set_history(target.container, target.input, status)
+        target.tree.set_history(target.container_key, target.input, status)
         return replace(record, status=status, attempts=attempts, not_before=not_before)
 
     def give_up(self, record: HistoryRecord) -> None:
         """Enter that nobody waits for it any more."""
-        self._ledger.write(end_histories(record.pipeline, record.container, record.input))
+        self._ledger.write(end_histories(record.pipeline, record.container_key, record.input))
 
     def finish(self, target: Target, status: HistoryStatus, told: str = "") -> None:
         """Tell that a fetching came to an end; `told` is the reason for the log, where that is another."""
         level = logging.WARNING if status.state is HistoryState.FAILED else logging.INFO
         message = f"{target.input}: {status.state.value}: {told or status.reason}"
         self._tell(target.tree, message, level, status.reason if told else "")
-        self._settled(target.tree, target.container)
+        self._settled(target.tree, target.container_key)
 
     def _tell(self, tree: PipelineTree, message: str, level: int, detail: str = "") -> None:
         name = tree.configured.name

@@ -29,6 +29,7 @@ from dicomnode.host.isolation.description import (
 )
 from dicomnode.host.isolation.plain_images import image_of
 from dicomnode.host.jobs.job_failure import Failure, failing_as
+from dicomnode.pipeline.container import patient_id_of
 from dicomnode.pipeline.historic import HistoricAbstractInput
 from dicomnode.pipeline.history_state import HistoryState, HistoryStatus
 from dicomnode.pipeline.inputs import AbstractInput
@@ -254,8 +255,10 @@ def _validate_image(loaded: Loaded, held: AbstractInput, asked: Mapping[str, Any
 
 def _validate(loaded: Loaded, held: AbstractInput, asked: Mapping[str, Any]) -> Any:
     first = next(iter(held), None)
-    key = loaded.pipeline.container_key(first) if isinstance(first, LazyDataset) else ""
-    return loaded.hooks.validate_input(loaded.pipeline, key, asked["input"], held)
+    container_key = loaded.pipeline.container_key(first) if isinstance(first, LazyDataset) else ""
+    return loaded.hooks.validate_input(
+        loaded.pipeline, container_key, patient_id_of(held), asked["input"], held
+    )
 
 
 def _conflict(loaded: Loaded, held: AbstractInput, asked: Mapping[str, Any]) -> Any:  # noqa: ARG001 - called as every _Question is

@@ -58,7 +58,7 @@ def describe_job(
         version=configured.registration.version,
         settings=configured.table.settings,
         declared=configured.table.declaration(),
-        container=job.container,
+        container_key=job.container_key,
         inputs=inputs,
         checksums=checksums,
         folder=str(data.outbox / f"job-{job.id}-{job.attempts}"),

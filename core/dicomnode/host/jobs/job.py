@@ -55,7 +55,7 @@ class JobDescription:
     declared : mapping of str to Any, or None
         What the configuration declares of the pipeline; see
         :func:`~dicomnode.plugins.declared.resolve_pipeline`.
-    container : str
+    container_key : str
         The key of the patient container.
     inputs : mapping of str to sequence of (str, mapping of int to Any)
         Input name -> absolute path and index of each image.
@@ -97,7 +97,7 @@ class JobDescription:
     version: str
     settings: Mapping[str, Any] = field(default_factory=dict)
     declared: Mapping[str, Any] | None = None
-    container: str
+    container_key: str
     inputs: JobInputs
     checksums: Mapping[str, str] = field(default_factory=dict)
     folder: str
@@ -188,7 +188,7 @@ def run_job(description: Mapping[str, Any], prepared: Prepared | None = None) ->
                 "plugin": job.plugin,
                 "distribution": job.distribution,
                 "version": job.version,
-                "container": job.container,
+                "container_key": job.container_key,
                 "settings": prepared.shown_settings,
                 "declared": job.declared,
                 "environment": prepared.environment,

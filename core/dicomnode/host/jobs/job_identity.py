@@ -6,14 +6,14 @@ import hashlib
 from collections.abc import Iterable
 
 
-def job_identity(pipeline: str, container: str, uids: Iterable[str], content: str) -> str:
+def job_identity(pipeline: str, container_key: str, uids: Iterable[str], content: str) -> str:
     """Return what a job's new UIDs are derived from.
 
     Parameters
     ----------
     pipeline : str
         The name of the pipeline's table.
-    container : str
+    container_key : str
         The key of the patient container.
     uids : iterable of str
         The SOP Instance UIDs of the inputs. Neither their order nor how often one is named matters.
@@ -28,7 +28,7 @@ def job_identity(pipeline: str, container: str, uids: Iterable[str], content: st
         A digest, the same on every machine, which gives away neither patient nor instances.
     """
     digest = hashlib.sha256()
-    for part in (pipeline, container, content, *sorted(set(map(str, uids)))):
+    for part in (pipeline, container_key, content, *sorted(set(map(str, uids)))):
         text = part.encode("utf-8", "surrogatepass")
         digest.update(b"%d:%b" % (len(text), text))
     return digest.hexdigest()

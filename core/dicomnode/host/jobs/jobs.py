@@ -99,7 +99,7 @@ class Jobs:
 
     # -- making -------------------------------------------------------------------------------------------
 
-    def create(self, tree: PipelineTree, key: str) -> JobRecord:
+    def create(self, tree: PipelineTree, container_key: str) -> JobRecord:
         """Make a job of a patient whose inputs are complete.
 
         Raises
@@ -109,43 +109,43 @@ class Jobs:
         DataDirectoryError
             When the ledger cannot be written; the images wait in the tree as before.
         """
-        taken = tree.take(key)
+        taken = tree.take(container_key)
         images = taken.images
         uids = [str(image.SOPInstanceUID) for image in images]
-        identity = job_identity(tree.configured.name, key, uids, tree.configured.content)
+        identity = job_identity(tree.configured.name, container_key, uids, tree.configured.content)
         paths = [self._spool.name_of(image.path) for image in images]
         try:
             record = self._ledger.write(
                 together(
-                    create_job(identity, tree.configured.name, key, paths),
-                    end_histories(tree.configured.name, key),
+                    create_job(identity, tree.configured.name, container_key, paths),
+                    end_histories(tree.configured.name, container_key),
                 )
             )
         except Exception as error:
-            tree.put_back(key, taken.with_inputs(), taken.last_image)
+            tree.put_back(container_key, taken.with_inputs(), taken.last_image)
             if isinstance(error, sqlite3.Error | ValueError):
                 msg = f"the ledger cannot be written: {error}"
                 raise DataDirectoryError(msg) from error
             raise
-        tree.forget_history(key)
+        tree.forget_history(container_key)
         failpoint("job entered")
         self.changed(record, f"queued with {len(images)} image{'s' * (len(images) != 1)}")
         self.on_queued()
         return record
 
-    def join_late(self, tree: PipelineTree, key: str) -> None:
+    def join_late(self, tree: PipelineTree, container_key: str) -> None:
         """Let images that came after their patient's job was made join it, where the pipeline wants that.
 
         The job is given up, and its images wait again with those that came late, for a new job; when that is
         made, the old one says which one superseded it. Images that cannot wait together with those of the job
         (another series, say, where an input takes one) do not join it.
         """
-        if tree.configured.rules.late_images != "join" or tree.quiet_for(key) is None:
+        if tree.configured.rules.late_images != "join" or tree.quiet_for(container_key) is None:
             return
         for job in self._ledger.jobs(*_UNBUILT):
-            if (job.pipeline, job.container) != (tree.configured.name, key):
+            if (job.pipeline, job.container_key) != (tree.configured.name, container_key):
                 continue
-            if not tree.fits(key, self._images(self._ledger.instances(job=job.id))):
+            if not tree.fits(container_key, self._images(self._ledger.instances(job=job.id))):
                 continue
             try:
                 record, rows = self._ledger.write(
@@ -153,7 +153,7 @@ class Jobs:
                 )
             except ValueError:  # it was built in the meantime: the late images make a new job
                 continue
-            tree.put_back(key, self._images(rows))
+            tree.put_back(container_key, self._images(rows))
             self.on_given_up(job.id)
             self.changed(record, record.reason)
 
@@ -267,14 +267,14 @@ class Jobs:
     def _has_result(self, job: JobRecord) -> bool:
         return bool(job.folder) and (self._outbox / job.folder).is_dir()
 
-    def expire(self, tree: PipelineTree, key: str, age: float) -> None:
+    def expire(self, tree: PipelineTree, container_key: str, age: float) -> None:
         """Give up a patient that has waited too long without becoming complete."""
-        taken = tree.expire(key, age)
+        taken = tree.expire(container_key, age)
         if taken is not None:
             reason = f"no image came for {age:g} s"
             self._release(tree, taken, reason, f"expired: {reason}")
 
-    def give_up(self, pipeline: str, key: str, reason: str) -> int:
+    def give_up(self, pipeline: str, container_key: str, reason: str) -> int:
         """Give up a patient that waits, on the operator's word, as if it had expired.
 
         Returns
@@ -289,14 +289,14 @@ class Jobs:
         """
         tree = self._trees.get(pipeline)
         if tree is not None:
-            taken = tree.expire(key, 0.0)
+            taken = tree.expire(container_key, 0.0)
             count = 0 if taken is None else self._release(tree, taken, reason, _GIVEN_UP, detail=reason)
         else:  # the host is down, or the pipeline is not configured any more
-            count = self._give_up_recorded(pipeline, key, reason)
+            count = self._give_up_recorded(pipeline, container_key, reason)
         if not count:
             msg = (
-                f"no patient {key!r} waits for the pipeline {pipeline!r}; `dicomnode-host status --patients`"
-                " shows pipelines and patients that wait"
+                f"no patient {container_key!r} waits for the pipeline {pipeline!r};"
+                " `dicomnode-host status --patients` shows pipelines and patients that wait"
             )
             raise JobStateError(msg)
         return count
@@ -305,14 +305,14 @@ class Jobs:
         self, tree: PipelineTree, taken: TakenContainer, reason: str, message: str, *, detail: str = ""
     ) -> int:
         """Release the images of a patient that was taken out of its tree; return how many."""
-        images, key, pipeline = taken.images, taken.container, tree.configured.name
+        images, container_key, pipeline = taken.images, taken.container_key, tree.configured.name
         paths = [self._spool.name_of(image.path) for image in images]
         try:
-            self._ledger.write(_expired(pipeline, key, paths, reason))
+            self._ledger.write(_expired(pipeline, container_key, paths, reason))
         except Exception:
-            tree.put_back(key, taken.with_inputs(), taken.last_image)
+            tree.put_back(container_key, taken.with_inputs(), taken.last_image)
             raise
-        tree.forget_history(key)
+        tree.forget_history(container_key)
         for image in images:
             self._spool.remove(image.path)
         told = f"{len(images)} image{'s' * (len(images) != 1)} {message}"
@@ -321,15 +321,15 @@ class Jobs:
         )
         return len(images)
 
-    def _give_up_recorded(self, pipeline: str, key: str, reason: str) -> int:
+    def _give_up_recorded(self, pipeline: str, container_key: str, reason: str) -> int:
         """Release the images that wait for a patient by the ledger alone; return how many."""
         paths = [
             row.path
             for row in self._ledger.instances(InstanceState.WAITING)
-            if (row.pipeline, row.container) == (pipeline, key)
+            if (row.pipeline, row.container_key) == (pipeline, container_key)
         ]
         if paths:
-            self._ledger.write(_expired(pipeline, key, paths, reason))
+            self._ledger.write(_expired(pipeline, container_key, paths, reason))
         for path in paths:
             self._spool.remove(self._spool.path_of(path))
         return len(paths)
@@ -394,9 +394,11 @@ class Jobs:
         return [(LazyDataset(self._spool.path_of(row.path), row.index), row.inputs) for row in rows]
 
 
-def _expired(pipeline: str, key: str, paths: Iterable[str], reason: str) -> Write[None]:
+def _expired(pipeline: str, container_key: str, paths: Iterable[str], reason: str) -> Write[None]:
     """Enter that a patient was given up, and nothing is fetched for it any more."""
-    return together(transition_instances(paths, InstanceState.EXPIRED, reason), end_histories(pipeline, key))
+    return together(
+        transition_instances(paths, InstanceState.EXPIRED, reason), end_histories(pipeline, container_key)
+    )
 
 
 _STATION = {

@@ -373,7 +373,7 @@ class Scheduler:
 
 def _filed(item: OutboxItem, job: JobRecord) -> OutboxItem:
     """Give what names no folder that of its job: files of two patients must not meet under one name."""
-    return item if item.folders else replace(item, folders=(job.pipeline, job.container))
+    return item if item.folders else replace(item, folders=(job.pipeline, job.container_key))
 
 
 def _check_whole(rows: Sequence[InstanceRecord]) -> None:

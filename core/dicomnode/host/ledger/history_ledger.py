@@ -22,7 +22,7 @@ class HistoryRecord:
     ----------
     id : int
         Its number.
-    pipeline, container, input : str
+    pipeline, container_key, input : str
         For whom.
     status : HistoryStatus
         Where it is, which peer is asked, for whom and for what.
@@ -34,7 +34,7 @@ class HistoryRecord:
 
     id: int
     pipeline: str
-    container: str
+    container_key: str
     input: str
     status: HistoryStatus
     attempts: int
@@ -53,7 +53,7 @@ class HistoryRecord:
         return cls(
             row["id"],
             row["pipeline"],
-            row["container"],
+            row["container_key"],
             row["input"],
             status,
             row["attempts"],
@@ -67,17 +67,17 @@ def open_histories(connection: sqlite3.Connection) -> list[HistoryRecord]:
     return [HistoryRecord.from_row(row) for row in rows]
 
 
-def begin_history(pipeline: str, container: str, input_name: str, status: HistoryStatus) -> Write[int]:
+def begin_history(pipeline: str, container_key: str, input_name: str, status: HistoryStatus) -> Write[int]:
     """Enter that earlier images are fetched for an input; what was fetched for it before is over."""
 
     def write(connection: sqlite3.Connection) -> int:
-        end_histories(pipeline, container, input_name)(connection)
+        end_histories(pipeline, container_key, input_name)(connection)
         cursor = connection.execute(
-            "INSERT INTO history (pipeline, container, input, peer, patient, asked_for, state, reason,"
+            "INSERT INTO history (pipeline, container_key, input, peer, patient, asked_for, state, reason,"
             " attempts, not_before, changed) VALUES (?, ?, ?, ?, ?, '[]', ?, ?, 0, 0, ?)",
             (
                 pipeline,
-                container,
+                container_key,
                 input_name,
                 status.peer,
                 status.PatientID,
@@ -125,14 +125,14 @@ def transition_history(
     return write
 
 
-def end_histories(pipeline: str, container: str, input_name: str | None = None) -> Write[None]:
+def end_histories(pipeline: str, container_key: str, input_name: str | None = None) -> Write[None]:
     """Enter that a patient (or one input of his) went into a job, or was given up."""
 
     def write(connection: sqlite3.Connection) -> None:
         rows = connection.execute(
-            "SELECT id, state FROM history WHERE pipeline = ? AND container = ? AND state <> ?"
+            "SELECT id, state FROM history WHERE pipeline = ? AND container_key = ? AND state <> ?"
             " AND coalesce(?, input) = input",
-            (pipeline, container, HistoryState.OVER, input_name),
+            (pipeline, container_key, HistoryState.OVER, input_name),
         ).fetchall()
         for number, state in rows:
             connection.execute(

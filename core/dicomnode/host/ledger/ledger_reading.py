@@ -161,19 +161,19 @@ class LedgerReader:
     def waiting(self) -> list[WaitingPatient]:
         """Return the patients whose images wait, those first that have waited longest."""
         rows = self._reader().execute(
-            "SELECT pipeline, container, inputs, count(*), min(received), max(received) FROM instance"
-            " WHERE state = ? GROUP BY pipeline, container, inputs",
+            "SELECT pipeline, container_key, inputs, count(*), min(received), max(received) FROM instance"
+            " WHERE state = ? GROUP BY pipeline, container_key, inputs",
             (InstanceState.WAITING,),
         )
         found: dict[tuple[str, str], WaitingPatient] = {}
-        for pipeline, container, names, count, first, last in rows:
+        for pipeline, container_key, names, count, first, last in rows:
             patient = found.setdefault(
-                (pipeline, container), WaitingPatient(pipeline, container, 0, Counter(), first, last)
+                (pipeline, container_key), WaitingPatient(pipeline, container_key, 0, Counter(), first, last)
             )
             inputs = patient.inputs + Counter(dict.fromkeys(json.loads(names), count))
-            found[pipeline, container] = WaitingPatient(
+            found[pipeline, container_key] = WaitingPatient(
                 pipeline,
-                container,
+                container_key,
                 patient.images + count,
                 inputs,
                 min(first, patient.first),

@@ -30,7 +30,7 @@ class InstanceRecord:
         Its file, relative to the spool.
     pipeline : str
         The configured pipeline that was called.
-    container : str
+    container_key : str
         The patient container it belongs to; empty while it is not sorted.
     inputs : tuple of str
         The inputs that hold it.
@@ -54,7 +54,7 @@ class InstanceRecord:
 
     path: str
     pipeline: str
-    container: str
+    container_key: str
     inputs: tuple[str, ...]
     SOPInstanceUID: str
     index: Mapping[int, Any]
@@ -71,7 +71,7 @@ class InstanceRecord:
         return (
             self.path,
             self.pipeline,
-            self.container,
+            self.container_key,
             _names(self.inputs),
             self.SOPInstanceUID,
             index,
@@ -105,7 +105,7 @@ class JobRecord:
         What the UIDs of its result derive from.
     pipeline : str
         The configured pipeline.
-    container : str
+    container_key : str
         The key of the patient container.
     state : JobState
         Where it is.
@@ -128,7 +128,7 @@ class JobRecord:
     id: int
     identity: str
     pipeline: str
-    container: str
+    container_key: str
     state: JobState
     reason: str
     attempts: int
@@ -151,7 +151,7 @@ class WaitingPatient(NamedTuple):
     """A patient whose images wait: how many there are, in each input, and when the first and last came."""
 
     pipeline: str
-    container: str
+    container_key: str
     images: int
     inputs: Counter[str]
     first: float

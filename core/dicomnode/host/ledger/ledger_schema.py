@@ -93,7 +93,14 @@ UPDATE job SET summary = reason WHERE state IN ('running', 'built', 'delivered',
 """
 # In the other states the reason may be the words of a plugin, or the operator's.
 
-MIGRATIONS: Sequence[str] = (_FIRST, _SECOND, _THIRD, _FOURTH, _FIFTH, _SIXTH)
+_SEVENTH = """
+ALTER TABLE instance RENAME COLUMN container TO container_key;
+ALTER TABLE job RENAME COLUMN container TO container_key;
+ALTER TABLE history RENAME COLUMN container TO container_key;
+"""
+# SQLite renames the column in the index history_by_container, too.
+
+MIGRATIONS: Sequence[str] = (_FIRST, _SECOND, _THIRD, _FOURTH, _FIFTH, _SIXTH, _SEVENTH)
 """The n-th script takes a ledger from schema n to n + 1."""
 
 SCHEMA_VERSION = len(MIGRATIONS)

@@ -82,26 +82,26 @@ def add_instance(record: InstanceRecord) -> Write[None]:
     return AddInstance(record)
 
 
-def sort_instance(path: str, container: str, inputs: Iterable[str]) -> Write[None]:
+def sort_instance(path: str, container_key: str, inputs: Iterable[str]) -> Write[None]:
     """Enter where an instance that was received before belongs."""
     names = json.dumps(tuple(inputs))
 
     def write(connection: sqlite3.Connection) -> None:
         transition_instances((path,), InstanceState.WAITING, "")(connection)
         connection.execute(
-            "UPDATE instance SET container = ?, inputs = ? WHERE path = ?", (container, names, path)
+            "UPDATE instance SET container_key = ?, inputs = ? WHERE path = ?", (container_key, names, path)
         )
 
     return write
 
 
-def reassign_container(path: str, container: str, inputs: Iterable[str]) -> Write[None]:
+def reassign_container(path: str, container_key: str, inputs: Iterable[str]) -> Write[None]:
     """Enter that a waiting instance belongs to other inputs than before: its pipeline has been changed."""
     names = json.dumps(tuple(inputs))
 
     def write(connection: sqlite3.Connection) -> None:
         connection.execute(
-            "UPDATE instance SET container = ?, inputs = ? WHERE path = ?", (container, names, path)
+            "UPDATE instance SET container_key = ?, inputs = ? WHERE path = ?", (container_key, names, path)
         )
 
     return write
@@ -230,7 +230,7 @@ def drop_instance(path: str) -> Write[None]:
     return write
 
 
-def create_job(identity: str, pipeline: str, container: str, paths: Iterable[str]) -> Write[JobRecord]:
+def create_job(identity: str, pipeline: str, container_key: str, paths: Iterable[str]) -> Write[JobRecord]:
     """Enter a job and take its instances out of the tree, in one transaction.
 
     A job that was given up before, and whose instances these are, says from then on which one took its place.
@@ -241,9 +241,9 @@ def create_job(identity: str, pipeline: str, container: str, paths: Iterable[str
     def write(connection: sqlite3.Connection) -> JobRecord:
         now = time.time()
         cursor = connection.execute(
-            "INSERT INTO job (identity, pipeline, container, state, reason, summary, attempts, not_before,"
-            " created, changed) VALUES (?, ?, ?, ?, ?, ?, 0, 0, ?, ?)",
-            (identity, pipeline, container, JobState.QUEUED, reason, reason, now, now),
+            "INSERT INTO job (identity, pipeline, container_key, state, reason, summary, attempts,"
+            " not_before, created, changed) VALUES (?, ?, ?, ?, ?, ?, 0, 0, ?, ?)",
+            (identity, pipeline, container_key, JobState.QUEUED, reason, reason, now, now),
         )
         number = cursor.lastrowid
         if number is None:  # an INSERT has one; mypy cannot know

@@ -46,8 +46,8 @@ def explain(
     dict
         ``file``, ``taken`` (by any pipeline), ``opened``, ``refused`` (status and reason, where the receiver
         refuses it whatever the pipeline) and ``pipelines``, each with ``taken``, ``status``, ``reason``,
-        ``container``, ``inputs`` (name -> the reason, or ``None`` where it is wanted), ``here`` (whether the
-        instance is here already) and ``missing`` (what would still be missing).
+        ``container_key``, ``inputs`` (name -> the reason, or ``None`` where it is wanted), ``here`` (whether
+        the instance is here already) and ``missing`` (what would still be missing).
     """
     settings = receiver_settings(config)
     told: dict[str, Any] = {
@@ -109,7 +109,7 @@ def _by_pipeline(tree: PipelineTree, image: LazyDataset) -> dict[str, Any]:
         "taken": False,
         "status": SUCCESS,
         "reason": None,
-        "container": None,
+        "container_key": None,
         "inputs": {},
         "here": tree.here(str(image.SOPInstanceUID)),
         "missing": None,
@@ -120,7 +120,7 @@ def _by_pipeline(tree: PipelineTree, image: LazyDataset) -> dict[str, Any]:
         verdicts = tree.verdicts(image)
     except ImageRefusedError as refused:
         return {**told, **_refusal(tree, refused)}
-    told["container"], told["inputs"] = verdicts.container, dict(verdicts.reasons)
+    told["container_key"], told["inputs"] = verdicts.container_key, dict(verdicts.reasons)
     if not verdicts.wanting:
         return {**told, **_refusal(tree, ImageRefusedError(str(verdicts)))}
     return {**told, "taken": True, "missing": _missing(tree, image, verdicts)}

@@ -77,23 +77,28 @@ def _pipeline(tree: PipelineTree, discarded: int, *, patients: bool) -> dict[str
     }
     if patients:
         report["patients"] = [
-            {"container": key, "inputs": inputs, "quiet": tree.quiet_for(key), **_waits_for(tree, key)}
-            for key, inputs in counts.items()
+            {
+                "container_key": container_key,
+                "inputs": inputs,
+                "quiet": tree.quiet_for(container_key),
+                **_waits_for(tree, container_key),
+            }
+            for container_key, inputs in counts.items()
         ]
     return report
 
 
-def _waits_for(tree: PipelineTree, key: str) -> dict[str, str | None]:
+def _waits_for(tree: PipelineTree, container_key: str) -> dict[str, str | None]:
     """Return what a patient is missing, and what is waited for: that, or else that nothing more comes."""
     try:
-        missing = tree.missing(key)
+        missing = tree.missing(container_key)
     except Exception as error:
         missing = f"{error}"
-    return {"missing": missing, "waits_for": missing or _waits_for_what(tree, key)}
+    return {"missing": missing, "waits_for": missing or _waits_for_what(tree, container_key)}
 
 
-def _waits_for_what(tree: PipelineTree, key: str) -> str:
-    rules, so_far = tree.configured.rules, tree.quiet_for(key)
+def _waits_for_what(tree: PipelineTree, container_key: str) -> str:
+    rules, so_far = tree.configured.rules, tree.quiet_for(container_key)
     ways = []
     if rules.on_release:
         ways.append("the release of an association that brings an image of it")

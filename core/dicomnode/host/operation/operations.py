@@ -109,20 +109,21 @@ class Operations:
         """
         return self._change("discard", {"job": number, "reason": reason})
 
-    def give_up(self, pipeline: str, patient: str, reason: str) -> dict[str, Any]:
+    def give_up(self, pipeline: str, container_key: str, reason: str) -> dict[str, Any]:
         """Give up a patient that waits; see :meth:`Jobs.give_up <dicomnode.host.jobs.jobs.Jobs.give_up>`.
 
         Returns
         -------
         dict
-            ``pipeline``, ``container``, how many ``images`` were released, and whether a host is ``running``.
+            ``pipeline``, ``container_key``, how many ``images`` were released, and whether a host is
+            ``running``.
 
         Raises
         ------
         DicomnodeError
             When it cannot be done; the message says why.
         """
-        named = {"pipeline": pipeline, "container": patient}
+        named = {"pipeline": pipeline, "container_key": container_key}
         images, running = self._ordered("give-up", {**named, "reason": reason})
         return {**named, "images": images, "running": running}
 
@@ -211,7 +212,7 @@ def job_orders(jobs: Jobs) -> dict[str, Any]:
         "replay": lambda order: jobs.replay(int(order["job"]), rerun=bool(order.get("rerun"))).state,
         "discard": lambda order: jobs.discard(int(order["job"]), str(order["reason"])).state,
         "give-up": lambda order: jobs.give_up(
-            str(order["pipeline"]), str(order["container"]), str(order["reason"])
+            str(order["pipeline"]), str(order["container_key"]), str(order["reason"])
         ),
     }
 

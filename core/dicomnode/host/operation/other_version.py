@@ -214,7 +214,7 @@ def _described(
         version=version,
         settings=table.settings,
         declared=table.declaration(),
-        container=job.container,
+        container_key=job.container_key,
         inputs=files.inputs,
         checksums=files.checksums,
         folder="",

@@ -52,7 +52,7 @@ def trace(ledger: LedgerReader, uid: str) -> dict[str, Any]:
             {
                 **_image(row, {}),
                 "pipeline": row.pipeline,
-                "container": row.container,
+                "container_key": row.container_key,
                 "state": row.state,
                 "reason": row.reason,
             }
@@ -80,7 +80,7 @@ def _job(
         "uid_is": meanings,
         "job": job.id,
         "pipeline": job.pipeline,
-        "container": job.container,
+        "container_key": job.container_key,
         "state": job.state,
         "reason": job.reason,
         "created": iso_timestamp(job.created),

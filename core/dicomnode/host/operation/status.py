@@ -48,7 +48,7 @@ def recorded_status(ledger: LedgerReader, *, patients: bool = False) -> dict[str
         table["waiting"]["images"] += waiting.images
         if patients:
             plain = {
-                "container": waiting.container,
+                "container_key": waiting.container_key,
                 "inputs": dict(waiting.inputs),
                 "quiet": max(0.0, time.time() - waiting.last),
             }
@@ -147,7 +147,7 @@ def job_report(ledger: LedgerReader, number: int, outbox: Path) -> dict[str, Any
     return {
         "job": job.id,
         "pipeline": job.pipeline,
-        "container": job.container,
+        "container_key": job.container_key,
         "state": job.state,
         "reason": job.reason,
         "attempts": job.attempts,

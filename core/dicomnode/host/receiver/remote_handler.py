@@ -125,7 +125,7 @@ class RemoteStoreHandler:
             spooled.file,
             spooled.size,
             spooled.dataset_offset,
-            None if prevalidation is None else (prevalidation.container, prevalidation.reasons),
+            None if prevalidation is None else (prevalidation.container_key, prevalidation.reasons),
         )
         spooled.hand_over()
         return StoreResponse(*response)

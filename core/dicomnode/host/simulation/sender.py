@@ -66,12 +66,13 @@ class Sender:
         -------
         dict
             ``SOPInstanceUID``, ``status`` (``None`` where no presentation context would be accepted),
-            ``reason``, ``container``, and ``inputs``: name -> why it does not want the image, or ``None``.
+            ``reason``, ``container_key``, and ``inputs``: name -> why it does not want the image, or
+            ``None``.
         """
         data = file.path.read_bytes()
         meta, offset = decode_prefix(data[:_HEAD])
         uid = meta.MediaStorageSOPInstanceUID
-        told: dict[str, Any] = {"SOPInstanceUID": uid, "status": None, "container": None, "inputs": {}}
+        told: dict[str, Any] = {"SOPInstanceUID": uid, "status": None, "container_key": None, "inputs": {}}
         unacceptable = self._negotiator.why_not(meta.MediaStorageSOPClassUID, meta.TransferSyntaxUID)
         if unacceptable is not None:
             return {**told, "reason": f"{unacceptable}: no presentation context"}
@@ -82,7 +83,7 @@ class Sender:
         told |= {"status": response.status, "reason": response.comment}
         match tree.said.get(uid):
             case Verdicts() as said:
-                return {**told, "container": said.container, "inputs": dict(said.reasons)}
+                return {**told, "container_key": said.container_key, "inputs": dict(said.reasons)}
             case str() as raised:
                 return {**told, "reason": raised}
         return told if response.status else {**told, "reason": "it is here already"}

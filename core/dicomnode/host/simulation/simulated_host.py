@@ -169,9 +169,9 @@ class SimulatedHost:
         kind: type[PipelineOutput] = self._registry.load("outputs", name)
         return kind
 
-    def _nothing_earlier(self, tree: PipelineTree, key: str) -> None:
+    def _nothing_earlier(self, tree: PipelineTree, container_key: str) -> None:
         """Answer for the PACS that is not there: it has no earlier images of anybody."""
         for name, kind in self.configured.pipeline.inputs.items():
-            if issubclass(kind, HistoricAbstractInput) and tree.history(key, name) is None:
+            if issubclass(kind, HistoricAbstractInput) and tree.history(container_key, name) is None:
                 reason = "no PACS is asked in a simulation"
-                tree.set_history(key, name, HistoryStatus(HistoryState.NOTHING, reason=reason))
+                tree.set_history(container_key, name, HistoryStatus(HistoryState.NOTHING, reason=reason))

@@ -182,12 +182,14 @@ class Simulation:
     def _report(self) -> None:
         host = self._host
         self._told.jobs = [self._job(job) for job in host.ledger.jobs()]
-        for key, inputs in host.tree.counts().items():
-            self._told.waiting.append({"container": key, "inputs": inputs, "missing": self._missing(key)})
+        for container_key, inputs in host.tree.counts().items():
+            self._told.waiting.append(
+                {"container_key": container_key, "inputs": inputs, "missing": self._missing(container_key)}
+            )
 
-    def _missing(self, key: str) -> str | None:
+    def _missing(self, container_key: str) -> str | None:
         try:
-            return self._host.tree.missing(key)
+            return self._host.tree.missing(container_key)
         except Exception as error:
             return f"{error} ({error.__cause__})"
 
@@ -198,7 +200,7 @@ class Simulation:
                 inputs[name] = inputs.get(name, 0) + 1
         told: dict[str, Any] = {
             "job": job.id,
-            "container": job.container,
+            "container_key": job.container_key,
             "inputs": inputs,
             "state": job.state,
             "reason": job.reason,

@@ -220,7 +220,7 @@ class Recovery:
         record = InstanceRecord(
             path=self._spool.name_of(path),
             pipeline="",
-            container="",
+            container_key="",
             inputs=(),
             SOPInstanceUID="",
             index={},
@@ -260,7 +260,7 @@ class Recovery:
                 record = InstanceRecord(
                     path=self._spool.name_of(path),
                     pipeline=tree.configured.name,
-                    container=placement.container,
+                    container_key=placement.container_key,
                     inputs=placement.inputs,
                     SOPInstanceUID=uid,
                     index=index,
@@ -276,8 +276,8 @@ class Recovery:
                     self._put_aside(path, str(refused), found)
                 return
         found.waiting += 1
-        self._count(tree, placement.container, record)
-        self._touch(tree, placement.container, "")
+        self._count(tree, placement.container_key, record)
+        self._touch(tree, placement.container_key, "")
 
     def _put_aside(self, path: Path, reason: str, found: Recovered) -> None:
         found.quarantined += 1
@@ -314,43 +314,43 @@ class Recovery:
     def _put_back(self, tree: PipelineTree, row: InstanceRecord, found: Recovered) -> None:
         """Put an image where it waited; if the pipeline has no such input any more, where it belongs now."""
         image = LazyDataset(self._spool.file_of(row.path), row.index)
-        container = row.container
+        container_key = row.container_key
         if set(row.inputs) <= tree.configured.pipeline.inputs.keys():
-            tree.put_back(container, [(image, row.inputs)])
+            tree.put_back(container_key, [(image, row.inputs)])
         else:
             try:
                 placement = tree.place(image)
-                moved = reassign_container(row.path, placement.container, placement.inputs)
+                moved = reassign_container(row.path, placement.container_key, placement.inputs)
                 tree.insert(image, placement, lambda: self._ledger.post(moved))
             except ImageRefusedError as refused:
                 found.quarantined += 1
                 quarantined = self._spool.quarantine(image.path, str(refused))
                 self._enter_quarantined(quarantined, row.path)
                 return
-            container = placement.container
+            container_key = placement.container_key
         found.waiting += 1
-        self._count(tree, container, row)
+        self._count(tree, container_key, row)
         if not tree.asked_for(image):
-            self._touch(tree, container, row.association)
+            self._touch(tree, container_key, row.association)
 
-    def _touch(self, tree: PipelineTree, container: str, association: str) -> None:
+    def _touch(self, tree: PipelineTree, container_key: str, association: str) -> None:
         """Remember of a patient's associations the one that ended last: its end counts.
 
         If it was released, the host may have been stopped before it looked at the patient.
         """
         end = self._associations.get(association, _UNKNOWN)
-        patient = (tree, container)
+        patient = (tree, container_key)
         if patient not in self._last or end.ended >= self._last[patient].ended:
             self._last[patient] = end
 
-    def _count(self, tree: PipelineTree, container: str, row: InstanceRecord) -> None:
+    def _count(self, tree: PipelineTree, container_key: str, row: InstanceRecord) -> None:
         """Remember when a patient's last image came, by the wall clock.
 
         An instance that was sent again belongs to the association that brought it last, and came after that
         began.
         """
         began = self._associations.get(row.association, _UNKNOWN).started
-        patient = (tree, container)
+        patient = (tree, container_key)
         self._came[patient] = max(self._came.get(patient, -math.inf), row.received, began)
 
     def _date_patients(self) -> None:
@@ -360,8 +360,8 @@ class Recovery:
         known.
         """
         now = time.time()
-        for (tree, container), came in self._came.items():
-            tree.set_age(container, max(now - came, 0.0))
+        for (tree, container_key), came in self._came.items():
+            tree.set_age(container_key, max(now - came, 0.0))
 
     # -- jobs ---------------------------------------------------------------------------------------------
 
