@@ -2,6 +2,7 @@
 
 import os
 import warnings
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -189,6 +190,42 @@ def test_a_file_with_broken_bytes_does_no_harm(tmp_path_factory, changes):
     path = tmp_path_factory.getbasetemp() / "broken.dcm"
     path.write_bytes(data)
     glance(LazyDataset(path))
+
+
+@pytest.mark.parametrize("broken", [b"\x40\0\x40", b"\x40"])
+def test_numbers_of_odd_length_are_left_to_the_dataset(tmp_path, broken):
+    """A value that is no whole number of numbers makes a glance give nothing; it raises nothing."""
+    data = Path(get_testdata_file("MR_small.dcm")).read_bytes()
+    rows = b"\x28\0\x10\0US\2\0\x40\0"
+    assert data.count(rows) == 1
+    path = tmp_path / "odd.dcm"
+    path.write_bytes(data.replace(rows, rows[:6] + bytes([len(broken), 0]) + broken))
+    assert glance(LazyDataset(path)) is None
+
+
+@pytest.mark.parametrize("length", [b"\4\0\0\0", b"\0\1\0\0"])
+def test_a_transfer_syntax_that_is_no_text_is_not_plain(length):
+    """The error is the one that is declared, whether or not the group length is right."""
+    meta = b"\2\0\0\0UL\4\0" + length + b"\2\0\x10\0UI\4\x001.\xff2"
+    with pytest.raises(head.NotPlainError):
+        head.skip_file_meta(head.Head(BytesIO(bytes(128) + b"DICM" + meta)))
+
+
+def test_layouts_of_different_structure_are_not_taken_for_each_other():
+    """An undefined length looks like the tag FFFF,FFFF: two heads that differ in that only are both read."""
+
+    def delimiter(tag, length):
+        return tag.to_bytes(4, "little") + length.to_bytes(4, "little")
+
+    private, other, ends, undefined = 0x10010009, 0xFFFFFFFF, 0xE0DDFFFE, 0xFFFFFFFF
+    pixels = delimiter(0x00107FE0, 2) + b"\0\0"
+    whole = delimiter(private, undefined)
+    plain = delimiter(private, 0) + delimiter(other, 0)
+    first = whole + delimiter(private, undefined) + delimiter(ends, 0) + plain + delimiter(ends, 0) + pixels
+    second = whole + plain + delimiter(ends, 0) + delimiter(private, undefined) + delimiter(ends, 0) + pixels
+    reader = head.HeadReader(frozenset(), frozenset())
+    for data in (first, second) * 3:
+        assert reader.read(head.Head(BytesIO(data)), 0, implicit=True) == ([], (0x7FE00010, len(data) - 2, 2))
 
 
 def test_what_is_not_plain_is_left_to_the_dataset(tmp_path):

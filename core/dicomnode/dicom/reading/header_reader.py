@@ -96,7 +96,7 @@ def skip_file_meta(head: Head) -> tuple[int, str]:
         if named >= 0:
             start = named + _SHORT
             length = int.from_bytes(data[start - 2 : start], "little")
-            return end, data[start : start + length].rstrip(b"\0 ").decode("ascii")
+            return end, _uid(data[start : start + length])
     at, syntax = 132, b""
     while data[at : at + 2] == b"\x02\x00":
         wide = data[at + 4 : at + 6] in _LONG_VRS
@@ -107,7 +107,13 @@ def skip_file_meta(head: Head) -> tuple[int, str]:
         at = start + length
     if not syntax:
         raise NotPlainError
-    return at, syntax.rstrip(b"\0 ").decode("ascii")
+    return at, _uid(syntax)
+
+
+def _uid(value: bytes) -> str:
+    if not value.isascii():
+        raise NotPlainError
+    return value.rstrip(b"\0 ").decode("ascii")
 
 
 class _Entry(NamedTuple):
@@ -234,6 +240,8 @@ class HeadReader:
                 raise NotPlainError
             entries.append(_Entry(at, size, length_size, length, tag, vr, not depth))
             if tag in _ENDS:
+                if not depth:
+                    raise NotPlainError
                 depth -= 1
             elif length == _UNDEFINED:
                 if tag != _ITEM and vr != "SQ" and not (implicit and vr == "UN"):
@@ -259,8 +267,12 @@ class HeadReader:
 
     def _learn(self, data: bytes, entries: list[_Entry], implicit: bool) -> None:
         """Keep the layout; elements whose length was seen to differ are free from then on."""
+        # Defined lengths count as zero. They are not left out: what follows an undefined length could then
+        # be taken for one, and data sets of different structure would have the same shape.
         shape = b"".join(
-            data[e.at : e.at + e.size] if e.gap == _UNDEFINED else data[e.at : e.at + e.size - e.length_size]
+            data[e.at : e.at + e.size]
+            if e.gap == _UNDEFINED
+            else data[e.at : e.at + e.size - e.length_size] + bytes(e.length_size)
             for e in entries[:-1]
         )
         with self._lock:

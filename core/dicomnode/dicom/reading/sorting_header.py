@@ -198,7 +198,10 @@ def _syntax(name: str) -> tuple[UID, bool]:
 def _decoded(vr: str, raw: bytes) -> Any:
     """Return the plain value of an element; most are the same in all slices."""
     if vr in _NUMBERS:
-        numbers = struct.unpack(f"<{len(raw) // struct.calcsize(_NUMBERS[vr])}{_NUMBERS[vr]}", raw)
+        count, rest = divmod(len(raw), struct.calcsize(_NUMBERS[vr]))
+        if rest:
+            raise NotPlainError
+        numbers = struct.unpack(f"<{count}{_NUMBERS[vr]}", raw)
         return (numbers if len(numbers) > 1 else numbers[0]) if numbers else None
     text = raw.decode("ascii").rstrip("\0 ")
     if vr not in ("DS", "IS"):
