@@ -5,12 +5,14 @@ from __future__ import annotations
 import zlib
 
 import pytest
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ExplicitVRLittleEndian
 
 from dicomnode.host.parsing.inspection import (
     BROKEN_STRUCTURE,
     INSTANCE_MISMATCH,
+    PIXELS_INCOMPLETE,
     InspectionLimits,
     RefusedDataSetError,
     inspect,
@@ -127,6 +129,18 @@ def test_an_image_cut_between_elements_is_refused() -> None:
         cut.update({tag: dataset[tag] for tag in tags if tag < last})
         data = encoded(cut)
         assert refused(data) & 0xF000 == 0xC000
+
+
+@pytest.mark.parametrize("digits", [1, 13, 400, 5000])
+@pytest.mark.parametrize("photometric", ["MONOCHROME2", "YBR_PARTIAL_420"])
+def test_a_number_of_frames_of_any_length_is_a_number(digits: int, photometric: str) -> None:
+    """Numbers beyond what Python converts to an integer or a float mean that the pixels are incomplete."""
+    dataset = small_dataset(PhotometricInterpretation=photometric, SamplesPerPixel=3)
+    dataset.add(DataElement(0x00280008, "UT", "9" * digits))
+    assert refused(encoded(dataset)) == PIXELS_INCOMPLETE
+    dataset = small_dataset()
+    dataset.add(DataElement(0x00280008, "UT", "0" * digits + "1"))
+    assert index(dataset, 0x00280010) == [64]
 
 
 @pytest.mark.parametrize(

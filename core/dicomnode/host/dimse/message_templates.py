@@ -151,7 +151,7 @@ def _element(element: int, value: bytes, pad: bytes) -> bytes:
 
 def as_pdus(context_id: int, command: bytes, max_pdu_length: int) -> bytes:
     """Wrap a command set into P-DATA-TF PDUs of at most `max_pdu_length` bytes (0: any length)."""
-    room = max(max_pdu_length - 6, 1) if max_pdu_length else len(command)
+    room = max(max_pdu_length - 6 if max_pdu_length else len(command), 1)
     pdus = []
     for at in range(0, len(command), room):
         piece = command[at : at + room]

@@ -32,6 +32,7 @@ _CHECKED = _PIXEL_TAGS | {SOP_CLASS, STUDY, SERIES, SPECIFIC_CHARACTER_SET}
 
 # PS3.5 section 9.1. Leading zeros of a component are forbidden too, but seen often, and do no harm.
 _UID = re.compile(r"[0-9.]{1,64}")
+_MOST_DIGITS = 13
 _VIDEO = re.compile(r"1\.2\.840\.10008\.1\.2\.(4\.10[0-8](\.1)?|7\..*)")
 
 # Within the failures of PS3.4 section B.2.3 "Cannot understand", which are ours to number.
@@ -222,4 +223,6 @@ def _number(findings: Findings, tag: int, default: int) -> int:
     if (raw.vr or vr_of(tag)) == "US":
         return int.from_bytes(raw.value[:2], "little" if findings.little_endian else "big")
     text = text_of(findings.values, tag)
-    return int(text) if text.isdecimal() else default
+    # An IS has at most twelve characters. A longer number is cut to one that is still too large for any Pixel
+    # Data: Python converts no more than 4,300 digits, and no integer of 309 digits to a float.
+    return int(text.lstrip("0")[:_MOST_DIGITS] or 0) if text.isdecimal() else default

@@ -8,6 +8,7 @@ one comparison of two big integers instead of a loop over the elements.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -172,10 +173,4 @@ def _layout(
 
 def _gaps(mask: bytearray) -> list[Place]:
     """Return the runs of zeros."""
-    gaps = []
-    at = mask.find(0)
-    while at >= 0:
-        stop = mask.find(0xFF, at)
-        gaps.append((at, stop))
-        at = mask.find(0, stop)
-    return gaps
+    return [match.span() for match in re.finditer(rb"\0+", mask)]
