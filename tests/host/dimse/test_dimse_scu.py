@@ -6,6 +6,7 @@ import struct
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -150,6 +151,29 @@ def test_an_answer_that_never_ends() -> None:
 
     with acceptor(script) as port, pytest.raises(DeliveryError, match="too long"):
         Search(asking(port), "P1", {}).studies(soon())
+
+
+@pytest.mark.parametrize(
+    "endless",
+    [
+        p_data(1, 0, b""),
+        p_data(1, 1, b""),
+        b"\x04\0\0\0\0\0",
+        p_data(1, 3, element(0x0100, b"\x30\0") + NO_DATA),  # a request of the peer's own
+    ],
+)
+def test_an_answer_that_never_grows(endless: bytes) -> None:
+    """A peer that goes on sending without ever answering is given up at the deadline."""
+
+    def script(pacs: Acceptor) -> None:
+        pacs.accept()
+        pacs.message()
+        with suppress(OSError):
+            while True:
+                pacs.socket.sendall(endless * 100)
+
+    with acceptor(script) as port, pytest.raises(DeliveryError, match=r"too slow|not taken"):
+        Search(asking(port, timeout=1), "P1", {}).studies(soon())
 
 
 def test_a_move_counts_what_was_sent() -> None:

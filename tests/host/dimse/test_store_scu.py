@@ -7,6 +7,7 @@ import struct
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pydicom
@@ -163,6 +164,20 @@ def answers_a_data_set(peer: Acceptor) -> None:
     peer.socket.recv(100)
 
 
+def sends_nothing_for_ever(peer: Acceptor) -> None:
+    peer.message()
+    with suppress(OSError):
+        while True:
+            peer.socket.sendall(p_data(1, 1, b"") * 100)
+
+
+def sends_empty_pdus_for_ever(peer: Acceptor) -> None:
+    peer.message()
+    with suppress(OSError):
+        while True:
+            peer.socket.sendall(b"\x04\0\0\0\0\0" * 100)
+
+
 def releases(peer: Acceptor) -> None:
     peer.message()
     peer.socket.sendall(b"\x05\0\0\0\0\4\0\0\0\0")
@@ -171,7 +186,8 @@ def releases(peer: Acceptor) -> None:
 
 ODD = [
     closes, aborts, aborts_early, resets, is_silent, does_not_read, trickles, answers_another,
-    answers_nonsense, answers_4_gib, answers_a_data_set, releases,
+    answers_nonsense, answers_4_gib, answers_a_data_set, sends_nothing_for_ever, sends_empty_pdus_for_ever,
+    releases,
 ]  # fmt: skip
 
 
@@ -196,6 +212,22 @@ def test_no_answer_is_an_unknown_outcome(tmp_path: Path, odd: Callable[[Acceptor
             association.send(path, MR, dataset.SOPInstanceUID, EXPLICIT)
         association.release()
         association.abort()
+
+
+def test_a_release_that_is_not_answered_ends() -> None:
+    """A peer that goes on sending after the A-RELEASE-RQ does not hold the sender."""
+
+    def script(peer: Acceptor) -> None:
+        peer.accept()
+        assert peer.pdu()[0] == 5
+        with suppress(OSError):
+            while True:
+                peer.socket.sendall(p_data(1, 1, b"") * 100)
+
+    with acceptor(script) as port:
+        association = opened(port, timeout=1)
+        association.release()
+        assert not association.established
 
 
 def test_a_rejection_is_told_with_its_reason() -> None:

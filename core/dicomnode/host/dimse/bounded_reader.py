@@ -36,6 +36,7 @@ FROM_ACCEPTOR: Final[Mapping[int, int]] = {
 # "Maximum length" (PS3.8 section D.1) is understood by some to leave out a PDV's own header.
 _SLACK: Final = 64
 _LEAST_BUFFER: Final = 1_048_576
+_TOO_SLOW: Final = "too slow: a deadline has passed"
 SMALL: Final = 65_536
 """Bytes that are copied in less time than threads are changed."""
 
@@ -144,6 +145,10 @@ class BoundedReader:
         ConnectionEndedError
             If the peer closed, was too slow, or declares a PDU that is unknown or too long.
         """
+        # Also where the PDU is there already. A loop that waits for the end of a message with one deadline
+        # ends because of this, even if the peer sends fragments without a byte for ever.
+        if strict and time.monotonic() > deadline:
+            raise ConnectionEndedError(_TOO_SLOW, 0x00)
         begin, end = self._begin, self._end
         if end - begin >= HEADER_LENGTH and self._associated:
             kind, length = _PDU_HEADER(self.buffer, begin)
@@ -191,7 +196,7 @@ class BoundedReader:
             if self._end - self._begin >= need:
                 return
             if time.monotonic() > deadline:
-                raise ConnectionEndedError("too slow: a deadline has passed", 0x00)
+                raise ConnectionEndedError(_TOO_SLOW, 0x00)
 
     def _receive(self) -> None:
         self.fairness.release()

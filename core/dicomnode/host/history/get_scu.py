@@ -126,7 +126,7 @@ class GetAssociation(DimseAssociation):
         answers: list[Message] = []
 
         def answered(pdus: bytes) -> bool:
-            answers.append(_message(pdus))
+            answers[:] = [_message(pdus)]  # only the last one counts, and a peer may send any number
             return True
 
         with self._receiving(info, receiving, answered) as handler:
