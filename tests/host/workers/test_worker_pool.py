@@ -244,6 +244,7 @@ def test_a_worker_that_died_idle_costs_no_job(client: Callable[..., Client]) -> 
         worker = jobs.pid()
         os.kill(worker, signal.SIGKILL)
         assert jobs.pid() != worker
+    eventually(lambda: len(started_here()) == 1)  # the supervisors of those that were killed have ended
     (supervisor,) = started_here()
     os.kill(supervisor, signal.SIGKILL)
     assert jobs.pid()
@@ -260,6 +261,35 @@ def test_a_job_for_a_worker_that_has_just_gone(client: Callable[..., Client]) ->
     eventually(future.running)
     os.kill(supervisor, signal.SIGCONT)
     assert jobs.pid_of(future) != worker
+
+
+def test_a_job_for_a_supervisor_that_has_just_gone(client: Callable[..., Client]) -> None:
+    """A job that a supervisor was sent and never took, because it was killed, is done by another worker."""
+    jobs = client()
+    worker = jobs.pid()
+    (supervisor,) = started_here()
+    os.kill(supervisor, signal.SIGSTOP)
+    future = jobs.submit()
+    eventually(future.running)
+    os.kill(supervisor, signal.SIGKILL)
+    assert jobs.pid_of(future) != worker
+
+
+def test_a_job_that_is_ended_before_its_worker_took_it(client: Callable[..., Client]) -> None:
+    """A job that is to be ended, and whose worker has just gone, is ended: no other worker does it."""
+    jobs = client()
+    worker = jobs.pid()
+    (supervisor,) = started_here()
+    os.kill(supervisor, signal.SIGSTOP)
+    job = job_of("one", jobs.root, settings={"code": PID})
+    future = jobs.pool.submit(run_job, job.to_json())
+    eventually(future.running)
+    jobs.pool.end(job.id, "given up")
+    os.kill(worker, signal.SIGKILL)
+    os.kill(supervisor, signal.SIGCONT)
+    with pytest.raises(JobFailedError, match="given up") as caught:
+        future.result(30)
+    assert caught.value.kind == Failure.ENDED
 
 
 def test_an_environment_without_interpreter(client: Callable[..., Client], tmp_path: Path) -> None:

@@ -131,7 +131,8 @@ class WorkerProcess:
     ) -> None:
         self.key, self._remove = key, remove
         self.task: Task | None = None
-        self.spent = self._asked_to_end = False
+        self.spent = self._taken = False
+        self._end_reason: str | None = None
         self.idle_since = time.monotonic()
         self._mark = secrets.token_hex(16)
         self._late: float | None = None
@@ -179,14 +180,14 @@ class WorkerProcess:
                 "leftovers": list(task.leftovers),
             }
         )
-        self.task = task
+        self.task, self._taken = task, False
         if task.limits.timeout is not None:
             self._late = time.monotonic() + task.limits.timeout + self._patience
 
     def end_task(self, reason: str) -> None:
         """Ask for the task to be ended; its future fails when that has been done."""
-        if not self._asked_to_end:
-            self._asked_to_end = True
+        if self._end_reason is None:
+            self._end_reason = reason
             self._late = min(self._late or math.inf, time.monotonic() + self._patience)
             self.channel.send({"end": reason})
 
@@ -199,11 +200,15 @@ class WorkerProcess:
         """Read what has come, and return what became of the task, if it is over."""
         try:
             for message in self.channel.receive():
+                if "taken" in message:
+                    self._taken = True
+                    continue
                 task, self.task = self.task, None
                 self.spent = "done" not in message
                 self._late, self.idle_since = None, time.monotonic()
                 if task is not None:
-                    return Outcome.of(task, message)
+                    outcome = Outcome.of(task, message)
+                    return self._ended_outcome(task, "") if outcome.lost and self._end_reason else outcome
         except (ValueError, KeyError, TypeError):
             self.channel.closed = True
         return None
@@ -222,6 +227,7 @@ class WorkerProcess:
     def bury(self) -> Outcome | None:
         """Leave nothing of a worker that has gone, and return what became of its task, if it had one."""
         self.channel.close()
+        overdue = self.deadline is not None and time.monotonic() > self.deadline
         with suppress(ProcessLookupError):
             self._process.kill()
         code = self._process.wait()
@@ -239,10 +245,18 @@ class WorkerProcess:
             return None
         text = said.decode("utf-8", "replace")
         last = (text.strip().splitlines() or ["it said nothing"])[-1]
+        if self._end_reason is not None:
+            return self._ended_outcome(task, text)
         reason = f"the worker process ended with status {code} before it had an answer: {last}"
-        # A supervisor that ends in order tells first what became of the job it had: it never took this one,
-        # which came when its worker had just gone.
-        return Outcome(task, error=JobFailedError(reason, Failure.NO_WORKER, text), lost=code == 0)
+        # A supervisor says that it has taken a job before the worker has it: one that was killed before it
+        # said so has begun nothing. One that ended by itself with an error (an interpreter that cannot start)
+        # would do so again.
+        lost = not self._taken and code <= 0 and not overdue
+        return Outcome(task, error=JobFailedError(reason, Failure.NO_WORKER, text), lost=lost)
+
+    def _ended_outcome(self, task: Task, log_tail: str) -> Outcome:
+        """Return what became of a task that was to be ended, and whose worker went: no other one does it."""
+        return Outcome(task, error=JobFailedError(self._end_reason or "", Failure.ENDED, log_tail))
 
 
 def python_of(environment: str | None) -> str:

@@ -118,6 +118,7 @@ class Supervisor:
             self._over = True
 
     def _begin(self, message: dict[str, Any]) -> None:
+        self._host.send({"taken": True})  # before the worker may begin: what was not taken, another may do
         limits = Limits.from_json(message["limits"])
         self._log.read()
         self._log.clear()
@@ -149,7 +150,8 @@ class Supervisor:
         if self._worker.closed and self._status is None:
             self._await_end(_CLOSED_PAUSE)
             if self._status is None:
-                self._fail(Failure.CRASHED, "the plugin closed the worker's connection to the host")
+                reason = "the plugin closed the worker's connection to the host"
+                self._fail(Failure.CRASHED, reason, outcome=self._outcome)
 
     def _done(self, result: dict[str, Any]) -> None:
         self._busy, self._watch, self._leftovers = False, Watch(self._idle_limits), []
@@ -173,8 +175,12 @@ class Supervisor:
         if self._status is None or self._over:
             return
         self._hear_worker()  # a result that was sent before the end counts
-        # A worker that never began with its task failed for itself: another one may do better.
-        self._fail(*self._end_of_child(), outcome="failed" if self._begun else "lost")
+        self._fail(*self._end_of_child(), outcome=self._outcome)
+
+    @property
+    def _outcome(self) -> str:
+        """What to call the end of a worker: one that never began with its task failed for itself."""
+        return "failed" if self._begun else "lost"
 
     def _await_end(self, within: float) -> None:
         until = time.monotonic() + within
