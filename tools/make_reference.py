@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 import re
+from collections.abc import Iterable
 from importlib import import_module
 from pathlib import Path
 from types import UnionType
@@ -43,17 +44,18 @@ HEAD = """# The configuration file
 <!-- written by tools/make_reference.py: change that, or the docstrings of the configuration's classes -->
 
 One TOML file, given with `--config FILE` or in the environment variable `DICOMNODE_CONFIG`. Without a file every
-installed pipeline runs with its class's defaults, on 127.0.0.1:11112. `dicomnode-host config` prints what is in force and
-where each value comes from; `dicomnode-host check` finds out whether it works.
+installed [pipeline] runs with its class's defaults, on 127.0.0.1:11112. `dicomnode-host config` prints what is in force and
+where each value comes from; `dicomnode-host check` finds out whether it works. Words such as [AE title][ae-title], [peer],
+[association], [destination], [trigger] and [quarantine] are explained in the [glossary](glossary.md).
 
 **Paths** that are relative are relative to the file's folder; `~` is the user's home.
 
 **Durations** are seconds, or text such as `"30 s"`, `"10 min"`, `"2 h"`, `"14 d"`. **Sizes** are bytes, or text such as
 `"500 MB"`, `"2 GB"` (of 1024). **Addresses** are `"HOST:PORT"`.
 
-**Secrets** (`key_password`, and settings of plugins that their authors marked so) are text, or better stand where they are
+**Secrets** (`key_password`, and [settings] of [plugins][plugin] that their authors marked so) are text, or better stand where they are
 kept: `{ env = "VARIABLE" }` or `{ file = "/path" }`. They are shown as asterisks wherever configuration is shown.
-Workers read them again where they are kept; variables whose names begin with `DICOMNODE_` do not reach workers.
+[Workers][worker] read them again where they are kept; variables whose names begin with `DICOMNODE_` do not reach workers.
 
 **The environment** overrides every key: `DICOMNODE_`, then the tables and the key in capitals, with two underscores between
 them and one for a hyphen. Values are as in TOML; what is no TOML value is text. An empty variable unsets a key, so that its
@@ -79,11 +81,20 @@ DICOMNODE_HOST__DRAIN: host.drain: a duration is a number of seconds, or text su
 
 `SIGHUP` reads the file again for `[peers]` and `host.allow`; everything else needs a restart, and the log says so.
 """
+CONFIGURATION_TERMS = (
+    "ae-title", "association", "destination", "peer", "pipeline", "plugin", "quarantine", "settings", "trigger", "worker",
+)  # fmt: skip
 
 
 def configuration() -> str:
     """Return the page about the configuration file."""
-    return "\n".join([HEAD, *(_section(title, kind) for title, kind in CLASSES.items())])
+    sections = (_section(title, kind) for title, kind in CLASSES.items())
+    return "\n".join([HEAD, *sections, _links(CONFIGURATION_TERMS)])
+
+
+def _links(terms: Iterable[str]) -> str:
+    """Return what makes ``[job]`` a link to the glossary."""
+    return "".join(f"[{term}]: glossary.md#{term}\n" for term in terms)
 
 
 def _section(title: str, kind: type[BaseModel]) -> str:
@@ -180,11 +191,15 @@ COMMANDS_HEAD = """# The command line
 <!-- written by tools/make_reference.py: change that, or what the commands say of themselves -->
 
 `dicomnode-host COMMAND --help` says the same. Every command takes `--config FILE` (or `DICOMNODE_CONFIG`); those that print
-something take `--json`. Plugins can add commands of their own (`dicomnode_commands`).
+something take `--json`. [Plugins][plugin] can add commands of their own (`dicomnode_commands`). Words such as [job],
+[dead letter][dead-letter], [input], [delivery], [association] and [quarantine] are explained in the [glossary](glossary.md).
 
 | exit code | means |
 |---|---|
 """
+
+
+COMMAND_TERMS = ("association", "dead-letter", "delivery", "input", "job", "plugin", "quarantine")
 
 
 def command_line() -> str:
@@ -195,6 +210,7 @@ def command_line() -> str:
     for name in sorted(COMMANDS):
         module, _, attribute = COMMANDS[name].partition(":")
         parts.append(_command(name, getattr(import_module(f"dicomnode.cli.{module}"), attribute)))
+    parts.append(_links(COMMAND_TERMS))
     return "\n".join(parts)
 
 
