@@ -92,6 +92,24 @@ def test_folders_import_in_order(floor: str) -> None:
     assert not known - upward.keys(), "these are cut: take them out of KNOWN_UPWARD_IMPORTS"
 
 
+@pytest.mark.parametrize(
+    ("names", "place"),
+    [({"rmtree", "walk"}, "file_trees.py"), ({"statvfs", "disk_usage"}, "free_space.py")],
+)
+def test_one_place_touches_what_jobs_left(names: set[str], place: str) -> None:
+    """In the host one module removes trees, and one asks how full a disk is: others did it with recursion."""
+    users = {
+        path.name
+        for path in (ROOT / "core" / "dicomnode" / "host").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Attribute)
+        and node.attr in names
+        and isinstance(node.value, ast.Name)
+        and node.value.id in {"os", "shutil"}
+    }
+    assert users <= {place}
+
+
 @pytest.mark.parametrize("package", PACKAGES, ids=lambda path: path.name)
 def test_packages_use_the_public_face(package: Path) -> None:
     """What a first-party package imports of dicomnode is what ``dicomnode/__init__.py`` exports."""

@@ -19,6 +19,7 @@ from dicomnode.host.configuration.config import PipelineTable
 from dicomnode.host.configuration.configured_pipeline import ConfiguredPipeline
 from dicomnode.host.delivery.folder_destination import FolderDestination
 from dicomnode.host.foundation.events import Events
+from dicomnode.host.foundation.free_space import FreeSpace
 from dicomnode.host.jobs.job_failure import Failure
 from dicomnode.host.jobs.job_folder import JobFolder
 from dicomnode.host.jobs.jobs import Jobs
@@ -312,7 +313,7 @@ def test_a_full_disk_is_no_attempt(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     """While the disk is full no job begins; one that fails of it has lost no attempt, and runs again."""
     monkeypatch.setattr("dicomnode.host.jobs.scheduler._UNTIL_THERE_IS_ROOM", 0.05)
     free = [100]
-    monkeypatch.setattr(DataDirectory, "free_bytes", lambda self: free[0])
+    monkeypatch.setattr(FreeSpace, "__call__", lambda self: free[0])
     bench = Bench(tmp_path, least_free=50)
     try:
         bench.pipeline("one", PipelineTable(attempts=1))

@@ -8,7 +8,6 @@ posted, since the spool says all that the row says.
 from __future__ import annotations
 
 import threading
-import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from logging import DEBUG, WARNING
@@ -19,7 +18,7 @@ from dicomnode.dicom.reading.lazy import LazyDataset
 from dicomnode.host.dimse.spooled_file import SpooledFile
 from dicomnode.host.dimse.store_handler import AssociationEnd, AssociationInfo, Prevalidation, StoreRequest
 from dicomnode.host.foundation.events import Event, Events, Station
-from dicomnode.host.foundation.free_space import free_bytes
+from dicomnode.host.foundation.free_space import FreeSpace
 from dicomnode.host.gathering.deferred_router import DeferredRouter
 from dicomnode.host.gathering.instance_intake import InstanceIntake, ReceivedInstance
 from dicomnode.host.gathering.pipeline_tree import PipelineTree
@@ -98,8 +97,7 @@ class Reception:
         self._trees = {tree.configured.ae_title: tree for tree in trees}
         self._titles = {host_title, *self._trees}
         self._spool, self._ledger, self._triggers, self._events = spool, ledger, triggers, events
-        self._reserve, self._root = reserve, str(spool.root)
-        self._free_bytes, self._free_until = 0, float("-inf")
+        self._reserve, self._free = reserve, FreeSpace(str(spool.root), _MOMENT)
         self._sorters = {
             tree.configured.name: DeferredRouter(tree, spool, ledger, events)
             for tree in self._trees.values()
@@ -238,17 +236,6 @@ class Reception:
                     association.negotiated.timestamp(),
                 )
             )
-
-    def _free(self) -> int:
-        """Return the bytes that were free a moment ago: asking takes as long as a small write."""
-        now = time.monotonic()
-        if now > self._free_until:
-            try:
-                self._free_bytes = free_bytes(self._root)
-            except OSError:
-                return 0
-            self._free_until = now + _MOMENT
-        return self._free_bytes
 
     def _tell(
         self,

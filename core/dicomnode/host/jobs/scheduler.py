@@ -20,6 +20,7 @@ from dicomnode.host.configuration.configured_pipeline import ConfiguredPipeline
 from dicomnode.host.foundation.error_text import told
 from dicomnode.host.foundation.events import Event, Events, Station
 from dicomnode.host.foundation.failpoints import failpoint
+from dicomnode.host.foundation.free_space import FreeSpace
 from dicomnode.host.jobs.job import JobDescription, run_job
 from dicomnode.host.jobs.job_failure import Failure, failure_word
 from dicomnode.host.jobs.job_folder import read_manifest
@@ -102,7 +103,7 @@ class Scheduler:
         self._data, self._spool, self._destinations = data, spool, destinations
         self._output_class, self._events, self._resources = output_class, events, Counter(resources)
         self._describe = describe
-        self._least_free, self._full = least_free, False
+        self._least_free, self._full, self._free = least_free, False, FreeSpace(data.root)
         self._workers = workers
         self._passed: Counter[str] = Counter()
         self._running: dict[int, JobRecord] = {}
@@ -199,7 +200,7 @@ class Scheduler:
 
     def _no_room(self) -> bool:
         """Say whether the disk is too full for any job; tell of it once."""
-        full = bool(self._least_free) and self._data.free_bytes() < self._least_free
+        full = bool(self._least_free) and self._free() < self._least_free
         if full != self._full:
             self._full = full
             message = "jobs wait: the disk is full" if full else "jobs go on: there is room on the disk"

@@ -13,7 +13,7 @@ from dicomnode.errors import DataDirectoryError
 from dicomnode.host.configuration.config import Config
 from dicomnode.host.configuration.configured_pipeline import ConfiguredPipeline
 from dicomnode.host.configuration.references import FILE_SCHEME
-from dicomnode.host.foundation.free_space import free_bytes
+from dicomnode.host.foundation.free_space import disk_space
 from dicomnode.host.ledger.states import DEAD_LETTERS
 from dicomnode.host.operation.finding import Finding, Verdict
 from dicomnode.host.operation.operations import Operations
@@ -63,7 +63,8 @@ def _directory(root: Path) -> Iterator[tuple[Verdict, str]]:
 
 
 def _room(directory: Path, reserve: int) -> Iterator[tuple[Verdict, str]]:
-    free = free_bytes(directory)
+    space = disk_space(directory)
+    free = space.free
     told = f"{free / 2**30:.1f} GiB are free, {reserve / 2**30:.1f} GiB of them in reserve (host.reserve)"
     if free < reserve:
         yield Verdict.FAILED, f"{told}: every image would be refused"
@@ -71,9 +72,8 @@ def _room(directory: Path, reserve: int) -> Iterator[tuple[Verdict, str]]:
         yield Verdict.WARNING, f"{told}: little is left"
     else:
         yield Verdict.OK, told
-    status = os.statvfs(directory)
-    if status.f_files and status.f_favail < _FEW_FILES * status.f_files:
-        yield Verdict.WARNING, f"only {status.f_favail} more files fit on its file system"
+    if space.total_files and space.free_files < _FEW_FILES * space.total_files:
+        yield Verdict.WARNING, f"only {space.free_files} more files fit on its file system"
     kind = _file_system(directory)
     if kind.startswith(_NETWORK):
         yield Verdict.FAILED, f"it is on a network file system ({kind}), where the ledger's locks do not hold"

@@ -6,7 +6,6 @@ knows is in :mod:`~dicomnode.host.operation.live_status`. Nothing here imports a
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Iterable, Mapping
 from datetime import datetime
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from dicomnode.errors import JobStateError
-from dicomnode.host.foundation.free_space import free_bytes, jobs_reserve
+from dicomnode.host.foundation.free_space import disk_space, jobs_reserve
 from dicomnode.host.foundation.timestamps import iso_timestamp
 from dicomnode.host.ledger.ledger_reading import LedgerReader
 from dicomnode.host.ledger.ledger_records import InstanceRecord, JobRecord
@@ -65,15 +64,14 @@ def recorded_status(ledger: LedgerReader, *, patients: bool = False) -> dict[str
 
 def disk_status(data: Path, reserve: int) -> dict[str, Any]:
     """Return how full the disk of the data directory is, in bytes."""
-    usage = shutil.disk_usage(data)
-    free = free_bytes(data)
+    space = disk_space(data)
     return {
         "data": str(data),
-        "free": free,
-        "total": usage.total,
+        "free": space.free,
+        "total": space.total,
         "reserve": reserve,
-        "refuses_images": free < reserve,
-        "jobs_wait": free < jobs_reserve(reserve),
+        "refuses_images": space.free < reserve,
+        "jobs_wait": space.free < jobs_reserve(reserve),
     }
 
 

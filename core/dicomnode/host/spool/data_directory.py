@@ -11,7 +11,6 @@ from typing import Self
 
 from dicomnode.errors import DataDirectoryError
 from dicomnode.host.foundation.durability import sync_directory
-from dicomnode.host.foundation.free_space import free_bytes
 
 _LOCK = "host.lock"
 
@@ -80,13 +79,6 @@ class DataDirectory:
         os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
         self._lock = lock
         return self
-
-    def free_bytes(self) -> int:
-        """Return the bytes that are free on its disk; none where that cannot be told."""
-        try:
-            return free_bytes(self.root)
-        except OSError:
-            return 0
 
     def let_go(self) -> None:
         """Let another host have it."""

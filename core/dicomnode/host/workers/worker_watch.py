@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from dicomnode.host.foundation.file_trees import disk_usage
-from dicomnode.host.foundation.free_space import free_bytes
+from dicomnode.host.foundation.free_space import disk_space
 from dicomnode.host.jobs.job_failure import Failure
 from dicomnode.host.workers.process_tree import descendants, memory_held, memory_share
 
@@ -122,7 +122,7 @@ class Watch:
             )
         for folder in limits.folders if limits.free else ():
             with suppress(OSError):
-                if (free := free_bytes(folder)) < limits.free:
+                if (free := disk_space(folder).free) < limits.free:
                     return (
                         Failure.DISK,
                         f"the disk has {_megabytes(free)} free, and must have {_megabytes(limits.free)}",
