@@ -1,11 +1,18 @@
-"""The order of tests that several processes share: what takes long first, so that they end together."""
+"""What holds for all tests: their order, and how much time hypothesis may take."""
 
 from __future__ import annotations
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 _LONGEST = ("faults", "peers", "cli", "host", "testing", "docs")
 """Folders by the time that one of their files takes; a process takes a file at a time."""
+
+
+# A test must not fail because the machine does something else: by default hypothesis fails an example of more
+# than 200 ms, and a test whose examples are made slowly.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 
 def pytest_configure(config: pytest.Config) -> None:
