@@ -69,7 +69,7 @@ DICOMNODE_PLUGINS__DISABLED='["acme-rules"]'
 DICOMNODE_LOG__FILE=
 ```
 
-**What is wrong** is told all at once, by file, line and key, or by the variable that sets it: first everything that the
+**Mistakes** are reported all at once, by file, line and key, or by the variable that sets it: first everything that the
 configuration alone shows (keys, values, names of peers that there are not), and once that is right, everything that the
 plugins say (pipelines that are not installed, their settings, resources, AE titles that are taken):
 
