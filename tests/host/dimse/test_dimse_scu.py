@@ -45,6 +45,12 @@ def response(
     return p_data(1, 3, element(0, struct.pack("<I", len(body))) + body)
 
 
+def several(number: int, value: bytes) -> bytes:
+    """Return the command set of a response with an element that is not one number, as a PDU."""
+    good = {0x0100: b"\x20\x80", 0x0120: b"\1\0", 0x0800: b"\1\1", 0x0900: b"\0\0"}
+    return p_data(1, 3, b"".join(element(each, found) for each, found in {**good, number: value}.items()))
+
+
 def answered(status: int, dataset: Dataset) -> bytes:
     """Return a pending C-FIND response with its data set."""
     return response(0x8020, status, data=True) + p_data(1, 2, encoded(dataset))
@@ -99,6 +105,15 @@ def test_a_search_returns_the_patients_studies() -> None:
         (lambda pacs: b"\x07\0\0\0\0\4\0\0\0\0", "aborted by the peer"),
         (lambda pacs: b"\x05\0\0\0\0\4\0\0\0\0", "released by the peer"),
         (lambda pacs: response(0x8020, 0xFF00, data=True) + p_data(1, 2, b"\xff" * 11), "cannot be read"),
+        (
+            lambda pacs: response(0x8020, 0xFF00, data=True)
+            + p_data(1, 2, b"\x20\0\x0d\0UI\4\x001.2\0" + b"\x20\0\x0e\0\x55\x89\4\x001.2\0"),
+            "cannot be read",
+        ),
+        (lambda pacs: several(0x0100, b"\x20\x80" * 2), "broken message"),
+        (lambda pacs: several(0x0900, b"\0\xff" * 2), "broken message"),
+        (lambda pacs: several(0x0900, b""), "broken message"),
+        (lambda pacs: several(0x0900, b"abc"), "broken message"),
         (lambda pacs: b"", "deadline|closed|too slow"),
     ],
 )  # fmt: skip

@@ -33,6 +33,9 @@ _PDV_OVERHEAD: Final = 6
 _LONGEST_DATA: Final = 4 * 2**20
 _LONGEST_ANSWER, _LONGEST_RECEIVED = 16_384, 131_072
 _RESPONSE: Final = 0x8000
+_NUMBERS: Final = frozenset(
+    {"CommandField", "MessageID", "MessageIDBeingRespondedTo", "Status", "EventTypeID"}
+)
 _PENDING: Final = frozenset({0xFF00, 0xFF01})
 
 
@@ -75,10 +78,28 @@ class Message:
         """
         syntax = UID(self.transfer_syntax_uid)
         try:
-            return read_dataset(BytesIO(self.data), syntax.is_implicit_VR, syntax.is_little_endian)
+            dataset = read_dataset(BytesIO(self.data), syntax.is_implicit_VR, syntax.is_little_endian)
+            for _ in dataset.iterall():
+                pass  # each is decoded here: later, an error could come from wherever it is used
         except Exception as error:  # whatever pydicom stumbles over
             msg = f"the peer's answer cannot be read: {type(error).__name__}"
             raise DeliveryError(msg) from None
+        return dataset
+
+
+def decoded_command(data: bytes) -> Dataset:
+    """Decode a command set, all of its elements.
+
+    Raises
+    ------
+    Exception
+        Whatever pydicom stumbles over; ValueError where a number is none, or several.
+    """
+    command = read_dataset(BytesIO(data), True, True)
+    for element in command:  # each is decoded here: later, an error could come from anywhere
+        if element.keyword in _NUMBERS and not isinstance(element.value, int):
+            raise ValueError(f"{element.keyword} is not one number")
+    return command
 
 
 RequestHandler = Callable[[Message], int]
@@ -233,8 +254,7 @@ class DimseAssociation(OutgoingAssociation):
         """Return the next message; ``None`` where none has begun in time, if that is allowed."""
         try:
             command, data, context_id = self._collected(deadline)
-            decoded = read_dataset(BytesIO(command), True, True)
-            decoded.get("Status"), decoded.get("CommandField"), decoded.get("MessageIDBeingRespondedTo")
+            decoded = decoded_command(command)
         except ConnectionEndedError as error:
             silent = self._reader is not None and not self._reader.has_partial
             if may_be_silent and silent and time.monotonic() >= deadline:

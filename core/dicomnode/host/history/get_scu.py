@@ -12,17 +12,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from io import BytesIO
 from typing import Any, Final
 
 from pydicom.dataset import Dataset
-from pydicom.filereader import read_dataset
 from pydicom.uid import UID, JPEG2000Lossless, JPEGLosslessSV1, JPEGLSLossless, RLELossless
 
 from dicomnode.host.configuration.receiver_settings import ReceiverSettings
 from dicomnode.host.dimse.bounded_reader import ABORT, P_DATA, ConnectionEndedError
 from dicomnode.host.dimse.c_store_handler import AssociationContext, CStoreHandler
-from dicomnode.host.dimse.dimse_scu import DimseAssociation, Message
+from dicomnode.host.dimse.dimse_scu import DimseAssociation, Message, decoded_command
 from dicomnode.host.dimse.store_handler import AssociationEnd, AssociationInfo, StoreHandler
 from dicomnode.host.parsing.encodings import EXPLICIT_LITTLE
 from dicomnode.host.spool.spool import Spool
@@ -192,8 +190,7 @@ def _message(pdus: bytes) -> Message:
     _kind, length = _PDU_HEADER.unpack_from(pdus)
     command = pdus[_PDV_AT : _PDU_HEADER.size + length]
     try:
-        decoded = read_dataset(BytesIO(command), True, True)
-        decoded.get("Status")
+        decoded = decoded_command(command)
     except Exception as error:  # whatever pydicom stumbles over
         raise ConnectionEndedError(f"a broken message ({type(error).__name__})") from None
     return Message(decoded, b"", 0, EXPLICIT_LITTLE)
