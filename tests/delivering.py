@@ -18,6 +18,7 @@ from dicomnode.host.configuration.config import DeliveryTable, PeerTable
 from dicomnode.host.delivery.outbox import Outbox
 from dicomnode.host.delivery.peer_destination import PeerDestination
 from dicomnode.host.foundation.events import Event, Events
+from dicomnode.host.jobs.job_events import JobEvents
 from dicomnode.host.ledger.ledger import Ledger
 from dicomnode.host.ledger.ledger_writes import create_job, end_job, job_built, transition_job
 from dicomnode.host.ledger.states import DeliveryState, JobState
@@ -74,6 +75,7 @@ class Deliveries:
     ledger: Ledger
     events: list[Event] = field(default_factory=list)
     settled: list[int] = field(default_factory=list)
+    job_events: JobEvents = field(default_factory=JobEvents)
     changed: threading.Condition = field(default_factory=threading.Condition)
 
     @property
@@ -159,6 +161,7 @@ class Deliveries:
             events=events,
             settings=settings,
             settled=self.settle,
+            job_events=self.job_events,
         )
         outbox.start()
         try:

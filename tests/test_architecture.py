@@ -9,6 +9,7 @@ import sys
 from collections.abc import Collection, Iterator
 from functools import cache
 from pathlib import Path
+from typing import TypeGuard
 
 import pytest
 
@@ -49,6 +50,16 @@ KNOWN_UPWARD_IMPORTS = {
 
 WITHOUT_CYCLES = ("dicom", "pipeline", "plugins", "cli", "testing")
 """The floors in which no module imports itself through others. host is added when its circles are cut."""
+
+ASSIGNED_TO_OTHERS = {
+    "dimse/association_request.py: primitive.called_ae_title": "pynetdicom's primitives have no constructor",
+    "dimse/association_request.py: primitive.calling_ae_title": "pynetdicom's primitives have no constructor",
+    "dimse/pynetdicom_private.py: acceptor.ae_title": "what pynetdicom's own server would set",
+    "gathering/pipeline_tree.py: held.history": "an input's history is a value that changes",
+    "isolation/rules_worker.py: mirror.held.history": "an input's history is a value that changes",
+    "ledger/ledger_reading.py: self._local.held": "the attributes of threading.local are its contents",
+}
+"""What is assigned to an object of another module all the same, and why that is no wiring."""
 
 OPEN_TO_TESTS = {"dicomnode.testing"}
 
@@ -110,6 +121,21 @@ def test_one_place_touches_what_jobs_left(names: set[str], place: str) -> None:
     assert users <= {place}
 
 
+def test_parts_of_the_host_are_whole_when_they_are_made() -> None:
+    """No module of the host assigns to an object what that object's class, in another module, declares."""
+    host = ROOT / "core" / "dicomnode" / "host"
+    modules = {path: ast.parse(path.read_text()) for path in host.rglob("*.py")}
+    declared = {path: set(_declared_attributes(module)) for path, module in modules.items()}
+    found = set()
+    for path, module in modules.items():
+        elsewhere = set().union(*(names for other, names in declared.items() if other != path))
+        for target in _assigned_attributes(module):
+            if target.attr in elsewhere - declared[path]:
+                found.add(f"{path.relative_to(host)}: {ast.unparse(target)}")
+    assert not found - ASSIGNED_TO_OTHERS.keys()
+    assert not ASSIGNED_TO_OTHERS.keys() - found, "these are gone: take them out of ASSIGNED_TO_OTHERS"
+
+
 @pytest.mark.parametrize("package", PACKAGES, ids=lambda path: path.name)
 def test_packages_use_the_public_face(package: Path) -> None:
     """What a first-party package imports of dicomnode is what ``dicomnode/__init__.py`` exports."""
@@ -157,6 +183,34 @@ def _imported(path: Path) -> Iterator[tuple[str, str | None]]:
             yield from ((alias.name, None) for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             yield from ((node.module, alias.name) for alias in node.names)
+
+
+def _declared_attributes(module: ast.Module) -> Iterator[str]:
+    """Yield the attributes that the classes of a module declare, or assign to ``self``."""
+    for node in ast.walk(module):
+        if isinstance(node, ast.ClassDef):
+            for statement in node.body:
+                targets = statement.targets if isinstance(statement, ast.Assign) else []
+                if isinstance(statement, ast.AnnAssign):
+                    targets = [statement.target]
+                yield from (target.id for target in targets if isinstance(target, ast.Name))
+        elif _is_assigned(node) and _is_own(node):
+            yield node.attr
+
+
+def _assigned_attributes(module: ast.Module) -> Iterator[ast.Attribute]:
+    """Yield the targets of assignments to attributes of other objects than ``self``."""
+    for node in ast.walk(module):
+        if _is_assigned(node) and not _is_own(node):
+            yield node
+
+
+def _is_assigned(node: ast.AST) -> TypeGuard[ast.Attribute]:
+    return isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store)
+
+
+def _is_own(node: ast.Attribute) -> bool:
+    return isinstance(node.value, ast.Name) and node.value.id in ("self", "cls")
 
 
 def _name(path: Path) -> str:

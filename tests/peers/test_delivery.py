@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
-from typing import Any
 
 import pydicom
 import pytest
@@ -19,11 +18,14 @@ from certificates import make_certificate
 from delivering import Deliveries, deliveries, peer
 from dicomnode.cli.loopback import send_files
 from dicomnode.host.configuration.receiver_settings import ReceiverSettings
+from dicomnode.host.delivery import outbox as outbox_module
+from dicomnode.host.delivery.committing_destination import CommittingDestination
 from dicomnode.host.delivery.outbox import Outbox
 from dicomnode.host.ledger.ledger_reading import LedgerReader
 from dicomnode.host.ledger.states import DeliveryState, JobState
 from dicomnode.host.receiver.scp import Receiver
 from dicomnode.host.spool.spool import Spool
+from dicomnode.pipeline.destination import OutboxItem
 from dicomnode.pipeline.outputs import DicomOutput
 from orthanc_peer import orthanc
 from peer_programs import storescp
@@ -153,26 +155,29 @@ def ask_again(connection: sqlite3.Connection) -> None:
     connection.execute("UPDATE delivery SET not_before = 0")
 
 
-def test_orthanc_does_not_commit_to_what_it_lost(work: Deliveries) -> None:
+def test_orthanc_does_not_commit_to_what_it_lost(work: Deliveries, monkeypatch: pytest.MonkeyPatch) -> None:
     """What has gone from the PACS before it is asked is sent again until the PACS commits to it."""
     port = free_port()
     modalities = {"node": {"AET": "DICOMNODE", "Host": "127.0.0.1", "Port": port}}
     with orthanc(work.directory / "orthanc", modalities=modalities) as pacs:
         job, uids = work.images(2, "PACS")
         destination = peer(pacs.port, "ORTHANC", timeout=5, storage_commitment="ask")
-        ask, lost = destination._ask_to_commit, []
+        lost: list[str] = []
 
-        def lose_one_first(commitments: Any, stored: Any, wait: float) -> None:
-            if not lost:
-                (number,) = pacs.ask(
-                    "/tools/find",
-                    json.dumps({"Level": "Instance", "Query": {"SOPInstanceUID": uids[0]}}).encode(),
-                )
-                pacs.ask(f"/instances/{number}", method="DELETE")
-                lost.append(number)
-            ask(commitments, stored, wait)
+        class LosesOneFirst(CommittingDestination):
+            """The PACS loses one instance before it is asked."""
 
-        destination._ask_to_commit = lose_one_first  # type: ignore[method-assign]  # the PACS loses one before it is asked
+            def _ask(self, stored: Sequence[OutboxItem], wait: float) -> None:
+                if not lost:
+                    (number,) = pacs.ask(
+                        "/tools/find",
+                        json.dumps({"Level": "Instance", "Query": {"SOPInstanceUID": uids[0]}}).encode(),
+                    )
+                    pacs.ask(f"/instances/{number}", method="DELETE")
+                    lost.append(number)
+                super()._ask(stored, wait)
+
+        monkeypatch.setattr(outbox_module, "CommittingDestination", LosesOneFirst)
         with taking_reports(work, port) as outboxes, work.outbox(destination) as outbox:
             outboxes.append(outbox)
             event = work.wait_event("PACS does not commit to 1 instance")

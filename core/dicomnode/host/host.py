@@ -30,6 +30,7 @@ from dicomnode.host.delivery.peer_destination import PeerDestination
 from dicomnode.host.foundation.events import Event, Events, Station
 from dicomnode.host.foundation.file_trees import TreeRemover
 from dicomnode.host.foundation.free_space import jobs_reserve
+from dicomnode.host.foundation.notifier import Notifier
 from dicomnode.host.foundation.timer_thread import TimerThread
 from dicomnode.host.gathering.pipeline_tree import PipelineTree
 from dicomnode.host.gathering.prevalidation import PrevalidatorFactory
@@ -40,6 +41,7 @@ from dicomnode.host.history.history import History, history_peers
 from dicomnode.host.isolation.isolation import Isolation
 from dicomnode.host.jobs.describing import describe_job
 from dicomnode.host.jobs.job import JobDescription
+from dicomnode.host.jobs.job_events import JobEvents
 from dicomnode.host.jobs.jobs import Jobs
 from dicomnode.host.jobs.scheduler import Scheduler
 from dicomnode.host.ledger.ledger import Ledger
@@ -147,19 +149,22 @@ class Host:
         self.spool = Spool(self.data.spool, host.durability)
         self.ledger = Ledger(self.data.ledger, durable=durable)
         starting.callback(self.ledger.close)
+        job_events = JobEvents()
+        image_entered: Notifier[PipelineTree, str] = Notifier()
         self.jobs = Jobs(
             ledger=self.ledger,
             spool=self.spool,
             outbox=self.data.outbox,
             trees=self.trees,
             events=self.events,
+            job_events=job_events,
             job_changed=self.hooks.job_changed,
             keep_inputs=retention.inputs > 0,
             keep_results=retention.results > 0,
             remove=self._remover.remove,
         )
         clock = TimerThread("triggers")
-        triggers = Triggers(self.jobs, self.events, clock)
+        triggers = Triggers(self.jobs, self.events, clock, image_entered)
         self.reception = Reception(
             self.trees.values(),
             host_title=host.ae_title,
@@ -185,8 +190,8 @@ class Host:
             receiving=RetrieveTarget(self.reception, self.spool, settings),
             events=self.events,
             settled=triggers.history_settled,
+            image_entered=image_entered,
         )
-        triggers.seen = self.history.seen
         self.history.restore()
         self._recover(triggers)
 
@@ -198,14 +203,13 @@ class Host:
             events=self.events,
             settings=config.delivery,
             settled=self.jobs.settle,
+            job_events=job_events,
         )
         starting.callback(self.outbox.stop, _LAST_SENDS)
-        self.jobs.on_built = self.outbox.wake
-        self.jobs.on_hurried = self.outbox.retry_now
         executor = self.hooks.executor(self.config)
         starting.callback(_end_executor, executor)
         if isinstance(executor, WorkerPool):
-            self.jobs.on_given_up = lambda number: executor.end(str(number), "given up")
+            job_events.given_up.subscribe(lambda number: executor.end(str(number), "given up"))
         self.scheduler = Scheduler(
             ledger=self.ledger,
             jobs=self.jobs,
@@ -216,17 +220,17 @@ class Host:
             destinations=self.destinations,
             output_class=self.output_class,
             events=self.events,
+            job_events=job_events,
             resources=host.resources,
             workers=host.workers,
             least_free=self._least_free,
             describe=self.describe_job,
         )
         starting.callback(self.scheduler.stop, host.drain)
-        self.jobs.on_queued = self.scheduler.wake
         starting.callback(clock.stop)
         starting.callback(self.reception.close)
-        starting.callback(self._stop_receiving, receiver)
         self._listen(receiver)
+        starting.callback(receiver.stop)
         starting.callback(self.history.stop)
         self.history.start()
         self.outbox.start()
@@ -368,10 +372,6 @@ class Host:
             )
             raise ListenError(msg) from error
         self._receiver = receiver
-
-    def _stop_receiving(self, receiver: Receiver) -> None:
-        if hasattr(self, "_receiver"):
-            receiver.stop()
 
     def _orders(self) -> dict[str, Any]:
         """Return what the command line may ask of a running host."""

@@ -46,12 +46,12 @@ def test_everything_is_delivered_and_the_job_settled(work: Deliveries) -> None:
 
 
 def test_what_comes_while_it_runs(work: Deliveries) -> None:
-    """A job that is built while the outbox runs is delivered when it is woken."""
+    """A job that is built while the outbox runs is delivered when that is notified."""
     double = Double()
-    with work.outbox(double) as outbox:
+    with work.outbox(double):
         for _ in range(3):
             job, _uids = work.images(2, "double")
-            outbox.wake()
+            work.job_events.deliveries_entered.notify()
             work.wait_settled(job)
     assert len(double.given) == 6
 
@@ -164,6 +164,19 @@ def test_nothing_but_failures_is_left_alone(work: Deliveries) -> None:
         event = work.wait_event("is left alone for")
     assert len(double.given) == 3
     assert "0xa700" in event.message
+
+
+def test_what_is_due_now_does_not_wait(work: Deliveries) -> None:
+    """What was to be tried again in an hour is sent at once when the destination's deliveries are due."""
+    full = True
+    double = Double(answer=lambda item: LATER if full else CONFIRMED)
+    job, uids = work.images(1, "double")
+    with work.outbox(double, settings=DeliveryTable(first_retry=3600, longest_retry=3600)):
+        work.wait_event("are tried again later")
+        full = False
+        work.job_events.deliveries_due.notify(["double", "one that is not configured"])
+        work.wait_settled(job)
+    assert double.uids == uids * 2
 
 
 def test_an_output_class_that_misbehaves(work: Deliveries) -> None:

@@ -12,6 +12,7 @@ from dicomnode.dicom.reading.lazy import LazyDataset
 from dicomnode.host.configuration.config import PipelineTable
 from dicomnode.host.configuration.configured_pipeline import ConfiguredPipeline
 from dicomnode.host.foundation.events import Events
+from dicomnode.host.foundation.notifier import Notifier
 from dicomnode.host.foundation.timer_thread import TimerThread
 from dicomnode.host.gathering.pipeline_tree import PipelineTree
 from dicomnode.host.gathering.triggers import Triggers
@@ -75,7 +76,7 @@ class Restarted:
             expire=self._expire, create=self._noting("job"), join_late=lambda tree, container_key: None
         )
         self.work = TimerThread("test", self.clock)
-        self.triggers = Triggers(jobs, Events(), self.work)
+        self.triggers = Triggers(jobs, Events(), self.work, Notifier())
         for number in range(2 if complete else 1):
             self.tree.put_back(PATIENT, [(image(number), ("images",))])
         self.tree.set_age(PATIENT, age)

@@ -6,6 +6,7 @@ import pytest
 
 from dicomnode.errors import JobStateError
 from dicomnode.host.foundation.events import Events
+from dicomnode.host.jobs.job_events import JobEvents
 from dicomnode.host.jobs.jobs import Jobs
 from dicomnode.host.ledger.ledger import Ledger
 from dicomnode.host.ledger.ledger_records import InstanceRecord
@@ -30,12 +31,14 @@ class _Bench:
         (root / "spool" / "kept").mkdir(parents=True)
         self.outbox.mkdir()
         self.ledger = Ledger(root / "ledger.sqlite", durable=False)
+        self.job_events = JobEvents()
         self.jobs = Jobs(
             ledger=self.ledger,
             spool=self.spool,
             outbox=self.outbox,
             trees={},
             events=Events(),
+            job_events=self.job_events,
             keep_inputs=keep_inputs,
             keep_results=keep_results,
         )
@@ -166,7 +169,7 @@ def test_a_delivery_that_waits_is_tried_at_once(bench):
     on = bench()
     job = on.job(RUN, JobState.BUILT)
     hurried = []
-    on.jobs.on_hurried = hurried.extend
+    on.job_events.deliveries_due.subscribe(hurried.extend)
     for each in on.ledger.deliveries(job=job):
         on.ledger.write(transition_delivery(each.id, DeliveryState.PENDING, "full", not_before=4e9))
     assert on.jobs.replay(job).state is JobState.BUILT
@@ -226,7 +229,7 @@ def test_whoever_runs_a_job_learns_that_it_was_given_up(bench):
     """The host ends a job that runs when it is discarded."""
     on = bench()
     ended = []
-    on.jobs.on_given_up = ended.append
+    on.job_events.given_up.subscribe(ended.append)
     job = on.job(RUN)
     on.jobs.discard(job, "too slow")
     assert ended == [job]

@@ -20,6 +20,7 @@ from dicomnode.host.configuration.configured_pipeline import ConfiguredPipeline
 from dicomnode.host.delivery.folder_destination import FolderDestination
 from dicomnode.host.foundation.events import Events
 from dicomnode.host.foundation.free_space import FreeSpace
+from dicomnode.host.jobs.job_events import JobEvents
 from dicomnode.host.jobs.job_failure import Failure
 from dicomnode.host.jobs.job_folder import JobFolder
 from dicomnode.host.jobs.jobs import Jobs
@@ -86,9 +87,14 @@ class Bench:
         self.spool = Spool(self.data.spool, "process")
         self.configured_pipelines: dict[str, ConfiguredPipeline] = {}
         self.executor = ByHand(self.data.outbox)
-        events = Events()
+        events, self.job_events = Events(), JobEvents()
         self.jobs = Jobs(
-            ledger=self.ledger, spool=self.spool, outbox=self.data.outbox, trees={}, events=events
+            ledger=self.ledger,
+            spool=self.spool,
+            outbox=self.data.outbox,
+            trees={},
+            events=events,
+            job_events=self.job_events,
         )
         self.scheduler = Scheduler(
             ledger=self.ledger,
@@ -100,6 +106,7 @@ class Bench:
             destinations={FOLDER: FolderDestination(FOLDER, directory / "results")},
             output_class=lambda name: FileOutput if name == "file" else DicomOutput,
             events=events,
+            job_events=self.job_events,
             resources=resources or {},
             least_free=least_free,
             workers=workers,
@@ -125,7 +132,7 @@ class Bench:
     def job(self, pipeline: str, patient: str = "patient") -> int:
         """Queue a job."""
         number = self.ledger.write(create_job(f"{pipeline}", pipeline, patient, [])).id
-        self.scheduler.wake()
+        self.job_events.queued.notify()
         return number
 
     def state(self, number: int) -> JobState:

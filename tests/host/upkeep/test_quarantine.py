@@ -14,6 +14,7 @@ from dicomnode.errors import JobStateError
 from dicomnode.host.configuration.config import RetentionTable
 from dicomnode.host.foundation.events import Events
 from dicomnode.host.foundation.timer_thread import TimerThread
+from dicomnode.host.jobs.job_events import JobEvents
 from dicomnode.host.jobs.jobs import Jobs
 from dicomnode.host.ledger.ledger import Ledger
 from dicomnode.host.ledger.ledger_records import InstanceRecord
@@ -54,7 +55,8 @@ class Bench:
     def sweep(self, **settings: float) -> None:
         """Let retention look."""
         jobs = Jobs(
-            ledger=self.ledger, spool=self.spool, outbox=self.root, trees={}, events=Events()
+            ledger=self.ledger, spool=self.spool, outbox=self.root, trees={}, events=Events(),
+            job_events=JobEvents(),
         )  # fmt: skip
         table = RetentionTable(**settings)  # type: ignore[arg-type]  # settings by name
         Retention(table, self.ledger, self.spool, jobs, TimerThread("never")).sweep(time.time())

@@ -19,6 +19,7 @@ from dicomnode.host.dimse.store_handler import AssociationEnd
 from dicomnode.host.foundation.events import Events
 from dicomnode.host.foundation.timer_thread import TimerThread
 from dicomnode.host.gathering.pipeline_tree import PipelineTree
+from dicomnode.host.jobs.job_events import JobEvents
 from dicomnode.host.jobs.jobs import Jobs
 from dicomnode.host.ledger.ledger import Ledger
 from dicomnode.host.ledger.ledger_records import InstanceRecord
@@ -200,7 +201,7 @@ def jobs_of(stopped: Stopped) -> Jobs:
     """Return the jobs of a host that keeps inputs for a while."""
     return Jobs(
         ledger=stopped.ledger, spool=stopped.spool, outbox=stopped.data.outbox, trees={}, events=Events(),
-        keep_inputs=True,
+        job_events=JobEvents(),        keep_inputs=True,
     )  # fmt: skip
 
 

@@ -14,9 +14,11 @@ from pydicom.dataset import Dataset
 
 from dicomnode.host.configuration.config import DeliveryTable
 from dicomnode.host.delivery.commitments import Commitments
+from dicomnode.host.delivery.committing_destination import CommittingDestination
 from dicomnode.host.delivery.delivery_worker import DeliveryWorker
 from dicomnode.host.delivery.peer_destination import PeerDestination
 from dicomnode.host.foundation.events import Event, Events, Station
+from dicomnode.host.jobs.job_events import JobEvents
 from dicomnode.host.ledger.ledger import Ledger
 from dicomnode.host.ledger.ledger_writes import make_deliveries_due, note_deliveries
 from dicomnode.pipeline.destination import Destination
@@ -50,6 +52,8 @@ class Outbox:
         Called with the number of a built job of which nothing is pending any more (or never was), on a thread
         of the outbox, one call at a time. It must take the job out of the state ``BUILT``; a job that stays
         there (because the callable raised, or the host was killed) is told again at the next occasion.
+    job_events : JobEvents
+        What says that there is something new to deliver, or that it is to be tried now.
     """
 
     def __init__(
@@ -62,19 +66,17 @@ class Outbox:
         events: Events,
         settings: DeliveryTable,
         settled: Callable[[int], None],
+        job_events: JobEvents,
     ) -> None:
         self._ledger, self._events, self._settled = ledger, events, settled
         self._commitments = Commitments(
             root, ledger, destinations, events=events, settings=settings, entered=self.wake
         )
-        for destination in destinations.values():
-            if isinstance(destination, PeerDestination):
-                destination.commitments = self._commitments
         self._delivery_workers = {
             name: DeliveryWorker(
                 root,
                 ledger,
-                destination,
+                self._committing(destination),
                 output_class,
                 events=events,
                 settings=settings,
@@ -86,6 +88,8 @@ class Outbox:
         self._stopping = False
         self._woken = threading.Event()
         self._thread = threading.Thread(target=self._run, name="outbox", daemon=True)
+        job_events.deliveries_entered.subscribe(self.wake)
+        job_events.deliveries_due.subscribe(self.retry_now)
 
     def start(self) -> None:
         """Begin to deliver."""
@@ -133,6 +137,11 @@ class Outbox:
         return self._commitments.take_report(ae_title, event_information)
 
     # -- the thread that settles ----------------------------------------------------------------------------
+
+    def _committing(self, destination: Destination) -> Destination:
+        if isinstance(destination, PeerDestination):
+            return CommittingDestination(destination, self._commitments)
+        return destination
 
     def _wake_settler(self) -> None:
         self._woken.set()

@@ -4,16 +4,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
-from dataclasses import replace
-from functools import partial
 from typing import Final
 
-from dicomnode.errors import DeliveryError
 from dicomnode.host.configuration.config import PeerTable
-from dicomnode.host.delivery.commitments import Commitments
 from dicomnode.host.delivery.delivery_rules import outcome_of_status
-from dicomnode.host.delivery.storage_commitment import STORAGE_COMMITMENT, CommitmentRequest
 from dicomnode.host.dimse.association_request import NoAcceptedContextError
 from dicomnode.host.dimse.outgoing_association import AssociationEndedError
 from dicomnode.host.dimse.peer import Peer
@@ -21,23 +15,20 @@ from dicomnode.host.dimse.store_scu import StoreAssociation, UnfitFileError
 from dicomnode.pipeline.destination import Delivery, OutboxItem, Outcome
 
 _MOST_CONTEXTS: Final = 128
-_COMMITMENT_WAIT: Final = 1.0
-_AWAITED: Final = "stored; the peer was asked to commit to it"
 
 
 class PeerDestination:
     """Sends instances to a peer, over one association for all that is sent at a time.
 
-    Where the configuration says so, the peer is asked afterwards to commit to what it stored (PS3.4 annex J).
-    Its report may come within a second on the same association, or later on one of its own, which the
-    receiver takes; both ways it is for :attr:`commitments`.
+    That it is asked to commit to what it stored is another destination's doing, in which this one is wrapped:
+    :class:`~dicomnode.host.delivery.committing_destination.CommittingDestination`.
 
     Parameters
     ----------
     name : str
         The peer's name in the configuration.
     table : PeerTable
-        Its AE title, address, timeout, TLS, and whether it is asked to commit.
+        Its AE title, address, timeout, TLS.
     calling_ae_title : str
         This node's.
 
@@ -48,26 +39,24 @@ class PeerDestination:
 
     Attributes
     ----------
-    commitments : Commitments or None
-        Who remembers what the peer is asked to commit to, and takes its reports; the outbox sets it. Without
-        it the peer is not asked.
+    peer : Peer
+        The remote AE.
     """
 
     takes_files = False
 
     def __init__(self, name: str, table: PeerTable, calling_ae_title: str) -> None:
-        self._peer = Peer(name, table, calling_ae_title)
-        self.commitments: Commitments | None = None
+        self.peer = Peer(name, table, calling_ae_title)
 
     @property
     def name(self) -> str:
         """The name in the configuration."""
-        return self._peer.name
+        return self.peer.name
 
     @property
     def ae_title(self) -> str:
         """The peer's AE title."""
-        return self._peer.table.ae_title
+        return self.peer.table.ae_title
 
     def reconfigure(self, table: PeerTable) -> None:
         """Take another configuration of the peer; it counts from the next association.
@@ -77,11 +66,11 @@ class PeerDestination:
         ConfigurationError
             When it cannot be used; the old one stays.
         """
-        self._peer.reconfigure(table)
+        self.peer.reconfigure(table)
 
     def break_off(self) -> None:
         """End the association that is open, and open no other."""
-        self._peer.break_off()
+        self.peer.break_off()
 
     def send(self, items: Sequence[OutboxItem]) -> Iterator[tuple[OutboxItem, Outcome]]:
         """Send each item as it lies in the outbox, under its own UID.
@@ -94,27 +83,6 @@ class PeerDestination:
         DeliveryError
             When no association can be had.
         """
-        commitments = self.commitments if self._peer.table.storage_commitment == "ask" else None
-        if commitments is None:
-            yield from self._store(items)
-            return
-        stored: list[OutboxItem] = []
-        try:
-            for item, outcome in self._store(items):
-                if outcome.delivery is Delivery.CONFIRMED:
-                    stored.append(item)
-                    yield item, replace(outcome, delivery=Delivery.STORED, reason=_AWAITED)
-                else:
-                    yield item, outcome
-        except BaseException:  # GeneratorExit too: the host stops, and what was stored is to be committed to
-            with suppress(DeliveryError):
-                self._ask_to_commit(commitments, stored, 0.0)
-            raise
-        yield from self._commit(commitments, stored)
-
-    # -- C-STORE ------------------------------------------------------------------------------------------
-
-    def _store(self, items: Sequence[OutboxItem]) -> Iterator[tuple[OutboxItem, Outcome]]:
         instances = []
         for item in items:
             if item.SOPInstanceUID:
@@ -129,34 +97,10 @@ class PeerDestination:
 
     def _store_over_one_association(self, waiting: deque[OutboxItem]) -> Iterator[tuple[OutboxItem, Outcome]]:
         kinds = dict.fromkeys((item.SOPClassUID, item.TransferSyntaxUID) for item in waiting)
-        with self._peer.storing(kinds) as association:
+        with self.peer.storing(kinds) as association:
             while waiting and association.established:
                 item = waiting.popleft()
                 yield item, _stored(association, item)
-
-    # -- storage commitment -------------------------------------------------------------------------------
-
-    def _commit(
-        self, commitments: Commitments, stored: Sequence[OutboxItem]
-    ) -> Iterator[tuple[OutboxItem, Outcome]]:
-        """Ask for commitment, and say what becomes of what could not be asked for."""
-        try:
-            self._ask_to_commit(commitments, stored, _COMMITMENT_WAIT)
-        except NoAcceptedContextError:
-            outcome = Outcome(Delivery.CONFIRMED, "stored; the peer does not offer storage commitment", 0)
-            yield from ((item, outcome) for item in stored)
-        except DeliveryError as error:
-            reason = f"stored, but the peer could not be asked to commit to it: {error}"
-            yield from ((item, Outcome(Delivery.LATER, reason)) for item in stored)
-
-    def _ask_to_commit(self, commitments: Commitments, stored: Sequence[OutboxItem], wait: float) -> None:
-        if not stored:
-            return
-        request = CommitmentRequest(stored, partial(commitments.take_report, self.ae_title))
-        with self._peer.asking(STORAGE_COMMITMENT, request.handle) as association:
-            association.ensure_offered()
-            commitments.remember(request.TransactionUID, self.name, stored)  # it may report at once
-            request.ask(association, wait)
 
 
 def _stored(association: StoreAssociation, item: OutboxItem) -> Outcome:

@@ -17,6 +17,7 @@ from typing import Final
 
 from dicomnode.errors import DicomnodeError
 from dicomnode.host.dimse.fairness import FairnessSlot
+from dicomnode.host.foundation.notifier import Notifier
 
 ASSOCIATE_RQ, ASSOCIATE_AC, ASSOCIATE_RJ = 0x01, 0x02, 0x03
 P_DATA, RELEASE_RQ, RELEASE_RP, ABORT = 0x04, 0x05, 0x06, 0x07
@@ -71,8 +72,8 @@ class BoundedReader:
     ----------
     buffer : memoryview
         What :meth:`next_pdu` returns are positions in it.
-    before_reuse : callable
-        Called before bytes that were returned earlier are overwritten.
+    before_reuse : Notifier
+        Notified before bytes that were returned earlier are overwritten.
     """
 
     def __init__(
@@ -93,7 +94,7 @@ class BoundedReader:
         size = max(_LEAST_BUFFER, 4 * max_pdu_length)
         # Mapped, not allocated: pages that no byte has reached yet take no memory, and all are given back.
         self.buffer = memoryview(mmap.mmap(-1, size))
-        self.before_reuse: Callable[[], None] = lambda: None
+        self.before_reuse: Notifier[()] = Notifier()
         self._begin = self._end = 0  # what was received and not yet returned
         self._plain = not isinstance(sock, ssl.SSLSocket)
         self._configure()
@@ -218,7 +219,7 @@ class BoundedReader:
         # fewer writes there are. Begin anew only when it gets tight.
         if room >= max(need, len(self.buffer) // 4):
             return
-        self.before_reuse()
+        self.before_reuse.notify()
         if have:
             self.buffer[:have] = self.buffer[self._begin : self._end]
         self._begin, self._end = 0, have

@@ -89,7 +89,7 @@ class CStoreHandler:
     def __init__(self, reader: BoundedReader, common: AssociationContext, serve_other: ServeOther) -> None:
         self._reader, self._common, self._serve_other = reader, common, serve_other
         self._buffer, self.fairness = reader.buffer, reader.fairness
-        reader.before_reuse = self._flush
+        reader.before_reuse.subscribe(self._flush)
         self._command = bytearray()
         self._message: _Message | None = None
         self.deadline: float | None = None

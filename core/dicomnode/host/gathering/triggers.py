@@ -12,6 +12,7 @@ from typing import Protocol
 from dicomnode.errors import DicomnodeError
 from dicomnode.host.foundation.error_text import told
 from dicomnode.host.foundation.events import Event, Events, Station
+from dicomnode.host.foundation.notifier import Notifier
 from dicomnode.host.foundation.timer_thread import TimerThread
 from dicomnode.host.gathering.pipeline_tree import CheckFailedError, PipelineTree
 
@@ -50,14 +51,22 @@ class Triggers:
         Who is told.
     clock : TimerThread
         Who keeps the time.
+    image_entered : Notifier of PipelineTree and str
+        Is notified of every image in a container.
     """
 
-    def __init__(self, actions: ContainerActions, events: Events, clock: TimerThread) -> None:
+    def __init__(
+        self,
+        actions: ContainerActions,
+        events: Events,
+        clock: TimerThread,
+        image_entered: Notifier[PipelineTree, str],
+    ) -> None:
+        self._image_entered = image_entered
         self._actions, self._events, self._clock = actions, events, clock
         self._watched: set[tuple[PipelineTree, str, float, _Action]] = set()
         self._incomplete: set[tuple[PipelineTree, str]] = set()
         self._lock = threading.Lock()
-        self.seen: Callable[[PipelineTree, str], None] = lambda tree, container_key: None  # noqa: ARG005 - nobody asks
 
     def image_came(self, tree: PipelineTree, container_key: str, *, asked_for: bool = False) -> None:
         """Take note of an image: quiet period and expiry count from the last one.
@@ -72,7 +81,7 @@ class Triggers:
         if not asked_for:
             with self._lock:
                 self._incomplete.discard((tree, container_key))
-        self.seen(tree, container_key)
+        self._image_entered.notify(tree, container_key)
         rules = tree.configured.rules
         if rules.when_quiet:
             self._watch(tree, container_key, rules.quiet, self._look)

@@ -14,6 +14,7 @@ from dicomnode.host.configuration.config import Config, PeerTable
 from dicomnode.host.configuration.configured_pipeline import ConfiguredPipeline
 from dicomnode.host.dimse.peer import Peer
 from dicomnode.host.foundation.events import Event, Events, Station
+from dicomnode.host.foundation.notifier import Notifier
 from dicomnode.host.gathering.pipeline_tree import PipelineTree
 from dicomnode.host.history.fetcher import ASKED, Fetcher, Target
 from dicomnode.host.history.get_scu import RetrieveTarget
@@ -50,6 +51,8 @@ class History:
         Who is told.
     settled : callable
         Told tree and container key when there is nothing to wait for any more: the patient may be complete.
+    image_entered : Notifier of PipelineTree and str
+        What says that an image is in a container.
     """
 
     def __init__(
@@ -61,6 +64,7 @@ class History:
         receiving: RetrieveTarget,
         events: Events,
         settled: Callable[[PipelineTree, str], None],
+        image_entered: Notifier[PipelineTree, str],
     ) -> None:
         self._ledger, self._events, self._settled = ledger, events, settled
         self.receiving = receiving
@@ -68,8 +72,9 @@ class History:
         self._peers = dict(peers)
         self._by_name = {peer.name: peer for peer in peers.values()}
         self._fetchers = {name: Fetcher(self, peer) for name, peer in self._by_name.items()}
-        self._seen: queue.SimpleQueue[tuple[PipelineTree, str] | None] = queue.SimpleQueue()
+        self._to_begin: queue.SimpleQueue[tuple[PipelineTree, str] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="history", daemon=True)
+        image_entered.subscribe(self.image_entered)
 
     # -- life ---------------------------------------------------------------------------------------------
 
@@ -96,11 +101,11 @@ class History:
         self._thread.start()
         for tree in self._trees.values():
             for container_key in tree.keys():  # noqa: SIM118 - a tree is no mapping
-                self.seen(tree, container_key)
+                self.image_entered(tree, container_key)
 
     def stop(self) -> None:
         """Stop. What is being fetched is broken off, and asked for again after the next start."""
-        self._seen.put(None)
+        self._to_begin.put(None)
         for fetcher in self._fetchers.values():
             fetcher.stop()
         for thread in (self._thread, *(fetcher.thread for fetcher in self._fetchers.values())):
@@ -121,16 +126,16 @@ class History:
                 raise ConfigurationError(msg)
             peer.reconfigure(tables[name])
 
-    def seen(self, tree: PipelineTree, container_key: str) -> None:
+    def image_entered(self, tree: PipelineTree, container_key: str) -> None:
         """Learn that an image of a patient came; fetch what its pipeline wants, if that has not begun."""
         names = historic_inputs(tree)
         if names and any(tree.history(container_key, name) is None for name in names):
-            self._seen.put((tree, container_key))
+            self._to_begin.put((tree, container_key))
 
     def _run(self) -> None:
-        while (seen := self._seen.get()) is not None:
+        while (container := self._to_begin.get()) is not None:
             try:
-                self._begin(*seen)
+                self._begin(*container)
             except Exception as error:
                 _LOG.error("earlier images could not be asked for: %s", type(error).__name__)
                 _LOG.debug("the failure", exc_info=True)

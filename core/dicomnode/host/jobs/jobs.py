@@ -13,6 +13,7 @@ from dicomnode.errors import DataDirectoryError, JobStateError
 from dicomnode.host.foundation.events import Event, Events, Station
 from dicomnode.host.foundation.failpoints import failpoint
 from dicomnode.host.foundation.file_trees import remove_or_move_aside
+from dicomnode.host.jobs.job_events import JobEvents
 from dicomnode.host.jobs.job_identity import job_identity
 from dicomnode.host.ledger.history_ledger import end_histories
 from dicomnode.host.ledger.ledger import Ledger
@@ -66,6 +67,8 @@ class Jobs:
         By the pipelines' names.
     events : Events
         Who is told of changes.
+    job_events : JobEvents
+        By which those are told that run jobs and deliver results.
     job_changed : callable
         Is given every job whose state changed: the hook.
     keep_inputs, keep_results : bool
@@ -83,6 +86,7 @@ class Jobs:
         outbox: Path,
         trees: Mapping[str, PipelineTree],
         events: Events,
+        job_events: JobEvents,
         job_changed: Callable[[JobRecord], None] = lambda job: None,  # noqa: ARG005 - nobody listens
         keep_inputs: bool = False,
         keep_results: bool = False,
@@ -92,10 +96,7 @@ class Jobs:
         self._events, self._job_changed = events, job_changed
         self._keep_inputs, self._keep_results = keep_inputs, keep_results
         self._remove = remove
-        self.on_queued: Callable[[], None] = lambda: None
-        self.on_hurried: Callable[[Iterable[str]], None] = lambda names: None  # noqa: ARG005 - nobody delivers
-        self.on_built: Callable[[], None] = lambda: None
-        self.on_given_up: Callable[[int], None] = lambda number: None  # noqa: ARG005 - nobody runs it
+        self._job_events = job_events
 
     # -- making -------------------------------------------------------------------------------------------
 
@@ -130,7 +131,7 @@ class Jobs:
         tree.forget_history(container_key)
         failpoint("job entered")
         self.changed(record, f"queued with {len(images)} image{'s' * (len(images) != 1)}")
-        self.on_queued()
+        self._job_events.queued.notify()
         return record
 
     def join_late(self, tree: PipelineTree, container_key: str) -> None:
@@ -154,7 +155,7 @@ class Jobs:
             except ValueError:  # it was built in the meantime: the late images make a new job
                 continue
             tree.put_back(container_key, self._images(rows))
-            self.on_given_up(job.id)
+            self._job_events.given_up.notify(job.id)
             self.changed(record, record.reason)
 
     # -- ending -------------------------------------------------------------------------------------------
@@ -186,7 +187,7 @@ class Jobs:
             record = self._end(number, JobState.DISCARDED, reason, _GIVEN_UP)
         except ValueError as error:  # its state changed in this very moment
             raise JobStateError(str(error)) from error
-        self.on_given_up(number)
+        self._job_events.given_up.notify(number)
         return record
 
     def replay(self, number: int, *, rerun: bool = False) -> JobRecord:
@@ -222,8 +223,8 @@ class Jobs:
         except ValueError as error:
             raise JobStateError(str(error)) from error
         self.changed(record, record.reason)
-        self.on_queued()
-        self.on_built()
+        self._job_events.queued.notify()
+        self._job_events.deliveries_entered.notify()
         return record
 
     def _deliver_now(self, job: JobRecord) -> JobRecord:
@@ -231,7 +232,7 @@ class Jobs:
         if not names:
             msg = f"job {job.id} has a result that was sent: its peers have yet to commit to it"
             raise JobStateError(msg)
-        self.on_hurried(names)
+        self._job_events.deliveries_due.notify(names)
         return job
 
     def _run_again(self, job: JobRecord) -> JobRecord:

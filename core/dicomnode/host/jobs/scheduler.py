@@ -22,6 +22,7 @@ from dicomnode.host.foundation.events import Event, Events, Station
 from dicomnode.host.foundation.failpoints import failpoint
 from dicomnode.host.foundation.free_space import FreeSpace
 from dicomnode.host.jobs.job import JobDescription, run_job
+from dicomnode.host.jobs.job_events import JobEvents
 from dicomnode.host.jobs.job_failure import Failure, failure_word
 from dicomnode.host.jobs.job_folder import read_manifest
 from dicomnode.host.jobs.jobs import Jobs
@@ -67,6 +68,8 @@ class Scheduler:
     output_class : callable
         Entry-point name of an output -> its class.
     events : Events
+    job_events : JobEvents
+        What says that a job was queued, and is told of results.
     resources : mapping of str to int
         What running jobs share.
     workers : int, optional
@@ -89,6 +92,7 @@ class Scheduler:
         destinations: Mapping[str, Destination],
         output_class: Callable[[str], type[PipelineOutput]],
         events: Events,
+        job_events: JobEvents,
         resources: Mapping[str, int],
         describe: Callable[[JobRecord, ConfiguredPipeline, Iterable[InstanceRecord]], JobDescription],
         workers: int | None = None,
@@ -113,6 +117,8 @@ class Scheduler:
         self._stopping = threading.Event()
         self._idle = threading.Event()
         self._thread = threading.Thread(target=self._run, name="scheduler", daemon=True)
+        self._job_events = job_events
+        job_events.queued.subscribe(self.wake)
 
     def start(self) -> None:
         """Begin to run jobs."""
@@ -297,7 +303,7 @@ class Scheduler:
             self._tell(record, f"{message}: show {job.id}", "; ".join(warnings), level=logging.WARNING)
         count = f"{len(manifest.items)} result{'s' * (len(manifest.items) != 1)}"
         self._jobs.changed(record, f"{count} in the outbox, {len(plan)} to deliver")
-        self._jobs.on_built()
+        self._job_events.deliveries_entered.notify()
 
     def _plan(self, configured: ConfiguredPipeline, items: Iterable[OutboxItem]) -> list[DeliveryPlan]:
         """Return what goes where."""

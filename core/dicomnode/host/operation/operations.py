@@ -14,6 +14,7 @@ from typing import Any
 from dicomnode.errors import DataDirectoryError
 from dicomnode.host.configuration.config import Config
 from dicomnode.host.foundation.events import Events
+from dicomnode.host.jobs.job_events import JobEvents
 from dicomnode.host.jobs.jobs import Jobs
 from dicomnode.host.ledger.ledger import Ledger
 from dicomnode.host.ledger.ledger_reading import LedgerReader
@@ -180,6 +181,7 @@ class Operations:
             outbox=self.data.outbox,
             trees={},
             events=Events(),
+            job_events=JobEvents(),
             keep_inputs=retention.inputs > 0,
             keep_results=retention.results > 0,
         )

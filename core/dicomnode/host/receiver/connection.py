@@ -47,6 +47,10 @@ class StopSignal:
 
     at: float | None = None
 
+    def set(self, at: float) -> None:
+        """Let nobody go on after a moment (monotonic)."""
+        self.at = at
+
 
 class AllowList(Protocol):
     """Who knows which peers there are."""

@@ -91,7 +91,7 @@ class _ReceiverProcess:
 
     def stop_at(self, moment: float) -> None:
         """End associations, at the latest at a moment."""
-        self._stop.at = moment
+        self._stop.set(moment)
 
     def _made_judge(self) -> Prevalidator | None:
         """Load the pipelines' rules. What cannot be loaded here is asked in the host."""

@@ -138,7 +138,8 @@ class Receiver:
 
         Returns when all connections have ended; the sink has learned of each.
         """
-        self._shared.stop.at = moment = time.monotonic() + grace
+        moment = time.monotonic() + grace
+        self._shared.stop.set(moment)
         if self._pool is not None:
             self._pool.stop_at(moment)
         self._listener.close()

@@ -14,11 +14,13 @@ from dicomnode.host.configuration.receiver_building import receiver_settings
 from dicomnode.host.configuration.references import FILE_SCHEME
 from dicomnode.host.delivery.outbox import Outbox
 from dicomnode.host.foundation.events import Event, Events
+from dicomnode.host.foundation.notifier import Notifier
 from dicomnode.host.foundation.timer_thread import TimerThread
 from dicomnode.host.gathering.pipeline_tree import PipelineTree
 from dicomnode.host.gathering.reception import Reception
 from dicomnode.host.gathering.triggers import Triggers
 from dicomnode.host.jobs.describing import describe_job
+from dicomnode.host.jobs.job_events import JobEvents
 from dicomnode.host.jobs.jobs import Jobs
 from dicomnode.host.jobs.scheduler import Scheduler
 from dicomnode.host.ledger.ledger import Ledger
@@ -104,17 +106,20 @@ class SimulatedHost:
         self.spool = Spool(self.data.spool, "process")
         self.ledger = Ledger(self.data.ledger, durable=False)
         starting.callback(self.ledger.close)
+        job_events = JobEvents()
+        image_entered: Notifier[PipelineTree, str] = Notifier()
+        image_entered.subscribe(self._nothing_earlier)
         jobs = Jobs(
             ledger=self.ledger,
             spool=self.spool,
             outbox=self.data.outbox,
             trees={self.configured.name: self.tree},
             events=self.events,
+            job_events=job_events,
             job_changed=self._job_changed,
             keep_results=True,
         )
-        triggers = Triggers(jobs, self.events, self.due)
-        triggers.seen = self._nothing_earlier
+        triggers = Triggers(jobs, self.events, self.due, image_entered)
         self.reception = Reception(
             [self.tree],
             host_title=self.config.host.ae_title,
@@ -137,6 +142,7 @@ class SimulatedHost:
             events=self.events,
             settings=self.config.delivery,
             settled=jobs.settle,
+            job_events=job_events,
         )
         starting.callback(outbox.stop)
         executor: Executor = InThisProcess() if self._in_process else WorkerPool(1, scratch=self.data.work)
@@ -151,6 +157,7 @@ class SimulatedHost:
             destinations=destinations,
             output_class=self._output_class,
             events=self.events,
+            job_events=job_events,
             resources=self.config.host.resources,
             describe=lambda job, configured, rows: describe_job(
                 job, configured, rows, config=self.config, spool=self.spool, data=self.data
@@ -158,7 +165,6 @@ class SimulatedHost:
         )
         starting.callback(scheduler.stop, 10.0)
         starting.callback(self.reception.close)
-        jobs.on_built, jobs.on_queued = outbox.wake, scheduler.wake
         outbox.start()
         scheduler.start()
 

@@ -89,6 +89,10 @@ class Channel:
             pass
         self.closed = True
 
+    def mark_closed(self) -> None:
+        """Count as closed from now on, because what came is no message of ours; the socket stays open."""
+        self.closed = True
+
     def close(self) -> None:
         """Close the socket."""
         self._connection.close()

@@ -253,7 +253,8 @@ class WorkerPool(Executor):
         if outcome is None:
             return
         self._clear_after(outcome)
-        outcome.task.lost += outcome.lost
+        if outcome.lost:
+            outcome.task.count_lost_worker()
         if not outcome.lost or outcome.task.lost > _LOST_WORKERS:
             outcome.settle()
             return

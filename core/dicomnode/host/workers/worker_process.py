@@ -49,6 +49,11 @@ class Task:
     """Since when it waits."""
     lost: int = 0
     """How many workers were lost before they began with it."""
+
+    def count_lost_worker(self) -> None:
+        """Count a worker that was lost before it began with the task."""
+        self.lost += 1
+
     future: Future[Any] = field(default_factory=Future)
 
     @property
@@ -210,7 +215,7 @@ class WorkerProcess:
                     outcome = Outcome.of(task, message)
                     return self._ended_outcome(task, "") if outcome.lost and self._end_reason else outcome
         except (ValueError, KeyError, TypeError):
-            self.channel.closed = True
+            self.channel.mark_closed()  # whatever it says, it is not ours any more
         return None
 
     # -- the end --------------------------------------------------------------------------------------------

@@ -1,0 +1,32 @@
+"""What happens to jobs that other parts of the host act upon."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from dicomnode.host.foundation.notifier import Notifier
+
+
+@dataclass(frozen=True, slots=True)
+class JobEvents:
+    """Stands between jobs, what runs them and what delivers their results; each is given it when it is made.
+
+    The ledger says what there is to do. These events only say that it is time to look, or what to stop.
+
+    Attributes
+    ----------
+    queued : Notifier
+        A job was queued.
+    deliveries_entered : Notifier
+        Deliveries in the ledger are new, or in another state.
+    deliveries_due : Notifier of iterable of str
+        What is pending for these destinations is to be tried now, however long it was to wait.
+    given_up : Notifier of int
+        Nobody wants the result of the job of this number any more: whatever runs it may stop.
+    """
+
+    queued: Notifier[()] = field(default_factory=Notifier[()])
+    deliveries_entered: Notifier[()] = field(default_factory=Notifier[()])
+    deliveries_due: Notifier[Iterable[str]] = field(default_factory=Notifier)
+    given_up: Notifier[int] = field(default_factory=Notifier)
