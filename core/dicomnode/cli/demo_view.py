@@ -12,7 +12,7 @@ from pydicom.dataset import Dataset
 from pydicom.pixels.processing import apply_rescale
 from rich.table import Table
 
-from dicomnode.dicom.geometry.geometry import sort_by_geometry
+from dicomnode.dicom.geometry.slice_sorting import sort_by_geometry
 from dicomnode.dicom.values.safe import safe_text
 from dicomnode.errors import DicomError
 

@@ -11,9 +11,10 @@ from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 from pydicom.tag import BaseTag, Tag
 
-from dicomnode.dicom.geometry.geometry import sort_by_geometry
 from dicomnode.dicom.geometry.grinders import Grinder, ListGrinder
+from dicomnode.dicom.geometry.slice_sorting import sort_by_geometry
 from dicomnode.dicom.reading.lazy import LazyDataset
+from dicomnode.dicom.reading.planes import PLANE_KEYWORDS
 from dicomnode.dicom.tree.image_tree import ImageTreeInterface
 from dicomnode.errors import DuplicateImageError, ImageRefusedError
 
@@ -27,18 +28,6 @@ _PLAIN_RULES = frozenset({str, set, frozenset, tuple, list, re.Pattern})
 
 Verdict = bool | str | None
 """What a check answers: ``None`` or ``True`` for yes, ``False`` for no, a text for no and why."""
-
-
-VOLUME_TAGS = (
-    "ImagePositionPatient",
-    "ImageOrientationPatient",
-    "PixelSpacing",
-    "Rows",
-    "Columns",
-    "InstanceNumber",
-    "NumberOfFrames",
-)
-"""What must be indexed so that slices can be put in order without opening a file."""
 
 
 def reason_of(verdict: Verdict, otherwise: str) -> str | None:
@@ -166,7 +155,7 @@ class AbstractInput(ImageTreeInterface):
     def indexed_tags(cls) -> frozenset[BaseTag]:
         """Return the tags that the rules look at, which the receiver reads while an image arrives."""
         counted = (cls.expected_images,) if isinstance(cls.expected_images, str) else ()
-        placed = VOLUME_TAGS if cls.complete_volume else ()
+        placed = PLANE_KEYWORDS if cls.complete_volume else ()
         return frozenset(Tag(tag) for tag in (*cls.required_tags, *cls.required_values, *counted, *placed))
 
     def why_not(self, image: Dataset) -> str | None:

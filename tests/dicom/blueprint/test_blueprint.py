@@ -120,7 +120,7 @@ def test_ready_made_blueprints_survive_a_pickle(name):
     assert copy.deepcopy(blueprint) == blueprint
 
 
-def test_all_faults_against_the_sop_class_are_told_at_once():
+def test_all_faults_against_the_sop_class_are_reported_at_once():
     """Missing Type 1 and 2 attributes are named by keyword and type when the blueprint is defined."""
     with pytest.raises(BlueprintError) as caught:
         Blueprint([CopyElement("PatientID")], SOPClassUID=MRImageStorage, name="mine")

@@ -6,7 +6,7 @@ from pydicom.dataset import Dataset
 from dicomnode.dicom import blueprints
 from dicomnode.dicom.building.header import make_header
 from dicomnode.dicom.elements.instance_environment import InstanceEnvironment
-from dicomnode.dicom.values.modules import SUPPLIED, missing_attributes
+from dicomnode.dicom.values.iod import SUPPLIED, missing_attributes
 from sources import ct_slices, dose_grid, mr_slices, nm_image, pet_slices
 
 
@@ -69,7 +69,7 @@ def test_a_header_survives_a_poor_source(name, sources):
     ("part", "side", "expected"),
     [("KNEE", "L", "L"), ("KNEE", None, ""), ("HEAD", None, None), (None, None, ""), ("NOWHERE", None, "")],
 )
-def test_laterality_is_told_asked_or_left_out(part, side, expected):
+def test_laterality_is_copied_empty_or_left_out(part, side, expected):
     """The source's side; empty where it may be paired; absent where it is unpaired (PS3.3 C.7.3.1)."""
     sources = ct_slices()
     for source in sources:

@@ -53,8 +53,8 @@ CASES = {
 def faults_of(dataset, folder):
     path = folder / "built.dcm"
     pydicom.dcmwrite(path, dataset, enforce_file_format=True)
-    told = subprocess.run([program("dciodvfy"), "-new", path], capture_output=True, text=True, check=False)
-    lines = (told.stdout + told.stderr).splitlines()
+    done = subprocess.run([program("dciodvfy"), "-new", path], capture_output=True, text=True, check=False)
+    lines = (done.stdout + done.stderr).splitlines()
     return [
         line
         for line in lines

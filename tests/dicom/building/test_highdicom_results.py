@@ -113,10 +113,10 @@ def test_dciodvfy_finds_no_error(sources, tmp_path):
     for built in (segmentation, report):
         path = tmp_path / "built.dcm"
         pydicom.dcmwrite(path, built, enforce_file_format=True)
-        told = subprocess.run(
+        done = subprocess.run(
             [program("dciodvfy"), "-new", path], capture_output=True, text=True, check=False
         )
-        assert "Error" not in told.stderr + told.stdout
+        assert "Error" not in done.stderr + done.stdout
 
 
 def test_without_highdicom_the_message_says_what_to_install():
@@ -127,6 +127,6 @@ def test_without_highdicom_the_message_says_what_to_install():
         "try: build_report(None, [])\n"
         "except Exception as error: print(type(error).__name__, error)"
     )
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert told.startswith("DicomError")
-    assert "dicomnode-host[highdicom]" in told
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert done.startswith("DicomError")
+    assert "dicomnode-host[highdicom]" in done

@@ -205,7 +205,7 @@ def test_a_frame_that_no_helper_can_decode_is_named(with_helpers):
 
 
 def test_a_decoder_that_dies_is_an_error_and_not_the_end(with_helpers, monkeypatch):
-    """A crash in a codec is told with the image that it was at."""
+    """A crash in a codec is reported with the image that it was at."""
     images = mr_slices(4)
     for image in images:
         image.compress(JPEGLSLossless, generate_instance_uid=False)
@@ -260,7 +260,7 @@ def test_what_the_pixels_lack_is_named_at_once():
 # -- photometric interpretations ----------------------------------------------------------------------------
 
 
-def test_monochrome1_is_told_and_not_inverted():
+def test_monochrome1_is_named_and_not_inverted():
     """Values are values; that small ones are bright is for the display."""
     image = with_pixels(RAMP, PhotometricInterpretation="MONOCHROME1")
     volume = NumpyGrinder()([image])
@@ -324,7 +324,7 @@ def test_each_slice_has_its_own_rescale():
     assert volume.units == "BQML"
 
 
-def test_units_are_told_where_the_image_says_them():
+def test_units_are_known_where_the_image_says_them():
     """HU for CT, Units of PET, RescaleType, DoseUnits; none where nothing is said."""
     assert NumpyGrinder()(ct_slices()).units == "HU"
     assert NumpyGrinder()(pet_slices()).units == "BQML"

@@ -1,4 +1,4 @@
-"""A glance at a file tells what its dataset would tell, or nothing."""
+"""A sorting header says what the dataset of the file would say, or there is none."""
 
 import os
 import warnings
@@ -23,9 +23,9 @@ from pydicom.uid import (
 )
 
 from dicomnode.dicom.geometry.grinders import NumpyGrinder
-from dicomnode.dicom.reading import header_reader as head
+from dicomnode.dicom.reading import header_reader
 from dicomnode.dicom.reading.lazy import LazyDataset
-from dicomnode.dicom.reading.sorting_header import GLANCED, glance
+from dicomnode.dicom.reading.sorting_header import SORTING_KEYWORDS, read_sorting_header
 from dicomnode.errors import FileGoneError, PixelDataError
 from sources import ct_slices, dose_grid, mr_slices
 
@@ -33,7 +33,7 @@ WHEEL = sorted(path for path in (Path(pydicom.__file__).parent / "data").rglob("
 
 
 def plain(value):
-    """Return a value of a dataset as a glance gives it."""
+    """Return a value of a dataset as a sorting header gives it."""
     if isinstance(value, pydicom.multival.MultiValue):
         return tuple(plain(part) for part in value)
     if isinstance(value, float):
@@ -42,12 +42,12 @@ def plain(value):
 
 
 def agrees(path):
-    """Assert that a glance and pydicom agree, and return whether there was anything to see."""
-    seen = glance(LazyDataset(path))
+    """Assert that a sorting header and pydicom agree, and return whether there was anything to see."""
+    seen = read_sorting_header(LazyDataset(path))
     if seen is None:
         return False
     image = dcmread(path, force=True)
-    for keyword in GLANCED:
+    for keyword in SORTING_KEYWORDS:
         expected = plain(image.get(keyword))
         assert (seen.get(keyword) or None) == (expected or None) or seen.get(keyword) == expected, keyword
         assert (keyword in seen) == (keyword in image), keyword
@@ -62,16 +62,16 @@ def agrees(path):
 
 
 @pytest.mark.parametrize("path", WHEEL, ids=lambda path: path.name)
-def test_a_glance_tells_what_pydicom_reads(path):
+def test_a_sorting_header_has_what_pydicom_reads(path):
     """Of every file in pydicom's wheel: the same values, or nothing."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         agrees(path)
 
 
-def test_of_ordinary_images_a_glance_tells_something():
+def test_ordinary_images_have_a_sorting_header():
     """Otherwise the test above would hold for nothing."""
-    seen = sum(glance(LazyDataset(path)) is not None for path in WHEEL)
+    seen = sum(read_sorting_header(LazyDataset(path)) is not None for path in WHEEL)
     assert seen >= 60
 
 
@@ -139,7 +139,7 @@ def write(path, image, syntax):
 @given(images=st.lists(datasets(), min_size=1, max_size=4), data=st.data())
 def test_whatever_is_around_them_values_are_those_of_the_dataset(tmp_path_factory, images, data):
     """In files that are laid out alike and otherwise, one after the other, implicit and explicit."""
-    path = tmp_path_factory.getbasetemp() / "glanced.dcm"
+    path = tmp_path_factory.getbasetemp() / "sorted.dcm"
     for image in images:
         write(path, image, data.draw(st.sampled_from([ImplicitVRLittleEndian, ExplicitVRLittleEndian])))
         with warnings.catch_warnings():
@@ -155,8 +155,10 @@ def test_files_laid_out_alike_are_not_walked(tmp_path, monkeypatch):
         image.InstanceNumber = 10**5 * number
         dcmwrite(tmp_path / f"{number}.dcm", image)
     walks = []
-    walk = head.HeadReader._walk
-    monkeypatch.setattr(head.HeadReader, "_walk", lambda *arguments: walks.append(1) or walk(*arguments))
+    walk = header_reader.HeaderReader._walk
+    monkeypatch.setattr(
+        header_reader.HeaderReader, "_walk", lambda *arguments: walks.append(1) or walk(*arguments)
+    )
     for path in sorted(tmp_path.iterdir()):
         assert agrees(path)
     assert len(walks) <= 4
@@ -164,7 +166,7 @@ def test_files_laid_out_alike_are_not_walked(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, ExplicitVRLittleEndian])
 def test_a_file_that_is_cut_anywhere_does_no_harm(tmp_path, syntax):
-    """Nothing is raised by a glance: what is wrong is told when the dataset is read."""
+    """Nothing is raised by reading a sorting header: what is wrong is reported when the dataset is read."""
     image = mr_slices(1)[0]
     image.file_meta.TransferSyntaxUID = syntax
     whole, cut = tmp_path / "whole.dcm", tmp_path / "cut.dcm"
@@ -173,7 +175,7 @@ def test_a_file_that_is_cut_anywhere_does_no_harm(tmp_path, syntax):
     at = data.rindex(b"\xe0\x7f\x10\x00")
     for length in [*range(0, 400), *range(400, at, 37), at, at + 4, at + 7]:
         cut.write_bytes(data[:length])
-        assert glance(LazyDataset(cut)) is None, length
+        assert read_sorting_header(LazyDataset(cut)) is None, length
     assert agrees(whole)
     cut.write_bytes(data[: at + 1000])
     with pytest.raises(PixelDataError, match="Pixel Data has 9"):
@@ -183,32 +185,32 @@ def test_a_file_that_is_cut_anywhere_does_no_harm(tmp_path, syntax):
 @settings(deadline=None, max_examples=150)
 @given(changes=st.lists(st.tuples(st.integers(132, 2000), st.integers(0, 255)), min_size=1, max_size=8))
 def test_a_file_with_broken_bytes_does_no_harm(tmp_path_factory, changes):
-    """A glance gives values or nothing, whatever the bytes."""
+    """A sorting header gives values or nothing, whatever the bytes."""
     data = bytearray(Path(get_testdata_file("MR_small.dcm")).read_bytes())
     for place, value in changes:
         data[place] = value
     path = tmp_path_factory.getbasetemp() / "broken.dcm"
     path.write_bytes(data)
-    glance(LazyDataset(path))
+    read_sorting_header(LazyDataset(path))
 
 
 @pytest.mark.parametrize("broken", [b"\x40\0\x40", b"\x40"])
 def test_numbers_of_odd_length_are_left_to_the_dataset(tmp_path, broken):
-    """A value that is no whole number of numbers makes a glance give nothing; it raises nothing."""
+    """A value that is no whole number of numbers makes a sorting header give nothing; it raises nothing."""
     data = Path(get_testdata_file("MR_small.dcm")).read_bytes()
     rows = b"\x28\0\x10\0US\2\0\x40\0"
     assert data.count(rows) == 1
     path = tmp_path / "odd.dcm"
     path.write_bytes(data.replace(rows, rows[:6] + bytes([len(broken), 0]) + broken))
-    assert glance(LazyDataset(path)) is None
+    assert read_sorting_header(LazyDataset(path)) is None
 
 
 @pytest.mark.parametrize("length", [b"\4\0\0\0", b"\0\1\0\0"])
 def test_a_transfer_syntax_that_is_no_text_is_not_plain(length):
     """The error is the one that is declared, whether or not the group length is right."""
     meta = b"\2\0\0\0UL\4\0" + length + b"\2\0\x10\0UI\4\x001.\xff2"
-    with pytest.raises(head.NotPlainError):
-        head.skip_file_meta(head.Head(BytesIO(bytes(128) + b"DICM" + meta)))
+    with pytest.raises(header_reader.UnsupportedHeaderError):
+        header_reader.skip_file_meta(header_reader.HeaderBytes(BytesIO(bytes(128) + b"DICM" + meta)))
 
 
 def test_layouts_of_different_structure_are_not_taken_for_each_other():
@@ -223,28 +225,31 @@ def test_layouts_of_different_structure_are_not_taken_for_each_other():
     plain = delimiter(private, 0) + delimiter(other, 0)
     first = whole + delimiter(private, undefined) + delimiter(ends, 0) + plain + delimiter(ends, 0) + pixels
     second = whole + plain + delimiter(ends, 0) + delimiter(private, undefined) + delimiter(ends, 0) + pixels
-    reader = head.HeadReader(frozenset(), frozenset())
+    reader = header_reader.HeaderReader(frozenset(), frozenset())
     for data in (first, second) * 3:
-        assert reader.read(head.Head(BytesIO(data)), 0, implicit=True) == ([], (0x7FE00010, len(data) - 2, 2))
+        assert reader.read(header_reader.HeaderBytes(BytesIO(data)), 0, implicit=True) == (
+            [],
+            (0x7FE00010, len(data) - 2, 2),
+        )
 
 
 def test_what_is_not_plain_is_left_to_the_dataset(tmp_path):
     """Big endian, functional groups, a Modality LUT; a head of more than a megabyte; a file that has gone."""
-    assert glance(LazyDataset(get_testdata_file("MR_small_bigendian.dcm"))) is None
-    assert glance(LazyDataset(tmp_path / "gone.dcm")) is None
-    assert glance(ct_slices()[0]) is None
+    assert read_sorting_header(LazyDataset(get_testdata_file("MR_small_bigendian.dcm"))) is None
+    assert read_sorting_header(LazyDataset(tmp_path / "gone.dcm")) is None
+    assert read_sorting_header(ct_slices()[0]) is None
     read = LazyDataset(get_testdata_file("CT_small.dcm"))
     assert read.Rows == 128
-    assert glance(read) is None
+    assert read_sorting_header(read) is None
     for keyword in ("SharedFunctionalGroupsSequence", "ModalityLUTSequence"):
         image = mr_slices(1)[0]
         setattr(image, keyword, [Dataset()])
         dcmwrite(tmp_path / "nested.dcm", image)
-        assert glance(LazyDataset(tmp_path / "nested.dcm")) is None
+        assert read_sorting_header(LazyDataset(tmp_path / "nested.dcm")) is None
     image = mr_slices(1)[0]
     image.private_block(0x0009, "ACME", create=True).add_new(1, "OB", bytes(1 << 21))
     dcmwrite(tmp_path / "long.dcm", image)
-    assert glance(LazyDataset(tmp_path / "long.dcm")) is None
+    assert read_sorting_header(LazyDataset(tmp_path / "long.dcm")) is None
     assert NumpyGrinder()([LazyDataset(tmp_path / "long.dcm")]).shape == (1, 64, 64)
 
 
@@ -261,7 +266,7 @@ def test_compressed_images_are_seen_too(tmp_path):
     image = mr_slices(1)[0]
     image.compress(JPEGLSLossless, generate_instance_uid=False)
     dcmwrite(tmp_path / "packed.dcm", image)
-    assert glance(LazyDataset(tmp_path / "packed.dcm")).pixels.length is None
+    assert read_sorting_header(LazyDataset(tmp_path / "packed.dcm")).pixels.length is None
 
 
 def test_frames_are_read_where_they_are(tmp_path):
@@ -280,7 +285,7 @@ def test_a_file_that_changed_meanwhile_is_an_error(tmp_path, monkeypatch):
     image = mr_slices(1)[0]
     dcmwrite(path, image)
     handle = LazyDataset(path)
-    seen = glance(handle)
+    seen = read_sorting_header(handle)
     os.utime(path, ns=(1, 1))
     with handle.opened() as file, pytest.raises(FileGoneError, match="has been changed or replaced"):
         seen.read_into(file, 0, np.empty(4096, np.int16))
@@ -297,8 +302,8 @@ def test_pixels_that_are_too_few_are_an_error(tmp_path):
 
 
 def test_other_attributes_are_asked_from_the_dataset(tmp_path):
-    """A glance that does not know answers with what the file says."""
-    seen = glance(LazyDataset(get_testdata_file("CT_small.dcm")))
+    """A sorting header that does not know answers with what the file says."""
+    seen = read_sorting_header(LazyDataset(get_testdata_file("CT_small.dcm")))
     assert seen.get("PatientID") == "1CT1"
     assert "PatientID" in seen
     assert seen.get("PatientSpeciesDescription", "none") == "none"

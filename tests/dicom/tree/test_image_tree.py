@@ -102,13 +102,12 @@ def test_one_instance_is_in_one_place(where: dict[str, str]) -> None:
         (PatientTree, {"patient": "Q"}),
     ],
 )
-@pytest.mark.parametrize("told", [True, False], ids=["told", "learnt"])
-def test_an_image_of_another_level_raises(kind: type, other: dict[str, str], told: bool) -> None:
-    """A tree told what it is of, or that has learnt it from its first image, takes nothing else."""
-    tree = (
-        kind({"SeriesTree": "1.3", "StudyTree": "1.2", "PatientTree": "P"}[kind.__name__]) if told else kind()
-    )
-    if not told:
+@pytest.mark.parametrize("given", [True, False], ids=["given", "learnt"])
+def test_an_image_of_another_level_raises(kind: type, other: dict[str, str], given: bool) -> None:
+    """A tree that was given its identifier, or has learnt it from its first image, takes nothing else."""
+    own = {"SeriesTree": "1.3", "StudyTree": "1.2", "PatientTree": "P"}[kind.__name__]
+    tree = kind(own) if given else kind()
+    if not given:
         tree.add_image(image("1"))
     before = len(tree)
     with pytest.raises(ImageTreeError, match=f"does not go into the {kind.__name__}"):
@@ -270,17 +269,17 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_discover_finds_images_and_says_what_is_none(folder: Path) -> None:
-    """Every image below the folder is added unread, everything else named with a reason, progress told."""
-    told, ct = [], "1.3.6.1.4.1.5962.1.1.1.1.1.20040119072730.12322"
+    """Every image below the folder is added unread, all else named with a reason, progress reported."""
+    reported, ct = [], "1.3.6.1.4.1.5962.1.1.1.1.1.20040119072730.12322"
     tree = DicomTree()
-    found = tree.discover(folder, lambda done, total: told.append((done, total)))
+    found = tree.discover(folder, lambda done, total: reported.append((done, total)))
     assert found.added == len(tree) == 2
     assert {path.name: reason.split(":")[0] for path, reason in found.skipped} == {
         "DICOMDIR": "an image has no SOPInstanceUID, so no tree can hold it",
         "b": f"the DicomTree holds an image of SOPInstanceUID {ct} already",
         "notes.txt": "cannot be read as DICOM",
     }
-    assert told == [(number, 5) for number in range(1, 6)]
+    assert reported == [(number, 5) for number in range(1, 6)]
     assert not any(each.was_read for each in tree)
     assert tree.find(lambda each: each.Modality == "MR").path == folder / "deep" / "er" / "c.dcm"
     assert DicomTree().discover(folder / "a.dcm").added == 1
@@ -295,7 +294,7 @@ def test_discover_of_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.filterwarnings("ignore")
 def test_discover_survives_every_file_of_pydicom() -> None:
-    """Truncated, odd and broken files are told of, never raised."""
+    """Truncated, odd and broken files are listed, never raised."""
     path = Path(pydicom.__file__).parent / "data" / "test_files"
     tree = DicomTree()
     found = tree.discover(path)

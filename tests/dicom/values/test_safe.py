@@ -68,6 +68,6 @@ def test_text_escapes_what_a_terminal_would_act_on(text: object, shown: str) -> 
 
 
 def test_long_text_is_cut_and_says_so() -> None:
-    """Text is capped, and its true length told."""
+    """Text is capped, and its true length shown."""
     assert safe_text("x" * 10_000, longest=10) == "xxxxxxxxxx... (10000 characters)"
     assert len(safe_text("\n" * 10_000)) < 500

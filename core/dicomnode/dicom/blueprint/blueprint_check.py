@@ -14,7 +14,7 @@ from pydicom.uid import UID
 from dicomnode.dicom.elements.copy_elements import CopyingElement
 from dicomnode.dicom.elements.standard_elements import StaticElement
 from dicomnode.dicom.elements.virtual_element import VirtualElement
-from dicomnode.dicom.values.modules import SUPPLIED, Attribute, edition, iod_of
+from dicomnode.dicom.values.iod import SUPPLIED, Attribute, edition, iod_of
 from dicomnode.dicom.values.tags import parse_tag
 from dicomnode.errors import BlueprintError
 

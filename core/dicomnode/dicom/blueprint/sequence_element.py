@@ -19,7 +19,7 @@ from dicomnode.dicom.values.tags import TagLike
 from dicomnode.errors import BlueprintError
 
 if TYPE_CHECKING:
-    from dicomnode.dicom.values.modules import Attribute
+    from dicomnode.dicom.values.iod import Attribute
 
 
 class SequenceElement(VirtualElement):

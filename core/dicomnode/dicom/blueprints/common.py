@@ -10,7 +10,7 @@ from pydicom.dataset import Dataset
 from dicomnode.dicom.blueprint.blueprint import Blueprint
 from dicomnode.dicom.building.derivation import EquipmentElement, derived_image_type
 from dicomnode.dicom.elements.standard_elements import CopyElement, InstanceCopyElement, SeriesElement
-from dicomnode.dicom.values.modules import is_paired
+from dicomnode.dicom.values.iod import is_paired
 
 
 def type2(*keywords: str) -> list[CopyElement]:

@@ -24,7 +24,7 @@ from dicomnode.dicom.blueprints.common import (
 from dicomnode.dicom.building.derivation import EquipmentElement, derived_image_type
 from dicomnode.dicom.elements.standard_elements import CopyElement, SeriesElement, StaticElement
 from dicomnode.dicom.values.codes import code_item
-from dicomnode.dicom.values.modules import region_code
+from dicomnode.dicom.values.iod import region_code
 from dicomnode.dicom.values.uids import UIDSource
 
 _WHOLE_BODY: Final = ("SCT", "38266002", "Entire body")

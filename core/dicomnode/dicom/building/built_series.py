@@ -32,7 +32,7 @@ _SOP_INSTANCE_UID = Tag("SOPInstanceUID")
 _CHARSET = Tag("SpecificCharacterSet")
 
 Buffer = bytes | memoryview
-Own = dict[BaseTag, DataElement | PreparedElement]
+InstanceElements = dict[BaseTag, DataElement | PreparedElement]
 """What one instance has of its own, by tag."""
 
 
@@ -84,7 +84,7 @@ class BuiltSeries(Sequence[Dataset]):
     def __init__(
         self,
         common: Dataset,
-        own: Sequence[Own],
+        own: Sequence[InstanceElements],
         pixels: NDArray[Any],
         keyword: str = "PixelData",
         VR: str = "OW",  # noqa: N803 - DICOM's own spelling
@@ -143,14 +143,14 @@ class BuiltSeries(Sequence[Dataset]):
             sop_class, instance, str(ExplicitVRLittleEndian), (prefix, pixels, padding + tail)
         )
 
-    def _value(self, own: Own, tag: BaseTag) -> Any:
+    def _value(self, own: InstanceElements, tag: BaseTag) -> Any:
         """Return a value of an instance, ``None`` where it has none."""
         held = own.get(tag)
         if isinstance(held, DataElement):
             return held.value
         return self._common[tag].value if tag in self._common else None
 
-    def _around_pixels(self, own: Own) -> tuple[bytes, bytes]:
+    def _around_pixels(self, own: InstanceElements) -> tuple[bytes, bytes]:
         """Return the encoded elements before and after the pixels."""
         charset = self._value(own, _CHARSET)
         encoded = {

@@ -20,7 +20,7 @@ from dicomnode.dicom.elements.instance_environment import InstanceEnvironment
 from dicomnode.dicom.elements.standard_elements import InstanceElement, SeriesElement, StaticElement
 from dicomnode.dicom.elements.virtual_element import VirtualElement
 from dicomnode.dicom.values.equipment import Equipment
-from dicomnode.dicom.values.modules import IOD, iod_of
+from dicomnode.dicom.values.iod import IOD, iod_of
 from dicomnode.errors import BlueprintError
 
 _DESCRIPTION_LENGTH = 64  # SeriesDescription is an LO
@@ -46,19 +46,19 @@ def default_elements(
     equipment : Equipment or None
         The software; dicomnode-host itself if not given.
     """
-    who = equipment or Equipment()
+    software = equipment or Equipment()
     elements: list[VirtualElement] = [
-        SeriesElement("ContributingEquipmentSequence", _Contributors(who)),
-        *_content_moment(who),
+        SeriesElement("ContributingEquipmentSequence", _Contributors(software)),
+        *_content_moment(software),
         SeriesElement("SeriesNumber", derived_series_number),
         SeriesElement("ImageType", derived_image_type),
-        SeriesElement("SeriesDescription", _SeriesDescription(who)),
+        SeriesElement("SeriesDescription", _SeriesDescription(software)),
     ]
     if sources:
         elements += [
             SourceElement("SourceImageSequence"),
-            StaticElement("DerivationDescription", who.derivation_description()),
-            StaticElement("DerivationCodeSequence", who.derivation_codes()),
+            StaticElement("DerivationDescription", software.derivation_description()),
+            StaticElement("DerivationCodeSequence", software.derivation_codes()),
             *_lossy_past(sources),
         ]
     iod = _iod(blueprint, sources)
@@ -167,8 +167,8 @@ class EquipmentElement(InstanceElement):
         for source in sources:
             if (found := self.find(source)) is not None and not found.is_empty:
                 return found
-        who = (header.equipment if header is not None else None) or Equipment()
-        return self.element(getattr(who, _EQUIPMENT_FIELDS[self.keyword])[:64] or "unknown")
+        software = (header.equipment if header is not None else None) or Equipment()
+        return self.element(getattr(software, _EQUIPMENT_FIELDS[self.keyword])[:64] or "unknown")
 
 
 _EQUIPMENT_FIELDS: Final = {

@@ -14,12 +14,10 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import correct_ambiguous_vr_element, write_data_element
 from pydicom.tag import BaseTag
-from pydicom.uid import UID, ExplicitVRLittleEndian
+from pydicom.uid import ExplicitVRLittleEndian
 from pydicom.valuerep import EXPLICIT_VR_LENGTH_32, DSdecimal, DSfloat
 
-IMPLEMENTATION_CLASS_UID: Final = UID("2.25.302451193377921164920734381957420638547")
-"""This software, in file meta information and association requests (PS3.7 section D.3.3.2)."""
-IMPLEMENTATION_VERSION_NAME: Final = "DICOMNODE_HOST"
+from dicomnode.dicom.values.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 
 _SHORT: Final = struct.Struct("<HH2sH")
 _ITEM: Final = struct.Struct("<HHI")
@@ -203,8 +201,6 @@ def pixel_header(tag: int, vr: str, length: int) -> bytes:
 
 
 __all__ = [
-    "IMPLEMENTATION_CLASS_UID",
-    "IMPLEMENTATION_VERSION_NAME",
     "add_file_meta",
     "encode_dataset",
     "encode_elements",

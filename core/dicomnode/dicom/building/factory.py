@@ -12,7 +12,7 @@ from dicomnode.dicom.blueprint.blueprint import Blueprint, FillingStrategy
 from dicomnode.dicom.building.encoding import add_file_meta
 from dicomnode.dicom.building.header import SeriesHeader, make_header
 from dicomnode.dicom.elements.instance_environment import InstanceEnvironment
-from dicomnode.dicom.geometry.geometry import sort_by_geometry
+from dicomnode.dicom.geometry.slice_sorting import sort_by_geometry
 from dicomnode.dicom.values.equipment import Equipment
 from dicomnode.dicom.values.uids import UIDSource
 

@@ -9,10 +9,10 @@ from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 from pydicom.uid import EnhancedCTImageStorage, ParametricMapStorage
 
-from dicomnode.dicom.building.placement import own_place, shared_place
+from dicomnode.dicom.building.build_context import BuildContext
 from dicomnode.dicom.building.references import derivation_image_item
 from dicomnode.dicom.building.rescale import Rescale, decimal_string
-from dicomnode.dicom.building.series_building import Building
+from dicomnode.dicom.building.result_geometry import shared_plane, slice_plane
 from dicomnode.dicom.reading.planes import Plane
 from dicomnode.dicom.values.codes import code_item
 from dicomnode.errors import GeometryError
@@ -21,12 +21,12 @@ _STACK: Final = "1"
 _NO_UNITS: Final = ("1", "UCUM", "no units")
 
 
-def add_functional_groups(building: Building, common: Dataset) -> None:
+def add_functional_groups(context: BuildContext, common: Dataset) -> None:
     """Write shared and per-frame functional groups and the dimensions.
 
     Parameters
     ----------
-    building : Building
+    context : BuildContext
         What is built.
     common : Dataset
         The instance; its SharedFunctionalGroupsSequence may hold what the blueprint knows. Is changed.
@@ -38,41 +38,41 @@ def add_functional_groups(building: Building, common: Dataset) -> None:
     """
     given = common.get("SharedFunctionalGroupsSequence")
     shared = Dataset(given[0]) if given else Dataset()
-    for keyword, item in _shared_groups(building).items():
+    for keyword, item in _shared_groups(context).items():
         if keyword not in shared:
             setattr(shared, keyword, [item])
     common.SharedFunctionalGroupsSequence = [shared]
-    frames = range(len(building.stored.pixels))
-    common.PerFrameFunctionalGroupsSequence = [_frame_groups(building, frame) for frame in frames]
-    _dimensions(building, common)
+    frames = range(len(context.stored.pixels))
+    common.PerFrameFunctionalGroupsSequence = [_frame_groups(context, frame) for frame in frames]
+    _dimensions(context, common)
 
 
-def _shared_groups(building: Building) -> dict[str, Dataset]:
+def _shared_groups(context: BuildContext) -> dict[str, Dataset]:
     groups = {
-        "PixelMeasuresSequence": _dataset(_measures(building)),
-        "PlaneOrientationSequence": _dataset({"ImageOrientationPatient": _orientation(building)}),
+        "PixelMeasuresSequence": _dataset(_measures(context)),
+        "PlaneOrientationSequence": _dataset({"ImageOrientationPatient": _orientation(context)}),
     }
-    sop_class = building.header.shared.SOPClassUID
+    sop_class = context.header.shared.SOPClassUID
     if sop_class == ParametricMapStorage:
-        groups["RealWorldValueMappingSequence"] = _real_world(building)
+        groups["RealWorldValueMappingSequence"] = _real_world(context)
         groups["PixelValueTransformationSequence"] = _transformation(Rescale(), "US")
         return groups
-    if len(building.stored.rescales) == 1:
+    if len(context.stored.rescales) == 1:
         groups["PixelValueTransformationSequence"] = _transformation(
-            building.stored.rescales[0], _rescale_type(building)
+            context.stored.rescales[0], _rescale_type(context)
         )
-    if building.stored.window is not None:
+    if context.stored.window is not None:
         voi = Dataset()
-        voi.WindowCenter = decimal_string(building.stored.window[0])
-        voi.WindowWidth = decimal_string(building.stored.window[1])
-        if building.stored.exact_window:
+        voi.WindowCenter = decimal_string(context.stored.window[0])
+        voi.WindowWidth = decimal_string(context.stored.window[1])
+        if context.stored.exact_window:
             voi.VOILUTFunction = "LINEAR_EXACT"
         groups["FrameVOILUTSequence"] = voi
     return groups
 
 
-def _frame_groups(building: Building, frame: int) -> Dataset:
-    slices, times = building.volume.grid[0], building.volume.times
+def _frame_groups(context: BuildContext, frame: int) -> Dataset:
+    slices, times = context.volume.grid[0], context.volume.times
     time, number = divmod(frame, slices)
     content = Dataset()
     content.StackID = _STACK
@@ -82,23 +82,23 @@ def _frame_groups(building: Building, frame: int) -> Dataset:
         content.TemporalPositionIndex = time + 1
     groups = Dataset()
     groups.FrameContentSequence = [content]
-    groups.PlanePositionSequence = [_dataset({"ImagePositionPatient": _position(building, frame)})]
-    if len(building.stored.rescales) > 1:
-        rescale = building.stored.rescale(frame)
-        groups.PixelValueTransformationSequence = [_transformation(rescale, _rescale_type(building))]
-    if building.header.sources:
-        source = building.placement.source(frame)
-        items = [] if source is None else [derivation_image_item([source], building.header.equipment)]
+    groups.PlanePositionSequence = [_dataset({"ImagePositionPatient": _position(context, frame)})]
+    if len(context.stored.rescales) > 1:
+        rescale = context.stored.rescale(frame)
+        groups.PixelValueTransformationSequence = [_transformation(rescale, _rescale_type(context))]
+    if context.header.sources:
+        source = context.geometry.source(frame)
+        items = [] if source is None else [derivation_image_item([source], context.header.equipment)]
         groups.DerivationImageSequence = items
     return groups
 
 
-def _measures(building: Building) -> dict[str, Any]:
-    affine = building.placement.affine
+def _measures(context: BuildContext) -> dict[str, Any]:
+    affine = context.geometry.affine
     if affine is not None:
-        place = shared_place(affine)
+        place = shared_plane(affine)
         return {name: place[name] for name in ("PixelSpacing", "SliceThickness", "SpacingBetweenSlices")}
-    plane = _located(building, 0)
+    plane = _located(context, 0)
     measures = {"PixelSpacing": copy.deepcopy(plane.image.PixelSpacing)}
     for keyword in ("SliceThickness", "SpacingBetweenSlices"):
         if plane.image.get(keyword) not in (None, ""):
@@ -106,21 +106,21 @@ def _measures(building: Building) -> dict[str, Any]:
     return measures
 
 
-def _orientation(building: Building) -> Any:
-    if building.placement.affine is not None:
-        return shared_place(building.placement.affine)["ImageOrientationPatient"]
-    return copy.deepcopy(_located(building, 0).image.ImageOrientationPatient)
+def _orientation(context: BuildContext) -> Any:
+    if context.geometry.affine is not None:
+        return shared_plane(context.geometry.affine)["ImageOrientationPatient"]
+    return copy.deepcopy(_located(context, 0).image.ImageOrientationPatient)
 
 
-def _position(building: Building, frame: int) -> Any:
-    affine = building.placement.affine
+def _position(context: BuildContext, frame: int) -> Any:
+    affine = context.geometry.affine
     if affine is not None:
-        return own_place(affine, frame % building.volume.grid[0])["ImagePositionPatient"]
-    return copy.deepcopy(_located(building, frame).image.ImagePositionPatient)
+        return slice_plane(affine, frame % context.volume.grid[0])["ImagePositionPatient"]
+    return copy.deepcopy(_located(context, frame).image.ImagePositionPatient)
 
 
-def _located(building: Building, frame: int) -> Plane:
-    plane = building.placement.sources[frame]
+def _located(context: BuildContext, frame: int) -> Plane:
+    plane = context.geometry.sources[frame]
     if plane is None or not plane.located:
         raise GeometryError(
             f"frame {frame + 1} of an enhanced image lies somewhere, but nothing says where: pass a"
@@ -139,16 +139,16 @@ def _transformation(rescale: Rescale, kind: str) -> Dataset:
     )
 
 
-def _rescale_type(building: Building) -> str:
+def _rescale_type(context: BuildContext) -> str:
     """Return RescaleType: HU for CT, else the units if there are any, else US (unspecified)."""
-    if building.header.shared.SOPClassUID == EnhancedCTImageStorage:
+    if context.header.shared.SOPClassUID == EnhancedCTImageStorage:
         return "HU"
-    return (building.volume.units or "US")[:64]
+    return (context.volume.units or "US")[:64]
 
 
-def _real_world(building: Building) -> Dataset:
+def _real_world(context: BuildContext) -> Dataset:
     """Return the mapping of a parametric map's values to a quantity (PS3.3 C.7.6.16.2.11)."""
-    stored, rescale = building.stored, building.stored.rescales[0]
+    stored, rescale = context.stored, context.stored.rescales[0]
     item = Dataset()
     item.RealWorldValueIntercept, item.RealWorldValueSlope = rescale.intercept, rescale.slope
     lowest, highest = stored.pixels.min(), stored.pixels.max()
@@ -161,18 +161,18 @@ def _real_world(building: Building) -> Dataset:
         item.add_new("RealWorldValueLastValueMapped", VR, int(highest))
     item.LUTExplanation = "Values of the map"
     item.LUTLabel = "MAP"
-    units = building.volume.units
+    units = context.volume.units
     item.MeasurementUnitsCodeSequence = [code_item((units, "UCUM", units) if units else _NO_UNITS)]
     return item
 
 
-def _dimensions(building: Building, common: Dataset) -> None:
+def _dimensions(context: BuildContext, common: Dataset) -> None:
     """Write the dimensions: stack, place in the stack, and time if there is one (PS3.3 C.7.6.17)."""
-    organization = building.uids.uid("DimensionOrganizationUID")
+    organization = context.uids.uid("DimensionOrganizationUID")
     pointers = [("StackID", "FrameContentSequence"), ("InStackPositionNumber", "FrameContentSequence")]
-    if building.volume.times > 1:
+    if context.volume.times > 1:
         pointers.append(("TemporalPositionIndex", "FrameContentSequence"))
-    common.DimensionOrganizationType = "3D_TEMPORAL" if building.volume.times > 1 else "3D"
+    common.DimensionOrganizationType = "3D_TEMPORAL" if context.volume.times > 1 else "3D"
     common.DimensionOrganizationSequence = [_dataset({"DimensionOrganizationUID": organization})]
     common.DimensionIndexSequence = [
         _dataset(

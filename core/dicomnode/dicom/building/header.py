@@ -24,7 +24,7 @@ from dicomnode.dicom.values.charset import settle_charset
 from dicomnode.dicom.values.equipment import Equipment
 
 if TYPE_CHECKING:
-    from dicomnode.dicom.geometry.geometry import SliceStack
+    from dicomnode.dicom.geometry.slice_stack import SliceStack
     from dicomnode.dicom.values.uids import UIDSource
 
 

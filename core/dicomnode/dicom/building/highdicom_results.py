@@ -135,21 +135,21 @@ def build_segmentation(
     """
     hd = _highdicom("a segmentation")
     pixels = _mask(mask, header, segments, kind)
-    who, uids = header.equipment or Equipment(), _uids(header, key)
+    software, uids = header.equipment or Equipment(), _uids(header, key)
     common = header.instance(InstanceEnvironment(0, 1))
     made = hd.seg.Segmentation(
         source_images=list(header.sources),
         pixel_array=pixels,
         segmentation_type=kind,
-        segment_descriptions=[_segment(hd, n, s, who) for n, s in enumerate(segments, start=1)],
+        segment_descriptions=[_segment(hd, n, s, software) for n, s in enumerate(segments, start=1)],
         series_instance_uid=uids.SeriesInstanceUID,
         series_number=int(common.get("SeriesNumber") or 1),
         sop_instance_uid=uids.SOPInstanceUID(0),
         instance_number=1,
-        manufacturer=who.manufacturer[:64],
-        manufacturer_model_name=who.name[:64],
-        software_versions=who.version[:64] or "unknown",
-        device_serial_number=who.serial_number[:64],
+        manufacturer=software.manufacturer[:64],
+        manufacturer_model_name=software.name[:64],
+        software_versions=software.version[:64] or "unknown",
+        device_serial_number=software.serial_number[:64],
     )
     return _finished(made, common)
 
@@ -188,10 +188,10 @@ def build_report(
         When highdicom is not installed.
     """
     hd = _highdicom("a report")
-    who, uids = header.equipment or Equipment(), _uids(header, key)
+    software, uids = header.equipment or Equipment(), _uids(header, key)
     common = header.instance(InstanceEnvironment(0, 1))
     content = hd.sr.MeasurementReport(
-        observation_context=hd.sr.ObservationContext(observer_device_context=_observer(hd, who)),
+        observation_context=hd.sr.ObservationContext(observer_device_context=_observer(hd, software)),
         procedure_reported=_code(procedure),
         imaging_measurements=[_group(hd, group, uids) for group in groups],
         title=_code(title),
@@ -204,7 +204,7 @@ def build_report(
         series_number=int(common.get("SeriesNumber") or 1),
         sop_instance_uid=uids.SOPInstanceUID(0),
         instance_number=1,
-        manufacturer=who.manufacturer[:64],
+        manufacturer=software.manufacturer[:64],
         is_complete=True,
     )
     return _finished(made, common)
@@ -250,12 +250,12 @@ def _mask(mask: NDArray[Any], header: SeriesHeader, segments: Sequence[Segment],
     return mask.astype("uint8" if highest < 2**8 else "uint16")
 
 
-def _segment(hd: Any, number: int, segment: Segment, who: Equipment) -> Any:
+def _segment(hd: Any, number: int, segment: Segment, software: Equipment) -> Any:
     algorithm = None
     if not segment.manual:
         algorithm = hd.AlgorithmIdentificationSequence(
-            name=who.name[:64],
-            version=who.version[:64] or "unknown",
+            name=software.name[:64],
+            version=software.version[:64] or "unknown",
             family=_code(segment.family),
         )
     return hd.seg.SegmentDescription(
@@ -268,15 +268,17 @@ def _segment(hd: Any, number: int, segment: Segment, who: Equipment) -> Any:
     )
 
 
-def _observer(hd: Any, who: Equipment) -> Any:
-    identity = UIDSource.derived(f"{who.manufacturer}\n{who.name}\n{who.version}\n{who.serial_number}")
+def _observer(hd: Any, software: Equipment) -> Any:
+    identity = UIDSource.derived(
+        f"{software.manufacturer}\n{software.name}\n{software.version}\n{software.serial_number}"
+    )
     return hd.sr.ObserverContext(
         observer_type=PydicomCode("121007", "DCM", "Device"),
         observer_identifying_attributes=hd.sr.DeviceObserverIdentifyingAttributes(
             uid=identity.uid("device"),
-            name=who.name,
-            manufacturer_name=who.manufacturer,
-            model_name=f"{who.name} {who.version}".strip(),
+            name=software.name,
+            manufacturer_name=software.manufacturer,
+            model_name=f"{software.name} {software.version}".strip(),
         ),
     )
 

@@ -9,26 +9,27 @@ from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 from pydicom.uid import NuclearMedicineImageStorage, RTDoseStorage
 
+from dicomnode.dicom.building.build_context import BuildContext
 from dicomnode.dicom.building.built_series import BuiltSeries
 from dicomnode.dicom.building.functional_groups import add_functional_groups
+from dicomnode.dicom.building.instance_elements import common_elements, identify_instance, produced_elements
 from dicomnode.dicom.building.pixel_encoding import pixel_element
 from dicomnode.dicom.building.pixel_rules import Frames
-from dicomnode.dicom.building.placement import own_place
 from dicomnode.dicom.building.rescale import decimal_string
-from dicomnode.dicom.building.series_building import Building, common_part, name_instance, produced
+from dicomnode.dicom.building.result_geometry import slice_plane
 from dicomnode.dicom.elements.instance_environment import InstanceEnvironment, PreparedElement
-from dicomnode.dicom.geometry.geometry import unit_normal
+from dicomnode.dicom.geometry.slice_sorting import unit_normal
 from dicomnode.errors import GeometryError, PixelDataError
 
 _PAGES: Final = "PageNumberVector"
 
 
-def build_frames(building: Building) -> BuiltSeries:
+def build_frames(context: BuildContext) -> BuiltSeries:
     """Build one instance that holds all slices as frames, time point after time point.
 
     Parameters
     ----------
-    building : Building
+    context : BuildContext
         What it is built from.
 
     Raises
@@ -40,47 +41,47 @@ def build_frames(building: Building) -> BuiltSeries:
     PixelDataError
         When the frames are not those that the attributes of the source count.
     """
-    sources = building.header.sources
-    frames = len(building.stored.pixels)
-    common = common_part(building, frames)
+    sources = context.header.sources
+    frames = len(context.stored.pixels)
+    common = common_elements(context, frames)
     environment = InstanceEnvironment(
         index=0,
         instance_number=1,
         source=sources[0] if len(sources) == 1 else None,
-        image=building.volume.array,
-        pixels=building.stored.pixels,
-        header=building.header,
-        factory=building.factory,
+        image=context.volume.array,
+        pixels=context.stored.pixels,
+        header=context.header,
+        factory=context.factory,
         total=1,
     )
-    own = produced(building, environment, common)
-    name_instance(building, own, 0)
+    own = produced_elements(context, environment, common)
+    identify_instance(context, own, 0)
     for held in own.values():  # there is one instance: what is its own need not be apart
         element = held.make() if isinstance(held, PreparedElement) else held
         if element is not None:
             common[element.tag] = element
-    if building.rules.frames is Frames.ENHANCED:
-        add_functional_groups(building, common)
+    if context.rules.frames is Frames.ENHANCED:
+        add_functional_groups(context, common)
     elif common.SOPClassUID == RTDoseStorage:
-        _dose_grid(building, common)
+        _dose_grid(context, common)
     elif common.SOPClassUID == NuclearMedicineImageStorage:
         _check_vectors(common, frames)
     elif frames > 1:
         _pages(common, frames)
-    keyword, VR = pixel_element(building.stored)  # noqa: N806 - DICOM's own spelling
-    return BuiltSeries(common, [{}], building.stored.pixels[np.newaxis], keyword, VR)
+    keyword, VR = pixel_element(context.stored)  # noqa: N806 - DICOM's own spelling
+    return BuiltSeries(common, [{}], context.stored.pixels[np.newaxis], keyword, VR)
 
 
-def _dose_grid(building: Building, common: Dataset) -> None:
+def _dose_grid(context: BuildContext, common: Dataset) -> None:
     """Write scaling and grid of a dose (PS3.3 C.8.8.3)."""
-    if building.volume.times > 1:
+    if context.volume.times > 1:
         raise PixelDataError("an RT Dose has no time axis: build one for each time point")
-    common.DoseGridScaling = building.stored.rescales[0].slope_text
-    affine, planes = building.placement.affine, building.placement.sources
+    common.DoseGridScaling = context.stored.rescales[0].slope_text
+    affine, planes = context.geometry.affine, context.geometry.sources
     first = planes[0]
     if affine is not None:
         heights = [float(k * np.linalg.norm(affine[:3, 0])) for k in range(len(planes))]
-        common.ImagePositionPatient = own_place(affine, 0)["ImagePositionPatient"]
+        common.ImagePositionPatient = slice_plane(affine, 0)["ImagePositionPatient"]
         normal = np.cross(affine[:3, 2], affine[:3, 1])
         if float(affine[:3, 0] @ normal) < 0:
             heights = [-height for height in heights]

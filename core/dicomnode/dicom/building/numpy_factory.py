@@ -8,13 +8,14 @@ from typing import Any, Final
 from numpy.typing import NDArray
 from pydicom.dataelem import DataElement
 
+from dicomnode.dicom.building.build_context import BuildContext
 from dicomnode.dicom.building.built_series import BuiltSeries
 from dicomnode.dicom.building.factory import DicomFactory
 from dicomnode.dicom.building.header import SeriesHeader
-from dicomnode.dicom.building.pixel_encoding import RescaleOption, StoringOptions, Window, store
+from dicomnode.dicom.building.pixel_encoding import EncodingOptions, RescaleOption, Window, encode_pixels
 from dicomnode.dicom.building.pixel_rules import Frames, PixelRules, pixel_rules
-from dicomnode.dicom.building.placement import Matching, place
-from dicomnode.dicom.building.series_building import Building, build_slices
+from dicomnode.dicom.building.result_geometry import Matching, result_geometry
+from dicomnode.dicom.building.slice_building import build_slices
 from dicomnode.dicom.building.value_range import as_numbers
 from dicomnode.dicom.elements.instance_environment import InstanceEnvironment
 from dicomnode.dicom.elements.standard_elements import CallElement, StaticElement
@@ -117,22 +118,22 @@ class NumpyFactory(DicomFactory):
             raise BlueprintError("the header has no SOPClassUID: name one in the blueprint")
         rules = pixel_rules(sop_class)
         volume = _as_volume(data, _is_colour(rgb, header, rules))
-        options = StoringOptions(rescale, per_slice, bits, bits_stored, signed, window, nonfinite)
-        building = Building(
+        options = EncodingOptions(rescale, per_slice, bits, bits_stored, signed, window, nonfinite)
+        context = BuildContext(
             header=header,
             factory=self,
             volume=volume,
-            stored=store(volume.slices, options, rules, colour=volume.colour),
-            placement=place(volume, header, source_matching),
+            stored=encode_pixels(volume.slices, options, rules, colour=volume.colour),
+            geometry=result_geometry(volume, header, source_matching),
             uids=(header.uids or UIDSource.random()).series(key),
             rules=rules,
             keep_window="WindowCenter" in header.shared and window == "auto",
         )
         if rules.frames is Frames.SINGLE:
-            return build_slices(building)
+            return build_slices(context)
         from dicomnode.dicom.building.multiframe import build_frames
 
-        return build_frames(building)
+        return build_frames(context)
 
 
 class NumpyCaller(CallElement):

@@ -16,12 +16,12 @@ from dicomnode.dicom.building.rescale import (
     Rescale,
     StoredFormat,
     ValueRange,
-    choose,
+    choose_rescale,
     decimal_string,
     quantise,
 )
 from dicomnode.dicom.building.value_range import finite_range, replace_nonfinite, value_range
-from dicomnode.dicom.values.values import trusted_element
+from dicomnode.dicom.values.value_checks import trusted_element
 from dicomnode.errors import PixelDataError
 
 Window = Literal["auto"] | tuple[float, float] | None
@@ -36,7 +36,7 @@ _LINEAR_WIDTH: Final = 1.0  # the least width that the VOI LUT function LINEAR a
 
 
 @dataclass(frozen=True)
-class StoringOptions:
+class EncodingOptions:
     """How an array is to be stored; see :meth:`NumpyFactory.build_series`."""
 
     rescale: RescaleOption = "auto"
@@ -78,8 +78,8 @@ class StoredPixels:
         return self.rescales[index if len(self.rescales) > 1 else 0]
 
 
-def store(
-    slices: NDArray[Any], options: StoringOptions, rules: PixelRules, *, colour: bool = False
+def encode_pixels(
+    slices: NDArray[Any], options: EncodingOptions, rules: PixelRules, *, colour: bool = False
 ) -> StoredPixels:
     """Choose how an array is stored, and store it.
 
@@ -87,7 +87,7 @@ def store(
     ----------
     slices : ndarray, shape (slices, rows, columns) or (slices, rows, columns, 3)
         Real numbers, native byte order.
-    options : StoringOptions
+    options : EncodingOptions
         What the caller wants.
     rules : PixelRules
         What the SOP class allows.
@@ -124,7 +124,7 @@ def _colour(slices: NDArray[Any]) -> StoredPixels:
     return StoredPixels(np.ascontiguousarray(slices, np.uint8), StoredFormat(8, 8), colour=True)
 
 
-def _complete(options: StoringOptions, dtype: np.dtype[Any], rules: PixelRules) -> StoringOptions:
+def _complete(options: EncodingOptions, dtype: np.dtype[Any], rules: PixelRules) -> EncodingOptions:
     """Fill in bits, and check what the caller chose."""
     bits = options.bits
     if bits is None:
@@ -145,7 +145,7 @@ def _complete(options: StoringOptions, dtype: np.dtype[Any], rules: PixelRules) 
     return replace(options, bits=bits, bits_stored=stored, signed=False if rules.unsigned else options.signed)
 
 
-def _grayscale(slices: NDArray[Any], options: StoringOptions, rules: PixelRules) -> StoredPixels:
+def _grayscale(slices: NDArray[Any], options: EncodingOptions, rules: PixelRules) -> StoredPixels:
     slices, whole = finite_range(slices, options.nonfinite)
     if not options.per_slice:
         stored, rescale = _choose(whole, options, rules)
@@ -169,14 +169,14 @@ def _grayscale(slices: NDArray[Any], options: StoringOptions, rules: PixelRules)
     return StoredPixels(pixels, stored, rescales, window, exact)
 
 
-def _choose(values: ValueRange, options: StoringOptions, rules: PixelRules) -> tuple[StoredFormat, Rescale]:
+def _choose(values: ValueRange, options: EncodingOptions, rules: PixelRules) -> tuple[StoredFormat, Rescale]:
     """Choose format and rescale of a range of values, or check those that the caller chose."""
     bits, bits_stored = options.bits or 16, options.bits_stored or 16
     if rules.scaling is Scaling.IDENTITY or options.rescale is None:
         return _as_they_are(values, options, bits, bits_stored)
     if options.rescale == "auto":
         signed = False if rules.scaling is Scaling.DOSE and values.lowest >= 0 else options.signed
-        return choose(
+        return choose_rescale(
             values,
             allocated=bits,
             stored=bits_stored,
@@ -200,7 +200,7 @@ def _choose(values: ValueRange, options: StoringOptions, rules: PixelRules) -> t
 
 
 def _as_they_are(
-    values: ValueRange, options: StoringOptions, bits: int, bits_stored: int
+    values: ValueRange, options: EncodingOptions, bits: int, bits_stored: int
 ) -> tuple[StoredFormat, Rescale]:
     for signed in (False, True) if options.signed is None else (options.signed,):
         stored = StoredFormat(bits, bits_stored, signed)
@@ -297,4 +297,4 @@ def pixel_element(stored: StoredPixels) -> tuple[str, str]:
     return "DoubleFloatPixelData", "OD"
 
 
-__all__ = ["RescaleOption", "StoredPixels", "StoringOptions", "Window", "store"]
+__all__ = ["EncodingOptions", "RescaleOption", "StoredPixels", "Window", "encode_pixels"]

@@ -106,10 +106,10 @@ def derivation_image_item(sources: Iterable[Dataset], equipment: Equipment | Non
     equipment : Equipment or None
         The software.
     """
-    who = equipment or Equipment()
+    software = equipment or Equipment()
     item = Dataset()
-    item.DerivationDescription = who.derivation_description()
-    item.DerivationCodeSequence = who.derivation_codes()
+    item.DerivationDescription = software.derivation_description()
+    item.DerivationCodeSequence = software.derivation_codes()
     item.SourceImageSequence = [
         reference_item(s) for s in sources if "SOPInstanceUID" in s and "SOPClassUID" in s
     ]

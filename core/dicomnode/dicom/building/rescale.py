@@ -170,7 +170,7 @@ class ValueRange:
         return self.whole and self.lowest >= stored.lowest and self.highest <= stored.highest
 
 
-def choose(
+def choose_rescale(
     values: ValueRange,
     *,
     allocated: int,
@@ -339,4 +339,4 @@ def _blocks(values: NDArray[Any], out: NDArray[Any]) -> Any:
         yield values[start : start + rows], out[start : start + rows]
 
 
-__all__ = ["Rescale", "StoredFormat", "ValueRange", "choose", "decimal_string", "quantise"]
+__all__ = ["Rescale", "StoredFormat", "ValueRange", "choose_rescale", "decimal_string", "quantise"]

@@ -18,7 +18,7 @@ from dicomnode.dicom.values.tags import TagLike, find_tag
 from dicomnode.errors import BlueprintError, MissingTagsError
 
 if TYPE_CHECKING:
-    from dicomnode.dicom.values.modules import Attribute
+    from dicomnode.dicom.values.iod import Attribute
 
 # The attributes in which the slices of a series differ by definition: one value for all would be wrong.
 PER_INSTANCE: Final = frozenset(

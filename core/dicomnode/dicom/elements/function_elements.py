@@ -101,7 +101,7 @@ def required_arguments(element: VirtualElement, function: Any, *, unknown: int) 
         raise BlueprintError(f"{element.keyword}: {function!r} is not callable")
     try:
         parameters = inspect.signature(function).parameters.values()
-    except (TypeError, ValueError):  # some builtins do not tell
+    except (TypeError, ValueError):  # some builtins have no signature
         return unknown
     positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     required = [p for p in parameters if p.default is p.empty and p.kind in positional]

@@ -37,7 +37,7 @@ from dicomnode.dicom.values.tags import TagLike
 from dicomnode.errors import BlueprintError, MissingTagsError
 
 if TYPE_CHECKING:
-    from dicomnode.dicom.values.modules import Attribute
+    from dicomnode.dicom.values.iod import Attribute
 
 __all__ = [
     "AttrElement",
@@ -95,10 +95,10 @@ class StaticElement(VirtualElement):
             if attribute.type == "1":
                 yield "is empty"
         elif self._element.VR == "SQ" and attribute.items:
-            from dicomnode.dicom.values.modules import missing_in
+            from dicomnode.dicom.values.iod import missing_attributes_in
 
             for number, item in enumerate(self._element.value):
-                yield from (f"[{number}].{fault}" for fault in missing_in(item, attribute.items))
+                yield from (f"[{number}].{fault}" for fault in missing_attributes_in(item, attribute.items))
 
     def _details(self) -> list[str]:
         if self._element.VR == "SQ":

@@ -13,15 +13,15 @@ from pydicom.tag import BaseTag
 from dicomnode.dicom.elements.data_elements import copy_element
 from dicomnode.dicom.elements.instance_environment import InstanceProducer
 from dicomnode.dicom.values.tags import TagLike, describe_tag, dictionary_vr, find_tag, parse_tag
-from dicomnode.dicom.values.values import make_element
+from dicomnode.dicom.values.value_checks import make_element
 from dicomnode.errors import InvalidValueError
 
 if TYPE_CHECKING:
-    from dicomnode.dicom.values.modules import Attribute
+    from dicomnode.dicom.values.iod import Attribute
 
 
 class Unset:
-    """The type of ``UNSET``, told apart from ``None``, which means an empty element."""
+    """The type of ``UNSET``, distinct from ``None``, which means an empty element."""
 
     def __repr__(self) -> str:
         return "UNSET"

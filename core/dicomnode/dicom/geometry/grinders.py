@@ -8,7 +8,8 @@ from typing import Any, Protocol, runtime_checkable
 from numpy.typing import DTypeLike
 from pydicom.dataset import Dataset
 
-from dicomnode.dicom.geometry.geometry import STEP_TOLERANCE, Fault, sort_by_geometry
+from dicomnode.dicom.geometry.slice_sorting import STEP_TOLERANCE, sort_by_geometry
+from dicomnode.dicom.geometry.slice_stack import Fault
 from dicomnode.dicom.geometry.volume import Volume
 from dicomnode.dicom.reading.volume_reading import read_array
 from dicomnode.dicom.tree.dicom_tree import DicomTree
@@ -115,7 +116,7 @@ class NumpyGrinder(_Configured):
         )
         if stack.times > 1:
             array = array.reshape(stack.times, stack.slices, *array.shape[1:])
-        frame_of_reference = stack.planes[0].facts.get("FrameOfReferenceUID")
+        frame_of_reference = stack.planes[0].header.get("FrameOfReferenceUID")
         return Volume(
             array,
             stack.affine,

@@ -8,8 +8,8 @@ from typing import Any, Final
 
 from dicomnode.dicom.reading.planes import Plane
 
-Stack = list[list[Plane]]
-"""Position -> its planes."""
+PlanesByPosition = list[list[Plane]]
+"""The planes of each position, the positions in order along the normal."""
 
 # The same set of values at every position.
 _SHARED: Final = (
@@ -45,7 +45,7 @@ _ORDERED: Final = (
 )
 
 
-def separate(stack: Stack) -> tuple[Stack, tuple[str, ...]] | None:
+def separate_time_points(stack: PlanesByPosition) -> tuple[PlanesByPosition, tuple[str, ...]] | None:
     """Put the planes of each position into the same order of time points.
 
     Parameters
@@ -62,7 +62,7 @@ def separate(stack: Stack) -> tuple[Stack, tuple[str, ...]] | None:
     return _by_shared(stack) or _by_order(stack) or _by_instance_number(stack)
 
 
-def missing_in(stack: Stack) -> list[str]:
+def missing_time_points(stack: PlanesByPosition) -> list[str]:
     """Say which time points lack an image at which place, where an attribute names the time points.
 
     Parameters
@@ -90,7 +90,7 @@ def missing_in(stack: Stack) -> list[str]:
     return []
 
 
-def _by_shared(stack: Stack) -> tuple[Stack, tuple[str, ...]] | None:
+def _by_shared(stack: PlanesByPosition) -> tuple[PlanesByPosition, tuple[str, ...]] | None:
     useful: list[tuple[str, ...]] = []
     for keyword in _SHARED:
         if found := _arranged(stack, (keyword,)):
@@ -105,10 +105,12 @@ def _by_shared(stack: Stack) -> tuple[Stack, tuple[str, ...]] | None:
     return None
 
 
-def _arranged(stack: Stack, keywords: tuple[str, ...]) -> tuple[Stack, tuple[str, ...]] | None:
+def _arranged(
+    stack: PlanesByPosition, keywords: tuple[str, ...]
+) -> tuple[PlanesByPosition, tuple[str, ...]] | None:
     """Order by some attributes, if their values are distinct at each position and the same at all of them."""
     first: list[Any] | None = None
-    arranged: Stack = []
+    arranged: PlanesByPosition = []
     for planes in stack:
         keyed = {tuple(_plain(plane.value(keyword)) for keyword in keywords): plane for plane in planes}
         if len(keyed) < len(planes) or any(None in key for key in keyed):
@@ -121,7 +123,7 @@ def _arranged(stack: Stack, keywords: tuple[str, ...]) -> tuple[Stack, tuple[str
     return arranged, tuple(_label(keywords, key) for key in first or ())
 
 
-def _differs_alike(stack: Stack, keyword: str) -> bool:
+def _differs_alike(stack: PlanesByPosition, keyword: str) -> bool:
     """Return whether an attribute differs within the positions and has the same values at all of them."""
     counts: list[dict[Hashable, int]] = []
     for planes in stack:
@@ -133,7 +135,7 @@ def _differs_alike(stack: Stack, keyword: str) -> bool:
     return None not in counts[0] and len(counts[0]) > 1 and all(count == counts[0] for count in counts)
 
 
-def _by_order(stack: Stack) -> tuple[Stack, tuple[str, ...]] | None:
+def _by_order(stack: PlanesByPosition) -> tuple[PlanesByPosition, tuple[str, ...]] | None:
     for keyword in _ORDERED:
         arranged = [_ordered(planes, lambda plane: _plain(plane.value(keyword))) for planes in stack]  # noqa: B023 - used at once
         if all(arranged):
@@ -142,7 +144,7 @@ def _by_order(stack: Stack) -> tuple[Stack, tuple[str, ...]] | None:
     return None
 
 
-def _by_instance_number(stack: Stack) -> tuple[Stack, tuple[str, ...]] | None:
+def _by_instance_number(stack: PlanesByPosition) -> tuple[PlanesByPosition, tuple[str, ...]] | None:
     """Order by InstanceNumber if it runs through volume after volume, or place after place.
 
     Some scanners write nothing else that tells time points apart. Numbers that run in neither way are no
@@ -173,7 +175,7 @@ def _ordered(planes: list[Plane], key: Callable[[Plane], Any]) -> list[Plane] | 
 
 
 def _instance_number(plane: Plane) -> Any:
-    number = plane.facts.get("InstanceNumber")
+    number = plane.header.get("InstanceNumber")
     return None if number in (None, "") or plane.groups else int(number)
 
 
@@ -199,4 +201,4 @@ def _label(keywords: tuple[str, ...], key: tuple[Any, ...]) -> str:
     return ", ".join(f"{keyword} {value}" for keyword, value in zip(keywords, key, strict=True))
 
 
-__all__ = ["separate"]
+__all__ = ["separate_time_points"]

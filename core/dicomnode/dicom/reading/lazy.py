@@ -22,7 +22,8 @@ from pydicom.uid import UID
 from pydicom.valuerep import AMBIGUOUS_VR
 
 from dicomnode.dicom.reading.lazy_elements import ElementOnDisk, IndexedElement
-from dicomnode.dicom.reading.lazy_reading import PIXEL_TAGS, opened, read_without_pixels
+from dicomnode.dicom.reading.lazy_reading import opened, read_without_pixels
+from dicomnode.dicom.values.tags import PIXEL_KEYWORDS
 
 IndexedValue: TypeAlias = "str | int | float | list[IndexedValue] | None"
 """Plain JSON data: text decoded and split at the backslash, numbers as numbers, None for an empty value."""
@@ -161,7 +162,7 @@ class LazyDataset(FileDataset):
         with _lock_of(self):
             if not self._was_read:
                 return
-            for tag in PIXEL_TAGS:
+            for tag in PIXEL_KEYWORDS:
                 element = self._dict.get(BaseTag(tag))
                 if isinstance(element, ElementOnDisk):
                     element.release()

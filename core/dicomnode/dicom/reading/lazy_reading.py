@@ -18,10 +18,8 @@ from pydicom.tag import BaseTag
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from dicomnode.dicom.reading.lazy_elements import ElementOnDisk
+from dicomnode.dicom.values.tags import PIXEL_KEYWORDS
 from dicomnode.errors import FileGoneError, StructureError
-
-PIXEL_TAGS = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
-"""Float, Double Float and plain Pixel Data (PS3.3 sections C.7.6.24, C.7.6.25, C.7.6.3)."""
 
 _UNDEFINED = 0xFFFFFFFF
 
@@ -107,7 +105,7 @@ def read_without_pixels(path: str) -> FileDataset:
     met: list[tuple[BaseTag, str | None, int]] = []
 
     def at_pixels(tag: BaseTag, vr: str | None, length: int) -> bool:
-        if tag in PIXEL_TAGS:
+        if tag in PIXEL_KEYWORDS:
             met.append((tag, vr, length))
             return True
         return False

@@ -109,7 +109,7 @@ def transform_of(plane: Plane) -> Transform:
     PixelDataError
         When slope or intercept are no finite numbers, or the slope is zero.
     """
-    image = plane.facts
+    image = plane.header
     if image.get("SOPClassUID") == ParametricMapStorage:
         for group in plane.groups:
             if items := group.get("RealWorldValueMappingSequence"):

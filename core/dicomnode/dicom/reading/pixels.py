@@ -23,9 +23,9 @@ from pydicom.uid import (
 
 from dicomnode.dicom.reading.planes import frame_count
 from dicomnode.dicom.reading.sorting_header import SortingHeader
+from dicomnode.dicom.values.tags import PIXEL_KEYWORDS
 from dicomnode.errors import DicomnodeError, PixelDataError
 
-PIXEL_KEYWORDS: Final = {"PixelData": "u", "FloatPixelData": "f", "DoubleFloatPixelData": "f"}
 _LITTLE: Final = frozenset({ExplicitVRLittleEndian, ImplicitVRLittleEndian, DeflatedExplicitVRLittleEndian})
 _WHOLE_BYTES: Final = (8, 16, 32, 64)
 _COLOUR_SAMPLES: Final = 3
@@ -95,7 +95,7 @@ def pixel_layout(image: Dataset | SortingHeader) -> PixelLayout:
 
     Parameters
     ----------
-    image : Dataset or Glance
+    image : Dataset or SortingHeader
         The pixels themselves are not read.
 
     Raises
@@ -104,7 +104,7 @@ def pixel_layout(image: Dataset | SortingHeader) -> PixelLayout:
         When the image has no pixels or its description of them is incomplete: everything that is missing is
         named.
     """
-    keyword = next((k for k in PIXEL_KEYWORDS if k in image), None)
+    keyword = next((k for k in PIXEL_KEYWORDS.values() if k in image), None)
     if keyword is None:
         raise PixelDataError(f"{describe(image)} has no Pixel Data")
     floating = keyword != "PixelData"
@@ -217,7 +217,7 @@ def plain_frames(buffer: Any, layout: PixelLayout, name: str) -> NDArray[Any]:
     return used_bits(values, layout)
 
 
-def require_bytes(held: int, layout: PixelLayout, name: str) -> None:
+def require_bytes(available: int, layout: PixelLayout, name: str) -> None:
     """Refuse uncompressed pixels that are too few.
 
     Raises
@@ -225,9 +225,9 @@ def require_bytes(held: int, layout: PixelLayout, name: str) -> None:
     PixelDataError
         With what there is and what it should be.
     """
-    if held < layout.frames * layout.frame_size:
+    if available < layout.frames * layout.frame_size:
         raise PixelDataError(
-            f"{name}: Pixel Data has {held} bytes, but {layout.frames} frames of {layout.rows} x"
+            f"{name}: Pixel Data has {available} bytes, but {layout.frames} frames of {layout.rows} x"
             f" {layout.columns} pixels of {layout.allocated} bits need {layout.frames * layout.frame_size}"
         )
 

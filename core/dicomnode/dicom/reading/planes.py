@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from pydicom.dataset import Dataset
 
-from dicomnode.dicom.reading.sorting_header import glance
+from dicomnode.dicom.reading.sorting_header import read_sorting_header
 from dicomnode.errors import GeometryError
 
 Vector = tuple[float, ...]
@@ -18,6 +18,16 @@ Vector = tuple[float, ...]
 _POSITION_SIZE: Final = 3
 _ORIENTATION_SIZE: Final = 6
 _PAIR: Final = 2
+PLANE_KEYWORDS: Final = (
+    "ImagePositionPatient",
+    "ImageOrientationPatient",
+    "PixelSpacing",
+    "Rows",
+    "Columns",
+    "InstanceNumber",
+    "NumberOfFrames",
+)
+"""What must be indexed so that single-frame slices can be put in order without a file being opened."""
 MOSAIC: Final = "MOSAIC"
 """The value of ImageType of a sheet of slices."""
 
@@ -42,8 +52,8 @@ class Plane:
         Distance between rows and between columns, mm.
     groups : tuple of Dataset
         The functional groups of the frame, per-frame before shared; empty for classic images.
-    facts : Dataset or Glance
-        What answers ``get(keyword)``: the image itself, or a glance at its file.
+    header : Dataset or SortingHeader
+        What answers ``get(keyword)``: the image itself, or what was read of its file.
     """
 
     image: Dataset
@@ -54,11 +64,11 @@ class Plane:
     orientation: Vector | None = None
     pixel_spacing: Vector | None = None
     groups: tuple[Dataset, ...] = field(default=(), repr=False)
-    facts: Any = field(default=None, repr=False)
+    header: Any = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        if self.facts is None:
-            object.__setattr__(self, "facts", self.image)
+        if self.header is None:
+            object.__setattr__(self, "header", self.image)
 
     @property
     def located(self) -> bool:
@@ -86,15 +96,15 @@ class Plane:
             for sequence in group:
                 if sequence.VR == "SQ" and sequence.value and keyword in sequence.value[0]:
                     return sequence.value[0].get(keyword)
-        value = self.facts.get(keyword)
+        value = self.header.get(keyword)
         if keyword.endswith("Vector"):
             return value[self.frame] if isinstance(value, Sequence) and len(value) > self.frame else None
         return value
 
     def __str__(self) -> str:
-        number = self.facts.get("InstanceNumber")
+        number = self.header.get("InstanceNumber")
         name = (
-            f"instance {number}" if number not in (None, "") else str(self.facts.get("SOPInstanceUID", "?"))
+            f"instance {number}" if number not in (None, "") else str(self.header.get("SOPInstanceUID", "?"))
         )
         return f"{name} frame {self.frame + 1}" if self.groups or self.frame else name
 
@@ -116,22 +126,24 @@ def planes_of(image: Dataset) -> list[Plane]:
         When an attribute has a wrong number of values, or a value that is no number, or the functional groups
         are not those of the frames.
     """
-    facts = glance(image) or image
-    frames = frame_count(facts)
-    rows, columns = int(facts.get("Rows") or 0), int(facts.get("Columns") or 0)
-    if facts.get("PerFrameFunctionalGroupsSequence"):
+    header = read_sorting_header(image) or image
+    frames = frame_count(header)
+    rows, columns = int(header.get("Rows") or 0), int(header.get("Columns") or 0)
+    if header.get("PerFrameFunctionalGroupsSequence"):
         return list(_enhanced(image, frames, rows, columns))
-    holder = _geometry_holder(facts)
+    holder = _geometry_holder(header)
     position = _numbers(holder, "ImagePositionPatient", _POSITION_SIZE)
     orientation = _numbers(holder, "ImageOrientationPatient", _ORIENTATION_SIZE)
-    spacing = _numbers(facts, "PixelSpacing", _PAIR)
-    if _is_mosaic(facts):
+    spacing = _numbers(header, "PixelSpacing", _PAIR)
+    if _is_mosaic(header):
         position = orientation = None
     if frames == 1:
-        return [Plane(image, 0, rows, columns, position, orientation, spacing, (), facts)]
-    offsets = _frame_offsets(facts, frames) if position and orientation else None
+        return [Plane(image, 0, rows, columns, position, orientation, spacing, (), header)]
+    offsets = _frame_offsets(header, frames) if position and orientation else None
     if offsets is None or position is None or orientation is None:
-        return [Plane(image, frame, rows, columns, None, None, spacing, (), facts) for frame in range(frames)]
+        return [
+            Plane(image, frame, rows, columns, None, None, spacing, (), header) for frame in range(frames)
+        ]
     normal = cross(orientation)
     return [
         Plane(
@@ -143,15 +155,15 @@ def planes_of(image: Dataset) -> list[Plane]:
             orientation,
             spacing,
             (),
-            facts,
+            header,
         )
         for frame, offset in enumerate(offsets)
     ]
 
 
-def _is_mosaic(facts: Any) -> bool:
+def _is_mosaic(header: Any) -> bool:
     """Return whether an image is a sheet of slices as Siemens writes them; its position is none of theirs."""
-    return MOSAIC in (facts.get("ImageType") or ())
+    return MOSAIC in (header.get("ImageType") or ())
 
 
 def frame_count(image: Any) -> int:

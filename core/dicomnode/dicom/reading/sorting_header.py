@@ -1,9 +1,9 @@
-"""A glance at a file: the attributes that sorting images and reading their pixels take, and no dataset.
+"""The attributes that sorting images and reading their pixels take, read from a file without a dataset.
 
 A dataset of a hundred elements takes pydicom most of a millisecond, four times as long as reading the
-pixels of a CT slice. Sorting and reading pixels take two dozen attributes, so for images that still lie on
-disk these are picked out of the head of the file. Whatever is not plain (nested functional groups, a broken
-number, big endian) is left to the dataset itself: a glance then gives nothing.
+pixels of a CT slice. Sorting and reading pixels take four dozen attributes, so for images that still lie on
+disk these are picked out of the header of the file. Whatever is unusual (nested functional groups, a broken
+number, big endian) is left to the dataset itself: there is no sorting header then.
 """
 
 from __future__ import annotations
@@ -18,11 +18,18 @@ from pydicom.config import IGNORE
 from pydicom.datadict import tag_for_keyword
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from dicomnode.dicom.reading.header_reader import Head, HeadReader, NotPlainError, skip_file_meta
+from dicomnode.dicom.reading.header_reader import (
+    HeaderBytes,
+    HeaderReader,
+    PixelLocation,
+    UnsupportedHeaderError,
+    skip_file_meta,
+)
 from dicomnode.dicom.reading.lazy import LazyDataset
+from dicomnode.dicom.values.tags import PIXEL_KEYWORDS
 from dicomnode.errors import DicomnodeError, FileGoneError
 
-GLANCED: Final = (
+SORTING_KEYWORDS: Final = (
     # which image it is, and of what
     *("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "Modality", "ImageType", "InstanceNumber"),
     # where it lies
@@ -40,45 +47,25 @@ GLANCED: Final = (
     *("PhotometricInterpretation", "RescaleSlope", "RescaleIntercept", "RescaleType", "Units"),
     *("DoseGridScaling", "DoseUnits"),
 )
-"""What a glance tells, by keyword."""
-_NOT_AT_A_GLANCE: Final = (
+"""The attributes of a sorting header, by keyword."""
+_SEQUENCES_NOT_READ: Final = (
     "SharedFunctionalGroupsSequence",
     "PerFrameFunctionalGroupsSequence",
     "DetectorInformationSequence",
     "ModalityLUTSequence",
     "RealWorldValueMappingSequence",
 )
-_PIXELS: Final = {0x7FE00008: "FloatPixelData", 0x7FE00009: "DoubleFloatPixelData", 0x7FE00010: "PixelData"}
 _NUMBERS: Final = {"US": "H", "SS": "h", "UL": "I", "SL": "i", "FL": "f", "FD": "d"}
-
-
-@dataclass(frozen=True, slots=True)
-class PixelsInFile:
-    """Where Pixel Data is.
-
-    Parameters
-    ----------
-    keyword : str
-        ``"PixelData"``, ``"FloatPixelData"`` or ``"DoubleFloatPixelData"``.
-    offset : int
-        Of the value within the file.
-    length : int or None
-        In bytes; ``None`` for encapsulated frames.
-    """
-
-    keyword: str
-    offset: int
-    length: int | None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SortingHeader:
-    """What a glance at a file told. Answers ``get(keyword)`` as the dataset would.
+    """The attributes of an image that were read from its file. Answers ``get(keyword)`` as the dataset would.
 
     Parameters
     ----------
     image : LazyDataset
-        The handle, which answers all that was not looked at.
+        The handle, which answers for all other attributes.
     transfer_syntax : UID
         How the file is encoded.
     size : int
@@ -87,7 +74,7 @@ class SortingHeader:
         When it was changed last, ns.
     values : dict of str to object
         Attribute -> plain value; ``None`` or ``""`` where it is empty.
-    pixels : PixelsInFile or None
+    pixels : PixelLocation or None
         Where the pixels are.
     """
 
@@ -96,16 +83,16 @@ class SortingHeader:
     size: int
     modified: int
     values: dict[str, Any] = field(default_factory=dict)
-    pixels: PixelsInFile | None = None
+    pixels: PixelLocation | None = None
 
     def get(self, keyword: str, default: Any = None) -> Any:
         """Return a value, the default where the attribute is absent."""
         if keyword in self.values:
             return self.values[keyword]
-        return default if keyword in _LOOKED_FOR else self.image.get(keyword, default)
+        return default if keyword in _KNOWN_KEYWORDS else self.image.get(keyword, default)
 
     @property
-    def held(self) -> int:
+    def bytes_available(self) -> int:
         """How many bytes of native pixels the file has; fewer than it says if it was cut."""
         if self.pixels is None or self.pixels.length is None:
             return 0
@@ -140,50 +127,49 @@ class SortingHeader:
     def __contains__(self, keyword: str) -> bool:
         if keyword in _PIXEL_KEYWORDS:
             return self.pixels is not None and self.pixels.keyword == keyword
-        return keyword in self.values if keyword in _LOOKED_FOR else keyword in self.image
+        return keyword in self.values if keyword in _KNOWN_KEYWORDS else keyword in self.image
 
 
-_LOOKED_FOR: Final = frozenset((*GLANCED, *_NOT_AT_A_GLANCE))
-_PIXEL_KEYWORDS: Final = frozenset(_PIXELS.values())
-_KEYWORDS: Final = {int(tag_for_keyword(keyword) or 0): keyword for keyword in GLANCED}
-_READER: Final = HeadReader(
-    frozenset(_KEYWORDS), frozenset(int(tag_for_keyword(keyword) or 0) for keyword in _NOT_AT_A_GLANCE)
+_KNOWN_KEYWORDS: Final = frozenset((*SORTING_KEYWORDS, *_SEQUENCES_NOT_READ))
+_PIXEL_KEYWORDS: Final = frozenset(PIXEL_KEYWORDS.values())
+_KEYWORDS: Final = {int(tag_for_keyword(keyword) or 0): keyword for keyword in SORTING_KEYWORDS}
+_READER: Final = HeaderReader(
+    frozenset(_KEYWORDS), frozenset(int(tag_for_keyword(keyword) or 0) for keyword in _SEQUENCES_NOT_READ)
 )
 
 
-def glance(image: Any) -> SortingHeader | None:
-    """Look at the head of an image's file.
+def read_sorting_header(image: Any) -> SortingHeader | None:
+    """Read the sorting header of an image that lies on disk.
 
     Parameters
     ----------
     image : Dataset
-        Only a :class:`LazyDataset` that was not read yet is looked at.
+        Only a :class:`LazyDataset` that was not read yet has one.
 
     Returns
     -------
-    Glance or None
+    SortingHeader or None
         ``None`` where the dataset has to be asked.
     """
     if not isinstance(image, LazyDataset) or image.was_read:
         return None
     try:
         with image.opened() as file:
-            return _look(file, image)
-    except (NotPlainError, DicomnodeError, OSError, ValueError):
+            return _read_file(file, image)
+    except (UnsupportedHeaderError, DicomnodeError, OSError, ValueError):
         return None  # reading the dataset says what is wrong, if anything is
 
 
-def _look(file: BinaryIO, image: LazyDataset) -> SortingHeader:
+def _read_file(file: BinaryIO, image: LazyDataset) -> SortingHeader:
     status = os.fstat(file.fileno())
-    head = Head(file)
-    at, name = skip_file_meta(head)
+    header = HeaderBytes(file)
+    at, name = skip_file_meta(header)
     syntax, native = _syntax(name)
     if not native:
-        raise NotPlainError
-    raws, pixels = _READER.read(head, at, implicit=syntax == ImplicitVRLittleEndian)
+        raise UnsupportedHeaderError
+    raws, pixels = _READER.read(header, at, implicit=syntax == ImplicitVRLittleEndian)
     values = {_KEYWORDS[tag]: _decoded(vr, value) for tag, vr, value in raws}
-    where = PixelsInFile(_PIXELS[pixels.tag], pixels.offset, pixels.length)
-    return SortingHeader(image, syntax, status.st_size, status.st_mtime_ns, values, where)
+    return SortingHeader(image, syntax, status.st_size, status.st_mtime_ns, values, pixels)
 
 
 @lru_cache(maxsize=64)
@@ -200,7 +186,7 @@ def _decoded(vr: str, raw: bytes) -> Any:
     if vr in _NUMBERS:
         count, rest = divmod(len(raw), struct.calcsize(_NUMBERS[vr]))
         if rest:
-            raise NotPlainError
+            raise UnsupportedHeaderError
         numbers = struct.unpack(f"<{count}{_NUMBERS[vr]}", raw)
         return (numbers if len(numbers) > 1 else numbers[0]) if numbers else None
     text = raw.decode("ascii").rstrip("\0 ")
@@ -213,4 +199,4 @@ def _decoded(vr: str, raw: bytes) -> Any:
     return numbers if len(numbers) > 1 else numbers[0]
 
 
-__all__ = ["GLANCED", "PixelsInFile", "SortingHeader", "glance"]
+__all__ = ["SORTING_KEYWORDS", "SortingHeader", "read_sorting_header"]

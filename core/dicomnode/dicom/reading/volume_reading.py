@@ -31,21 +31,21 @@ from dicomnode.errors import PixelDataError
 
 
 @dataclass(frozen=True, slots=True)
-class _Job:
+class _FrameSource:
     """An image, and which of its frames go where in the array."""
 
     image: Dataset
-    facts: Dataset | SortingHeader
+    header: Dataset | SortingHeader
     layout: PixelLayout
     wanted: list[tuple[int, Plane]]
 
     @property
-    def in_file(self) -> SortingHeader | None:
-        """The glance at a file in which the values lie one after the other, ``None`` if it is another one."""
-        facts = self.facts
-        if not isinstance(facts, SortingHeader) or not self.layout.plain or facts.pixels is None:
+    def plain_header(self) -> SortingHeader | None:
+        """The header of a file in which the values lie one after the other, ``None`` if they do not."""
+        header = self.header
+        if not isinstance(header, SortingHeader) or not self.layout.plain or header.pixels is None:
             return None
-        return facts if facts.pixels.length is not None else None
+        return header if header.pixels.length is not None else None
 
 
 def read_array(
@@ -81,8 +81,8 @@ def read_array(
     PixelDataError
         When pixels cannot be read, or their units or photometric interpretations differ.
     """
-    jobs = _jobs(planes)
-    layouts = [job.layout for job in jobs]
+    sources = _frame_sources(planes)
+    layouts = [source.layout for source in sources]
     same_photometry(layouts)
     first = layouts[0]
     plain = first.colour or not rescale
@@ -91,42 +91,44 @@ def read_array(
     )
     units = None if plain else _units(transforms)
     if dtype is None:
-        dtype = _stored_dtype(layouts) if plain else _float_dtype(transforms, jobs)
+        dtype = _stored_dtype(layouts) if plain else _float_dtype(transforms, sources)
     shape = (len(planes), first.rows, first.columns, *((3,) if first.colour else ()))
     array = np.empty(shape, dtype)
-    _read(jobs, transforms, array, workers or cores())
+    _read(sources, transforms, array, workers or cores())
     return array, first, units
 
 
-def _jobs(planes: Sequence[Plane]) -> list[_Job]:
+def _frame_sources(planes: Sequence[Plane]) -> list[_FrameSource]:
     """Return what has to be read: each image once, with the places of its frames in the array."""
-    by_image: dict[int, _Job] = {}
+    by_image: dict[int, _FrameSource] = {}
     for place, plane in enumerate(planes):
         key = id(plane.image)
         if key not in by_image:
-            by_image[key] = _Job(plane.image, plane.facts, pixel_layout(plane.facts), [])
+            by_image[key] = _FrameSource(plane.image, plane.header, pixel_layout(plane.header), [])
         by_image[key].wanted.append((place, plane))
     return list(by_image.values())
 
 
-def _read(jobs: list[_Job], transforms: list[Transform], array: NDArray[Any], workers: int) -> None:
+def _read(
+    sources: list[_FrameSource], transforms: list[Transform], array: NDArray[Any], workers: int
+) -> None:
     """Read image by image; what is compressed at last, perhaps by several processes."""
-    compressed = [job for job in jobs if job.layout.transfer_syntax.is_encapsulated]
+    compressed = [source for source in sources if source.layout.transfer_syntax.is_encapsulated]
     scratch: dict[np.dtype[Any], NDArray[Any]] = {}
-    for job in jobs:
-        layout = job.layout
+    for source in sources:
+        layout = source.layout
         if layout.transfer_syntax.is_encapsulated:
             continue
-        if (facts := job.in_file) is not None:
+        if (header := source.plain_header) is not None:
             if layout.dtype not in scratch:
                 scratch[layout.dtype] = np.empty((layout.rows, layout.columns), layout.dtype)
-            _read_from_file(job, facts, scratch[layout.dtype], transforms, array)
+            _read_from_file(source, header, scratch[layout.dtype], transforms, array)
             continue
-        frames = native_frames(job.image, layout)
-        for place, plane in job.wanted:
+        frames = native_frames(source.image, layout)
+        for place, plane in source.wanted:
             transforms[place].into(frames[plane.frame], array[place])
-        _release(job.image)
-    count = sum(len(job.wanted) for job in compressed)
+        _release(source.image)
+    count = sum(len(source.wanted) for source in compressed)
     decode_all(_frames_to_decode(compressed, transforms, array), count, workers)
 
 
@@ -137,33 +139,41 @@ def _release(image: Dataset) -> None:
 
 
 def _frames_to_decode(
-    jobs: list[_Job], transforms: list[Transform], array: NDArray[Any]
+    sources: list[_FrameSource], transforms: list[Transform], array: NDArray[Any]
 ) -> Iterator[tuple[EncodedFrame, Callable[[NDArray[Any]], None]]]:
     """Yield the compressed frames, each with what puts its values into the array."""
-    for job in jobs:
-        places = {plane.frame: place for place, plane in job.wanted}
-        frames = encoded_frames(job.image, job.layout.transfer_syntax, describe(job.image))
+    for source in sources:
+        places = {plane.frame: place for place, plane in source.wanted}
+        frames = encoded_frames(source.image, source.layout.transfer_syntax, describe(source.image))
         for number, frame in enumerate(frames):
             if (place := places.pop(number, None)) is not None:
-                yield frame, partial(_take, job, transforms[place], array[place])
+                yield frame, partial(_transform_into, source, transforms[place], array[place])
         if places:
-            raise PixelDataError(f"{describe(job.image)}: frame {min(places) + 1} is missing from Pixel Data")
-        _release(job.image)
+            raise PixelDataError(
+                f"{describe(source.image)}: frame {min(places) + 1} is missing from Pixel Data"
+            )
+        _release(source.image)
 
 
-def _take(job: _Job, transform: Transform, out: NDArray[Any], stored: NDArray[Any]) -> None:
-    transform.into(coloured(job.image, job.layout, stored), out)
+def _transform_into(
+    source: _FrameSource, transform: Transform, out: NDArray[Any], stored: NDArray[Any]
+) -> None:
+    transform.into(coloured(source.image, source.layout, stored), out)
 
 
 def _read_from_file(
-    job: _Job, facts: SortingHeader, stored: NDArray[Any], transforms: list[Transform], array: NDArray[Any]
+    source: _FrameSource,
+    header: SortingHeader,
+    stored: NDArray[Any],
+    transforms: list[Transform],
+    array: NDArray[Any],
 ) -> None:
     """Read frames straight from the file, by way of ``stored``; no dataset is made."""
-    layout = job.layout
-    require_bytes(facts.held, layout, describe(facts))
-    with job.image.opened() as file:
-        for place, plane in job.wanted:
-            facts.read_into(file, plane.frame * layout.frame_size, stored)
+    layout = source.layout
+    require_bytes(header.bytes_available, layout, describe(header))
+    with source.image.opened() as file:
+        for place, plane in source.wanted:
+            header.read_into(file, plane.frame * layout.frame_size, stored)
             transforms[place].into(used_bits(stored, layout), array[place])
 
 
@@ -185,8 +195,8 @@ def _stored_dtype(layouts: Sequence[PixelLayout]) -> np.dtype[Any]:
     return np.result_type(*{kind.newbyteorder("=") for kind in kinds})
 
 
-def _float_dtype(transforms: Sequence[Transform], jobs: Sequence[_Job]) -> np.dtype[Any]:
-    layouts = {place: job.layout for job in jobs for place, _ in job.wanted}
+def _float_dtype(transforms: Sequence[Transform], sources: Sequence[_FrameSource]) -> np.dtype[Any]:
+    layouts = {place: source.layout for source in sources for place, _ in source.wanted}
     double = any(transform.needs_double(layouts[place]) for place, transform in enumerate(transforms))
     return np.dtype(np.float64 if double else np.float32)
 

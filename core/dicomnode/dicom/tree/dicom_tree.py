@@ -36,7 +36,7 @@ class _Level(ImageTreeInterface):
 
     @property
     def key(self) -> str | None:
-        """What all images here have in common, or None in an empty level that was not told."""
+        """What all images here have in common, or None in an empty level that was not given one."""
         if self._given is not None or not self.keyword:
             return self._given
         first = next(iter(self), None)

@@ -109,12 +109,12 @@ class IdentityMapping:
             Who issued it (IssuerOfPatientID): the same number of two hospitals is two patients. It is
             remembered too: ``original("IssuerOfPatientID", pseudonym)``.
         """
-        number, who = PatientID.strip(" \0"), issuer.strip(" \0")
+        number, issued_by = PatientID.strip(" \0"), issuer.strip(" \0")
         if not number:
             return ""
-        made = self._pseudonym(f"PatientID of {who}" if who else "PatientID", number)
-        if who:
-            self._remembered("IssuerOfPatientID", who, made)
+        made = self._pseudonym(f"PatientID of {issued_by}" if issued_by else "PatientID", number)
+        if issued_by:
+            self._remembered("IssuerOfPatientID", issued_by, made)
         return self._remembered("PatientID", number, made)
 
     def uid(self, uid: str) -> UID:

@@ -6,7 +6,7 @@ import difflib
 import re
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from pydicom.datadict import (
     dictionary_VR,
@@ -19,6 +19,13 @@ from pydicom.dataset import Dataset
 from pydicom.tag import BaseTag, Tag
 
 from dicomnode.errors import InvalidValueError
+
+PIXEL_KEYWORDS: Final = {
+    0x7FE00010: "PixelData",
+    0x7FE00008: "FloatPixelData",
+    0x7FE00009: "DoubleFloatPixelData",
+}
+"""The elements that hold the pixels of an image (PS3.3 sections C.7.6.3, C.7.6.24 and C.7.6.25), by tag."""
 
 _HEX_PAIR = re.compile(r"^\(?\s*([0-9A-Fa-f]{4})\s*,\s*([0-9A-Fa-f]{4})\s*\)?$")
 _CREATOR_LENGTH = 64  # a private creator is an LO (PS3.5 section 7.8.1)

@@ -6,11 +6,15 @@ import hashlib
 import secrets
 import threading
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from pydicom.config import IGNORE
 from pydicom.uid import UID
 
+# 2.25 and the integer of a random UUID (PS3.5 section B.2); it never changes, whatever the version.
+IMPLEMENTATION_CLASS_UID: Final = UID("2.25.302451193377921164920734381957420638547")
+"""This software, in file meta information and association requests (PS3.7 section D.3.3.2)."""
+IMPLEMENTATION_VERSION_NAME: Final = "DICOMNODE_HOST"
 _ROOT = "2.25."
 _KEY_SIZE = 32
 _VERSION_MASK, _VERSION_8 = 0xF << 76, 0x8 << 76
@@ -141,4 +145,4 @@ def _uid(key: bytes, *names: str | int) -> UID:
     return UID(f"{_ROOT}{number}", validation_mode=IGNORE)  # it is one
 
 
-__all__ = ["SeriesUIDs", "UIDSource"]
+__all__ = ["IMPLEMENTATION_CLASS_UID", "IMPLEMENTATION_VERSION_NAME", "SeriesUIDs", "UIDSource"]

@@ -20,9 +20,9 @@ from pynetdicom.pdu_primitives import (
 )
 from pynetdicom.presentation import PresentationContext, build_context, negotiate_as_requestor
 
+from dicomnode.dicom.values.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from dicomnode.errors import DeliveryError
 from dicomnode.host.parsing.encodings import DEFLATED, EXPLICIT_LITTLE, IMPLICIT_LITTLE
-from dicomnode.host.parsing.file_meta import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 
 _APPLICATION_CONTEXT: Final = UID("1.2.840.10008.3.1.1.1")
 _MOST_CONTEXTS: Final = 128
@@ -124,7 +124,7 @@ class Proposal:
         length, implementation = MaximumLengthNotification(), ImplementationClassUIDNotification()
         version = ImplementationVersionNameNotification()
         length.maximum_length_received = self.max_pdu_length
-        implementation.implementation_class_uid = UID(IMPLEMENTATION_CLASS_UID)
+        implementation.implementation_class_uid = IMPLEMENTATION_CLASS_UID
         version.implementation_version_name = IMPLEMENTATION_VERSION_NAME
         primitive.user_information = [length, implementation, version, *map(_as_scp, self._roles)]
         return A_ASSOCIATE_RQ(primitive).encode()

@@ -29,6 +29,7 @@ from pynetdicom.pdu_primitives import A_ASSOCIATE
 from pynetdicom.presentation import AllStoragePresentationContexts, PresentationContext, build_context
 from pynetdicom.transport import AddressInformation, AssociationSocket
 
+from dicomnode.dicom.values.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from dicomnode.host.parsing.encodings import (
     DEFLATED,
     EXPLICIT_BIG,
@@ -36,7 +37,6 @@ from dicomnode.host.parsing.encodings import (
     IMPLICIT_LITTLE,
     JPIP_DEFLATED,
 )
-from dicomnode.host.parsing.file_meta import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 
 TESTED_VERSIONS: Final = ("3.0.4",)
 PRIVATE_NAMES: Final[tuple[tuple[type, str], ...]] = (
@@ -139,7 +139,7 @@ class Negotiator:
     ) -> None:
         self.commitments = commitments
         self._entity = AE(ae_title)
-        self._entity.implementation_class_uid = UID(IMPLEMENTATION_CLASS_UID)
+        self._entity.implementation_class_uid = IMPLEMENTATION_CLASS_UID
         self._entity.implementation_version_name = IMPLEMENTATION_VERSION_NAME
         self.max_pdu_length = max_pdu_length
         # When a peer offers several for one context it can send any; uncompressed ones serve most.

@@ -15,6 +15,7 @@ from logging import DEBUG, WARNING
 from pydicom.tag import Tag
 
 from dicomnode.dicom.reading.lazy import LazyDataset
+from dicomnode.dicom.reading.planes import PLANE_KEYWORDS
 from dicomnode.host.dimse.spooled_file import SpooledFile
 from dicomnode.host.dimse.store_handler import AssociationEnd, AssociationInfo, Prevalidation, StoreRequest
 from dicomnode.host.foundation.events import Event, Events, Station
@@ -40,13 +41,7 @@ INDEXED = frozenset(
             "SeriesNumber",
             "AccessionNumber",
             "FrameOfReferenceUID",
-            "ImagePositionPatient",
-            "ImageOrientationPatient",
-            "PixelSpacing",
-            "Rows",
-            "Columns",
-            "InstanceNumber",
-            "NumberOfFrames",
+            *PLANE_KEYWORDS,
         ),
     )
 )

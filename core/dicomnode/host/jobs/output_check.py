@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pydicom
 from pydicom.dataset import Dataset
 
-from dicomnode.dicom.values.modules import iod_of, missing_attributes
+from dicomnode.dicom.values.iod import iod_of, missing_attributes
 from dicomnode.errors import JobFailedError, StructureError
 from dicomnode.host.jobs.job_failure import Failure
 from dicomnode.host.parsing.file_meta import FileMeta, decode_prefix

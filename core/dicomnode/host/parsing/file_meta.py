@@ -11,12 +11,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
+from dicomnode.dicom.values.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from dicomnode.errors import StructureError
 
 PREAMBLE: Final = b"\0" * 128 + b"DICM"
-# 2.25 and the integer of a random UUID (PS3.5 section B.2), ours for good.
-IMPLEMENTATION_CLASS_UID: Final = "2.25.302451193377921164920734381957420638547"
-IMPLEMENTATION_VERSION_NAME: Final = "DICOMNODE_HOST"
 _LONGEST: Final = 65_536
 _SHORT_HEADER = struct.Struct("<HH2sH")
 _LONG_HEADER = struct.Struct("<HH2sHI")

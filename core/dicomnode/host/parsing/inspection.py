@@ -11,7 +11,7 @@ import zlib
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-from dicomnode.dicom.values.modules import iod_of
+from dicomnode.dicom.values.iod import iod_of
 from dicomnode.errors import StructureError
 from dicomnode.host.parsing.encodings import DEFLATED, JPIP_DEFLATED, NATIVE
 from dicomnode.host.parsing.index import ALWAYS_WANTED, IndexedValue

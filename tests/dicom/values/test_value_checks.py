@@ -18,7 +18,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 from pydicom.valuerep import DSfloat, PersonName
 
 from dicomnode.dicom.values.tags import dictionary_vr
-from dicomnode.dicom.values.values import allows_multiplicity, make_element
+from dicomnode.dicom.values.value_checks import allows_multiplicity, make_element
 from dicomnode.errors import InvalidValueError
 
 

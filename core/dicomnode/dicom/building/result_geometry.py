@@ -12,23 +12,29 @@ from pydicom.tag import BaseTag, Tag
 
 from dicomnode.dicom.building.header import SeriesHeader
 from dicomnode.dicom.building.rescale import decimal_string
-from dicomnode.dicom.geometry.geometry import SliceStack, same_grid, sort_by_geometry
+from dicomnode.dicom.geometry.slice_sorting import same_grid, sort_by_geometry
+from dicomnode.dicom.geometry.slice_stack import SliceStack
 from dicomnode.dicom.geometry.volume import Volume
 from dicomnode.dicom.reading.planes import Plane, cross
-from dicomnode.dicom.values.modules import iod_of
+from dicomnode.dicom.values.iod import iod_of
 from dicomnode.errors import GeometryError
 
 Matching = Literal["geometry", "index"] | None
 
-SHARED_PLACE: Final = ("ImageOrientationPatient", "PixelSpacing", "SliceThickness", "SpacingBetweenSlices")
-OWN_PLACE: Final = ("ImagePositionPatient", "SliceLocation")
+SHARED_PLANE_KEYWORDS: Final = (
+    "ImageOrientationPatient",
+    "PixelSpacing",
+    "SliceThickness",
+    "SpacingBetweenSlices",
+)
+SLICE_PLANE_KEYWORDS: Final = ("ImagePositionPatient", "SliceLocation")
 _PLACED_BY: Final = ("image-plane", "multi-frame-functional-groups")
 _NEAR: Final = 0.01
 _PARALLEL: Final = 1e-3
 
 
 @dataclass(frozen=True, eq=False)
-class Placement:
+class ResultGeometry:
     """Where a result lies.
 
     Parameters
@@ -53,14 +59,14 @@ class Placement:
         """The tags that are written from the affine instead of being asked from the blueprint."""
         if self.affine is None:
             return frozenset()
-        return frozenset(Tag(keyword) for keyword in (*SHARED_PLACE, *OWN_PLACE))
+        return frozenset(Tag(keyword) for keyword in (*SHARED_PLANE_KEYWORDS, *SLICE_PLANE_KEYWORDS))
 
 
-def place(
+def result_geometry(
     volume: Volume,
     header: SeriesHeader,
     matching: Matching,
-) -> Placement:
+) -> ResultGeometry:
     """Find out where the slices of a result lie.
 
     Parameters
@@ -81,11 +87,11 @@ def place(
     """
     total = volume.times * volume.grid[0]
     if not header.sources or matching is None:
-        return Placement((None,) * total, volume.affine)
+        return ResultGeometry((None,) * total, volume.affine)
     stack = header.stack or sort_by_geometry(header.sources)
     same_size = _same_size(volume, stack)
     if matching == "index":
-        return Placement(_by_index(stack, total), volume.affine)
+        return ResultGeometry(_by_index(stack, total), volume.affine)
     if volume.affine is not None:
         if (
             same_size
@@ -93,12 +99,12 @@ def place(
             and stack.affine is not None
             and same_grid(volume.affine, stack.affine, volume.grid)
         ):
-            return Placement(_slice_by_slice(volume, stack))
-        return Placement(_near(volume, stack), volume.affine)
+            return ResultGeometry(_slice_by_slice(volume, stack))
+        return ResultGeometry(_near(volume, stack), volume.affine)
     if same_size:
-        return Placement(_slice_by_slice(volume, stack), None if _copyable(stack) else stack.affine)
+        return ResultGeometry(_slice_by_slice(volume, stack), None if _copyable(stack) else stack.affine)
     if not _must_lie(str(header.shared.SOPClassUID)):
-        return Placement((None,) * total)
+        return ResultGeometry((None,) * total)
     slices, rows, columns = volume.grid
     first = stack.planes[0]
     raise GeometryError(
@@ -164,7 +170,7 @@ def _near(volume: Volume, stack: SliceStack) -> tuple[Plane | None, ...]:
     return tuple(matched * volume.times)
 
 
-def shared_place(volume_affine: NDArray[np.float64]) -> dict[str, Any]:
+def shared_plane(volume_affine: NDArray[np.float64]) -> dict[str, Any]:
     """Return the attributes of Image Plane that all slices share (PS3.3 C.7.6.2).
 
     Parameters
@@ -192,7 +198,7 @@ def shared_place(volume_affine: NDArray[np.float64]) -> dict[str, Any]:
     }
 
 
-def own_place(volume_affine: NDArray[np.float64], slice_index: int) -> dict[str, Any]:
+def slice_plane(volume_affine: NDArray[np.float64], slice_index: int) -> dict[str, Any]:
     """Return ImagePositionPatient and SliceLocation of a slice.
 
     Parameters
@@ -216,4 +222,4 @@ def _clean(number: float) -> float:
     return 0.0 if abs(number) < 1e-12 else float(number)  # noqa: PLR2004 - far below a nanometre
 
 
-__all__ = ["Matching", "Placement", "own_place", "place", "shared_place"]
+__all__ = ["Matching", "ResultGeometry", "result_geometry", "shared_plane", "slice_plane"]

@@ -5,19 +5,14 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
-from enum import Enum
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
-from dicomnode.dicom.geometry.time_points import Stack, missing_in, separate
+from dicomnode.dicom.geometry.slice_stack import Array, Fault, Problem, SliceStack
+from dicomnode.dicom.geometry.time_points import PlanesByPosition, missing_time_points, separate_time_points
 from dicomnode.dicom.reading.planes import MOSAIC, Plane, planes_of
-from dicomnode.errors import GeometryError
-
-Array = NDArray[np.float64]
 
 SAME_PLACE: Final = 1e-3
 """Positions closer than this along the normal are the same place, mm."""
@@ -29,106 +24,6 @@ _UNIT_TOLERANCE: Final = 0.01
 _SPACING_TOLERANCE: Final = 1e-4
 _NAMED: Final = 6
 _NAMED_IN_BRIEF: Final = 3
-
-
-class Fault(Enum):
-    """What keeps images from forming a volume."""
-
-    EMPTY = "no images"
-    UNLOCATED = "no position"
-    ORIENTATION = "mixed orientation"
-    FRAME_OF_REFERENCE = "mixed frames of reference"
-    SIZE = "mixed sizes"
-    DUPLICATE = "doubled slices"
-    GAP = "missing slices"
-    TILT = "tilted stack"
-
-
-@dataclass(frozen=True)
-class Problem:
-    """One reason why images form no volume.
-
-    Parameters
-    ----------
-    fault : Fault
-        Its kind.
-    message : str
-        What is wrong and where, with the positions.
-    brief : str
-        The same in short, for a line that says what a patient still lacks; the message where it is left out.
-    """
-
-    fault: Fault
-    message: str
-    brief: str = ""
-
-    def __post_init__(self) -> None:
-        if not self.brief:
-            object.__setattr__(self, "brief", self.message)
-
-
-@dataclass(frozen=True, eq=False)
-class SliceStack:
-    """Images in geometric order.
-
-    Parameters
-    ----------
-    planes : tuple of Plane
-        Time point after time point; within each along the slice normal.
-    slices : int
-        Number of slices of a time point.
-    time_points : tuple of str
-        What tells each time point from the others; empty for a single one.
-    affine : ndarray of float64, shape (4, 4), or None
-        Maps (slice, row, column, 1) to LPS in mm; ``None`` where the images do not say where they lie.
-    problems : tuple of Problem
-        Why the images do not form a regular volume; empty if they do.
-    """
-
-    planes: tuple[Plane, ...]
-    slices: int
-    time_points: tuple[str, ...] = ()
-    affine: Array | None = None
-    problems: tuple[Problem, ...] = field(default=())
-
-    @property
-    def times(self) -> int:
-        """How many time points there are."""
-        return len(self.time_points) or 1
-
-    @property
-    def images(self) -> tuple[Dataset, ...]:
-        """The datasets in the order of the planes, each once."""
-        return tuple({id(plane.image): plane.image for plane in self.planes}.values())
-
-    @property
-    def positions(self) -> Array | None:
-        """ImagePositionPatient of the slices of the first time point, shape (slices, 3), mm."""
-        first = self.planes[: self.slices]
-        if not first or not all(plane.located for plane in first):
-            return None
-        return np.array([plane.position for plane in first], dtype=np.float64)
-
-    def require_volume(self, *, allow: Iterable[Fault] = ()) -> SliceStack:
-        """Return the stack itself if it is a regular volume.
-
-        Parameters
-        ----------
-        allow : iterable of Fault
-            What does not matter here.
-
-        Raises
-        ------
-        GeometryError
-            Otherwise; every problem is named, with the positions.
-        """
-        tolerated = set(allow)
-        reasons = [problem.message for problem in self.problems if problem.fault not in tolerated]
-        if reasons:
-            count = len(self.images)
-            what = "1 image forms" if count == 1 else f"{count} images form"
-            raise GeometryError(f"{what} no volume: " + "; ".join(reasons))
-        return self
 
 
 def sort_by_geometry(images: Iterable[Dataset], *, tolerance: float = STEP_TOLERANCE) -> SliceStack:
@@ -158,15 +53,15 @@ def sort_by_geometry(images: Iterable[Dataset], *, tolerance: float = STEP_TOLER
     planes = [plane for image in held for plane in planes_of(image)]
     if not planes:
         return SliceStack((), 0, problems=(Problem(Fault.EMPTY, "there is no image"),))
-    facts = [plane.facts for plane in planes if not plane.frame]
-    problems = [*_instance_problems(facts), *_size_problems(planes), *_frame_of_reference_problems(facts)]
+    headers = [plane.header for plane in planes if not plane.frame]
+    problems = [*_instance_problems(headers), *_size_problems(planes), *_frame_of_reference_problems(headers)]
     if not all(plane.located for plane in planes):
         return _unlocated(planes, problems)
     if mixed := _orientation_problems(planes):
         ordered = [plane for group in _group(planes) for plane in group]
         return SliceStack(tuple(ordered), len(ordered), problems=(*problems, *mixed))
     stack = _group(planes)
-    stack, labels, doubled = _separate(stack)
+    stack, labels, doubled = _separate_time_points(stack)
     problems += doubled
     if doubled:
         ordered = [plane for group in stack for plane in group]
@@ -174,7 +69,7 @@ def sort_by_geometry(images: Iterable[Dataset], *, tolerance: float = STEP_TOLER
     in_time = [[group[time] for group in stack] for time in range(len(stack[0]))]
     affine, uneven = _affine(in_time[0], tolerance)
     ordered = [plane for slices in in_time for plane in slices]
-    problems += [*uneven, *_wandering(in_time)]
+    problems += [*uneven, *_shifted_time_points(in_time)]
     return SliceStack(tuple(ordered), len(stack), labels, affine, tuple(problems))
 
 
@@ -182,8 +77,8 @@ def _unlocated(planes: list[Plane], problems: list[Problem]) -> SliceStack:
     """Sort by InstanceNumber; several images are no volume, the frames of one image may be a film."""
     if len({id(plane.image) for plane in planes}) > 1:
         without = [plane for plane in planes if not plane.located]
-        names = _few([str(plane) for plane in without])
-        if any(MOSAIC in (plane.facts.get("ImageType") or ()) for plane in without):
+        names = _listed([str(plane) for plane in without])
+        if any(MOSAIC in (plane.header.get("ImageType") or ()) for plane in without):
             text = (
                 f"{names} are mosaics, sheets of slices (ImageType {MOSAIC}), whose position is that of none"
                 " of them: have them split into slices, or take the sheets with require_geometry=False"
@@ -198,7 +93,7 @@ def _unlocated(planes: list[Plane], problems: list[Problem]) -> SliceStack:
 
 
 def _by_number(plane: Plane) -> tuple[bool, int, int]:
-    number = plane.facts.get("InstanceNumber")
+    number = plane.header.get("InstanceNumber")
     return (number in (None, ""), 0 if number in (None, "") else int(number), plane.frame)
 
 
@@ -207,7 +102,7 @@ def _instance_problems(images: list[Any]) -> list[Problem]:
     twice = [uid for uid, count in counts.items() if count > 1]
     if not twice:
         return []
-    return [Problem(Fault.DUPLICATE, f"the same instance is there more than once: {_few(twice)}")]
+    return [Problem(Fault.DUPLICATE, f"the same instance is there more than once: {_listed(twice)}")]
 
 
 def _size_problems(planes: list[Plane]) -> list[Problem]:
@@ -223,7 +118,7 @@ def _size_problems(planes: list[Plane]) -> list[Problem]:
     ):
         kinds = sorted({f"{rows:g} x {columns:g}" for rows, columns in spacings})
         lacking = len(planes) - len(spacings)
-        text = f"PixelSpacing differs: {_few(kinds)}" + (f"; {lacking} have none" if lacking else "")
+        text = f"PixelSpacing differs: {_listed(kinds)}" + (f"; {lacking} have none" if lacking else "")
         found.append(Problem(Fault.SIZE, text))
     return found
 
@@ -232,7 +127,7 @@ def _frame_of_reference_problems(images: list[Any]) -> list[Problem]:
     frames = {str(image.get("FrameOfReferenceUID") or "") for image in images} - {""}
     if len(frames) <= 1:
         return []
-    text = f"they lie in {len(frames)} frames of reference: {_few(sorted(frames))}"
+    text = f"they lie in {len(frames)} frames of reference: {_listed(sorted(frames))}"
     return [Problem(Fault.FRAME_OF_REFERENCE, text)]
 
 
@@ -262,7 +157,7 @@ def _orientation_problems(planes: list[Plane]) -> list[Problem]:
             groups.append((cosine, 1))
     if len(groups) == 1:
         return []
-    text = _few([f"{count} along {_vector(known)}" for known, count in groups], ", ")
+    text = _listed([f"{count} along {_vector(known)}" for known, count in groups], ", ")
     return [Problem(Fault.ORIENTATION, f"they have {len(groups)} orientations: {text}")]
 
 
@@ -274,12 +169,12 @@ def unit_normal(plane: Plane) -> Array:
     return normal / length if length > 0 else np.array([0.0, 0.0, 1.0])
 
 
-def _group(planes: list[Plane]) -> Stack:
+def _group(planes: list[Plane]) -> PlanesByPosition:
     """Return the planes of each place, the places in order along the normal of the first plane."""
     positions = np.array([plane.position for plane in planes], dtype=np.float64)
     heights = positions @ unit_normal(planes[0])
     order = np.argsort(heights, kind="stable")
-    stack: Stack = []
+    stack: PlanesByPosition = []
     last = -np.inf
     for index in order:
         if heights[index] - last > SAME_PLACE:
@@ -289,21 +184,21 @@ def _group(planes: list[Plane]) -> Stack:
     return stack
 
 
-def _separate(stack: Stack) -> tuple[Stack, tuple[str, ...], list[Problem]]:
+def _separate_time_points(stack: PlanesByPosition) -> tuple[PlanesByPosition, tuple[str, ...], list[Problem]]:
     """Order the time points of each place; say so if they cannot be told apart."""
     counts = [len(planes) for planes in stack]
     if max(counts) == 1:
         return stack, (), []
     if min(counts) == max(counts):
-        if found := separate(stack):
+        if found := separate_time_points(stack):
             return *found, []
-        places = _few([planes[0].place for planes in stack])
+        places = _listed([planes[0].place for planes in stack])
         text = f"there are {counts[0]} images at each place and nothing tells them apart: {places}"
         return stack, (), [Problem(Fault.DUPLICATE, text)]
     usual = Counter(counts).most_common(1)[0][0]
-    if usual > 1 and (missing := missing_in(stack)):
-        return stack, (), [Problem(Fault.GAP, _few(missing))]
-    odd = _few([f"{len(p)} at {p[0].place}" for p in stack if len(p) != usual])
+    if usual > 1 and (missing := missing_time_points(stack)):
+        return stack, (), [Problem(Fault.GAP, _listed(missing))]
+    odd = _listed([f"{len(p)} at {p[0].place}" for p in stack if len(p) != usual])
     kind = Fault.DUPLICATE if usual == 1 else Fault.GAP
     text = f"most places have {usual} image{'s' * (usual != 1)}, but there are {odd}"
     return stack, (), [Problem(kind, text)]
@@ -344,14 +239,14 @@ def _gaps(slices: list[Plane], heights: Array, tolerance: float) -> list[Problem
             return []
         return [Problem(Fault.GAP, f"the distances of slices change along the stack, {_range(steps)} mm")]
     texts = [f"{steps[i]:.6g} mm between {slices[i].place} and {slices[i + 1].place}" for i in uneven]
-    text = f"slices are {usual:.6g} mm apart, but there are {_few(texts)}"
+    text = f"slices are {usual:.6g} mm apart, but there are {_listed(texts)}"
     wide = [int(i) for i in uneven if steps[i] > usual]
     if not wide:
         return [Problem(Fault.GAP, text)]
     numbers = _slice_numbers(slices)
     pairs = [_pair(i, slices, numbers) for i in wide]
     what = "gap between" if len(pairs) == 1 else "gaps between"
-    between = f"{what} {'slices ' if numbers else ''}{_few(pairs, most=_NAMED_IN_BRIEF)}"
+    between = f"{what} {'slices ' if numbers else ''}{_listed(pairs, most=_NAMED_IN_BRIEF)}"
     brief = f"{between} ({_range(steps[wide])} mm, where slices are {usual:.6g} mm apart)"
     return [Problem(Fault.GAP, f"{between}: {text}" if numbers else text, brief)]
 
@@ -362,7 +257,7 @@ def _slice_numbers(slices: list[Plane]) -> list[int]:
     An operator looks for a slice by the number that a viewer shows. Numbers that do not run with the position
     (those of frames, of series that were put together) would name other slices.
     """
-    texts = [str(plane.facts.get("InstanceNumber") or "") for plane in slices]
+    texts = [str(plane.header.get("InstanceNumber") or "") for plane in slices]
     if any(plane.groups or plane.frame for plane in slices) or not all(map(_is_integer, texts)):
         return []
     numbers = [int(text) for text in texts]
@@ -404,14 +299,14 @@ def _tilt(positions: Array, normal: Array, step: Array, tolerance: float) -> lis
     return [Problem(Fault.TILT, text)]
 
 
-def _wandering(in_time: list[list[Plane]]) -> list[Problem]:
+def _shifted_time_points(in_time: list[list[Plane]]) -> list[Problem]:
     """Say if the time points do not lie upon each other."""
     positions = np.array([[plane.position for plane in slices] for slices in in_time], dtype=np.float64)
     away = np.linalg.norm(positions - positions[0], axis=2).max(axis=1)
     far = np.flatnonzero(away > 10 * SAME_PLACE)
     if not len(far):
         return []
-    text = _few([f"no. {number + 1} by {away[number]:.4g} mm" for number in far])
+    text = _listed([f"no. {number + 1} by {away[number]:.4g} mm" for number in far])
     return [Problem(Fault.TILT, f"time points are shifted within their plane: {text}")]
 
 
@@ -440,12 +335,6 @@ def same_grid(one: Array, other: Array, shape: Sequence[int]) -> bool:
     return bool(difference <= 0.01 * voxel)
 
 
-def single_time(stack: SliceStack, time: int = 0) -> SliceStack:
-    """Return one time point of a stack."""
-    chosen = stack.planes[time * stack.slices : (time + 1) * stack.slices]
-    return replace(stack, planes=chosen, time_points=())
-
-
 def _vector(vector: Any) -> str:
     return "(" + ", ".join(f"{part:.6g}" for part in vector) + ")"
 
@@ -455,9 +344,9 @@ def _range(values: Array) -> str:
     return low if low == high else f"{low} to {high}"
 
 
-def _few(texts: Sequence[str], separator: str = ", ", *, most: int = _NAMED) -> str:
+def _listed(texts: Sequence[str], separator: str = ", ", *, most: int = _NAMED) -> str:
     shown = separator.join(texts[:most])
     return shown if len(texts) <= most else f"{shown} and {len(texts) - most} more"
 
 
-__all__ = ["Fault", "Problem", "SliceStack", "same_grid", "sort_by_geometry"]
+__all__ = ["same_grid", "sort_by_geometry", "unit_normal"]

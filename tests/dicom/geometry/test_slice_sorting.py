@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 
-from dicomnode.dicom.geometry.geometry import Fault, sort_by_geometry
+from dicomnode.dicom.geometry.slice_sorting import sort_by_geometry
+from dicomnode.dicom.geometry.slice_stack import Fault
 from dicomnode.dicom.reading.planes import planes_of
 from dicomnode.errors import GeometryError
 from sources import ct_slices, dose_grid, mr_slices, nm_image
@@ -132,7 +133,7 @@ def brief_of(images):
 
 
 @pytest.mark.parametrize("number", [lambda k: k + 1, lambda k: 40 - k])
-def test_several_gaps_are_told_in_short_by_the_numbers_of_slices(number):
+def test_several_gaps_are_named_in_short_by_the_numbers_of_slices(number):
     """The numbers of the neighbours, the lower first, whether they count up the stack or down."""
     images = [image((0, 0, 2 * k), number=number(k)) for k in range(40) if k not in {3, 9, 10, 20, 25, 30}]
     gaps = [sorted((number(low), number(high))) for low, high in ((2, 4), (8, 11), (19, 21))]
@@ -144,7 +145,7 @@ def test_several_gaps_are_told_in_short_by_the_numbers_of_slices(number):
 
 @pytest.mark.parametrize("numbers", [[1, 2, 3, 3, 5], [1, 5, 2, 3, 4], [None] * 5])
 def test_numbers_that_do_not_run_with_the_position_name_no_slice(numbers):
-    """A gap is told by the places then: such numbers would send the reader to other slices."""
+    """A gap is named by its positions then: such numbers would send the reader to other slices."""
     heights = (0, 2, 4, 8, 10)
     images = [image((0, 0, z), number=n) for z, n in zip(heights, numbers, strict=True)]
     assert brief_of(images) == "gap between (0, 0, 4) and (0, 0, 8) (4 mm, where slices are 2 mm apart)"

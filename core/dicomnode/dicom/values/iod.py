@@ -2,7 +2,7 @@
 
 The tables are data (``data/iod_tables.json``), made by ``tools/make_iod_tables.py`` from those that highdicom
 carries; the file names its edition. Only modules that an IOD makes mandatory are asked for, and of these the
-Type 1 and Type 2 attributes: what Type 1C and 2C depend on is told in prose, which no table can check.
+Type 1 and Type 2 attributes: what Type 1C and 2C depend on is written in prose, which no table can check.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ FRAMES = frozenset(
         "DimensionIndexSequence",
     }
 )
-"""What tells the frames of a multi-frame image apart: the factory knows it from array and geometry."""
+"""What distinguishes the frames of a multi-frame image: the factory knows it from array and geometry."""
 
 BY_DEFAULT = frozenset({"ImageType", "ContentDate", "ContentTime", "SeriesNumber"})
 """What every derived image gets from :func:`~dicomnode.dicom.building.derivation.default_elements`."""
@@ -234,10 +234,10 @@ def missing_attributes(dataset: Dataset) -> list[str]:
         SOP class is not in the tables.
     """
     iod = iod_of(UID(str(dataset.get("SOPClassUID", ""))))
-    return [] if iod is None else list(missing_in(dataset, iod.required))
+    return [] if iod is None else list(missing_attributes_in(dataset, iod.required))
 
 
-def missing_in(dataset: Dataset, wanted: Mapping[str, Attribute], path: str = "") -> Iterator[str]:
+def missing_attributes_in(dataset: Dataset, wanted: Mapping[str, Attribute], path: str = "") -> Iterator[str]:
     """Yield what a dataset, or an item of a sequence, lacks of the attributes that are wanted.
 
     Parameters
@@ -257,4 +257,4 @@ def missing_in(dataset: Dataset, wanted: Mapping[str, Attribute], path: str = ""
                 yield f"{path}{keyword} (Type 1) is empty"
         elif attribute.items and dataset[keyword].VR == "SQ":
             for number, item in enumerate(dataset[keyword].value):
-                yield from missing_in(item, attribute.items, f"{path}{keyword}[{number}].")
+                yield from missing_attributes_in(item, attribute.items, f"{path}{keyword}[{number}].")
