@@ -16,6 +16,7 @@ from dicomnode.dicom.values.tags import PrivateTag
 from dicomnode.errors import ConfigurationError, OutputError, PluginError
 from dicomnode.host.configuration.config_loading import load_config
 from dicomnode.host.configuration.configured_pipeline import configure_pipelines
+from dicomnode.host.isolation.isolation import Isolation
 from dicomnode.pipeline.container import InputContainer, Job
 from dicomnode.pipeline.outputs import DicomOutput, FileOutput, NoOutput
 from dicomnode.plugins.declared import resolve_pipeline
@@ -422,7 +423,7 @@ def test_the_declaration_travels_as_plain_data(site, tmp_path):
     file = tmp_path / "dicomnode.toml"
     file.write_text(CONFIG)
     config = load_config(file, {})
-    (configured,) = configure_pipelines(config, Registry(only=["site-plugin"]))
+    (configured,) = configure_pipelines(config, Registry(only=["site-plugin"]), Isolation.of(config))
     plain = configured.table.declaration()
     assert json.loads(json.dumps(plain)) == plain
     assert plain["blueprint"]["elements"]["SeriesDescription"] == "Halved"

@@ -23,6 +23,7 @@ def check(root_config: Path | None, config: Path | None, *, as_json: bool) -> in
     """
     from dicomnode.cli.tables import print_table
     from dicomnode.host.configuration.config_loading import load_config
+    from dicomnode.host.isolation.isolation import Isolation
     from dicomnode.host.operation.checking import check_node
     from dicomnode.host.operation.finding import Finding, Verdict
 
@@ -36,7 +37,9 @@ def check(root_config: Path | None, config: Path | None, *, as_json: bool) -> in
         findings = [Finding("configuration", name, Verdict.FAILED, line) for line in lines]
         code = WRONG_USE
     else:
-        findings = [Finding("configuration", name, Verdict.OK, "it can be read"), *check_node(settings)]
+        findings = [Finding("configuration", name, Verdict.OK, "it can be read")]
+        with Isolation.of(settings) as environments:
+            findings += check_node(settings, environments)
         if any(each.verdict is Verdict.FAILED for each in findings):
             code = NOT_DONE
     if as_json:

@@ -16,7 +16,7 @@ from dicomnode.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from dicomnode.host.configuration.config import Config
-    from dicomnode.host.configuration.configured_pipeline import ConfiguredPipeline
+    from dicomnode.host.configuration.configured_pipeline import ConfiguredPipeline, EnvironmentResolver
     from dicomnode.host.configuration.in_force import Value
     from dicomnode.plugins.registry import Registry
 
@@ -34,12 +34,15 @@ def config(root_config: Path | None, config: Path | None, *, as_json: bool) -> i
     """
     from dicomnode.host.configuration.config_loading import load_config
     from dicomnode.host.configuration.in_force import values_in_force
+    from dicomnode.host.isolation.isolation import Isolation
     from dicomnode.plugins.registry import Registry
 
     settings = load_config(config or root_config)
     registry = Registry(settings.plugins.disabled, settings.plugins.only)
     names = registry.names("pipelines") if settings.pipelines is None else list(settings.pipelines)
-    values = list(values_in_force(settings, names, _configured_pipelines(settings, registry)))
+    with Isolation.of(settings) as environments:
+        configured_pipeline = _pipeline_by_name(settings, registry, environments)
+        values = list(values_in_force(settings, names, configured_pipeline))
     if as_json:
         click.echo(json.dumps([value.to_json() for value in values], indent=2))
     else:
@@ -47,23 +50,25 @@ def config(root_config: Path | None, config: Path | None, *, as_json: bool) -> i
     return 0
 
 
-def _configured_pipelines(settings: Config, registry: Registry) -> Callable[[str], ConfiguredPipeline]:
+def _pipeline_by_name(
+    settings: Config, registry: Registry, environments: EnvironmentResolver
+) -> Callable[[str], ConfiguredPipeline]:
     """Return what makes a pipeline by its name, each on its own: one that is wrong hides no other."""
     from dicomnode.host.configuration.config import PipelineTable
     from dicomnode.host.configuration.configured_pipeline import configure_pipelines
 
-    def node_of(name: str) -> ConfiguredPipeline:
+    def configured_pipeline(name: str) -> ConfiguredPipeline:
         table = (settings.pipelines or {}).get(name, PipelineTable())
         alone = settings.model_copy(update={"pipelines": {name: table}})
         try:
-            return configure_pipelines(alone, registry)[0]
+            return configure_pipelines(alone, registry, environments)[0]
         except ConfigurationError:
             raise
         except Exception as error:
             msg = f"pipelines.{name}: {type(error).__name__}: {error}"
             raise ConfigurationError(msg) from error
 
-    return node_of
+    return configured_pipeline
 
 
 # -- as TOML ----------------------------------------------------------------------------------------------

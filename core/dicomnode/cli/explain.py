@@ -63,14 +63,17 @@ def _by_rules(config: Config, file: Path) -> dict[str, Any]:
     from dicomnode.host.configuration.configured_pipeline import configure_pipelines
     from dicomnode.host.gathering.pipeline_tree import PipelineTree
     from dicomnode.host.gathering.reception import wanted_tags
+    from dicomnode.host.isolation.isolation import Isolation
     from dicomnode.host.operation.explanation import explain as explained
     from dicomnode.plugins.hooks import Hooks
     from dicomnode.plugins.registry import Registry
 
     registry = Registry(config.plugins.disabled, config.plugins.only)
     hooks = Hooks(registry)
-    trees = [PipelineTree(configured, hooks) for configured in configure_pipelines(config, registry)]
-    return explained(file, trees, config, wanted_tags(trees))
+    with Isolation.of(config) as environments:
+        configured_pipelines = configure_pipelines(config, registry, environments)
+        trees = [PipelineTree(configured, hooks) for configured in configured_pipelines]
+        return explained(file, trees, config, wanted_tags(trees))
 
 
 def _called(name: str, pipelines: list[dict[str, Any]]) -> list[dict[str, Any]]:

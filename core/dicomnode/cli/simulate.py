@@ -67,6 +67,7 @@ def simulate(
     """
     from dicomnode.host.configuration.config_loading import load_config
     from dicomnode.host.dimse.pynetdicom_private import quiet_loggers
+    from dicomnode.host.isolation.isolation import Isolation
     from dicomnode.host.simulation.sending import SendingOptions
     from dicomnode.host.simulation.simulation import Simulation
 
@@ -75,8 +76,12 @@ def simulate(
     settings = load_config(config or root_config)
     with tempfile.TemporaryDirectory(prefix="dicomnode-simulate-") as root:
         target = None if out is None else out.absolute()
-        simulation = Simulation(settings, pipeline, Path(root), out=target, in_process=in_process)
-        simulated = simulation.run(folder, SendingOptions(**options))
+        plugins = settings.plugins
+        with Isolation(Path(root) / "environments", plugins.disabled, plugins.only) as environments:
+            simulation = Simulation(
+                settings, pipeline, Path(root), environments, out=target, in_process=in_process
+            )
+            simulated = simulation.run(folder, SendingOptions(**options))
     if as_json:
         click.echo(json.dumps(simulated.to_json(), indent=2))
     else:

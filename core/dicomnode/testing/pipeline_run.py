@@ -105,7 +105,7 @@ def run_pipeline(
         configured.pipeline.setup()
         run_job(
             description.to_json(),
-            Prepared(configured.pipeline, asked, configured.registration, {}, dict(settings or {}), Lock()),
+            Prepared(configured.pipeline, asked, {}, dict(settings or {}), Lock()),
         )
         return _result(read_manifest(Path(description.folder)))
 

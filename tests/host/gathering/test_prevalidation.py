@@ -20,6 +20,7 @@ from dicomnode.host.configuration.configured_pipeline import ConfiguredPipeline,
 from dicomnode.host.dimse.store_handler import Prevalidation, Prevalidator
 from dicomnode.host.gathering.pipeline_tree import PipelineTree
 from dicomnode.host.gathering.prevalidation import PrevalidatorFactory
+from dicomnode.host.isolation.isolation import Isolation
 from dicomnode.plugins.hooks import Hooks
 from dicomnode.plugins.registry import Registry
 from plugin_factory import PRELUDE, PluginFactory
@@ -144,7 +145,8 @@ def made(
     """Return the host's pipelines and hooks, and the judge that a receiver process makes of them."""
     plugins = PluginsTable(only=only)
     registry = Registry(plugins.disabled, plugins.only)
-    configured_pipelines = configure_pipelines(Config(plugins=plugins), registry)
+    config = Config(plugins=plugins)
+    configured_pipelines = configure_pipelines(config, registry, Isolation.of(config))
     hooks = Hooks(registry)
     return (
         {configured.name: configured for configured in configured_pipelines},

@@ -27,8 +27,8 @@ from dicomnode.host.isolation.description import (
     INPUT_DATA,
     PIPELINE_DATA,
     PipelineDescription,
-    plain_rule,
-    rule_of,
+    rule_from_json,
+    rule_to_json,
 )
 from dicomnode.host.isolation.environment import ready_environment
 from dicomnode.host.isolation.isolation import Isolation
@@ -90,7 +90,7 @@ class Pipeline(AbstractPipeline):
 )
 
 
-class EnvironmentResolver:
+class Environments:
     """Environments with a plugin each, which the tests' own environment does not have."""
 
     def __init__(self, root: Path) -> None:
@@ -108,15 +108,15 @@ class EnvironmentResolver:
 
 
 @pytest.fixture(scope="module")
-def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> EnvironmentResolver:
+def environments(tmp_path_factory: pytest.TempPathFactory) -> Environments:
     """Make environments below a folder."""
-    return EnvironmentResolver(tmp_path_factory.mktemp("environments"))
+    return Environments(tmp_path_factory.mktemp("environments"))
 
 
 @pytest.fixture(scope="module")
-def environment(elsewhere: EnvironmentResolver) -> Path:
+def environment(environments: Environments) -> Path:
     """Make an environment with the plugin ``elsewhere``."""
-    return elsewhere.make("first", "1.0", elsewhere=ELSEWHERE)
+    return environments.make("first", "1.0", elsewhere=ELSEWHERE)
 
 
 @pytest.fixture(scope="module")
@@ -148,10 +148,10 @@ def on_disk(folder: Path, datasets: list[Dataset]) -> list[LazyDataset]:
 
 
 def test_two_pipelines_that_cannot_live_together(
-    elsewhere: EnvironmentResolver, environment: Path, tmp_path: Path
+    environments: Environments, environment: Path, tmp_path: Path
 ) -> None:
     """Two pipelines with conflicting packages serve on one host, which imports neither of them."""
-    other = elsewhere.make("second", "2.0", other=ELSEWHERE)
+    other = environments.make("second", "2.0", other=ELSEWHERE)
     tables = {
         "elsewhere": {"environment": environment, "settings": {"offset": 5}},
         "other": {"environment": other, "timeout": 55.0},
@@ -191,10 +191,10 @@ def test_refusals_are_the_truth(environment: Path, tmp_path: Path) -> None:
     assert not started()
 
 
-def test_a_job_fails_as_it_does_at_home(elsewhere: EnvironmentResolver, tmp_path: Path) -> None:
+def test_a_job_fails_as_it_does_at_home(environments: Environments, tmp_path: Path) -> None:
     """What a plugin of another environment raises fails its job with its reason."""
     source = ELSEWHERE.replace('volume = inputs["images"]', 'raise ValueError("far away")')
-    path = elsewhere.make("failing", "1.0", failing=source)
+    path = environments.make("failing", "1.0", failing=source)
     with LocalHost(tmp_path, {"failing": {"environment": path}}) as configured:
         assert configured.send(mr_slices()) == [0] * 4
         with pytest.raises(AssertionError, match="raised ValueError: far away"):
@@ -205,8 +205,10 @@ def test_a_job_fails_as_it_does_at_home(elsewhere: EnvironmentResolver, tmp_path
 # ------------------------------------------------------------------------------------
 
 
-def test_data_are_judged_here_and_code_there(installed: Installed, tmp_path: Path) -> None:
-    """Rules that are data refuse without a question; predicates and methods are asked in the environment."""
+def test_data_need_no_worker_and_methods_do(
+    installed: Installed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rules that are data refuse without a worker; predicates and methods are called in the environment."""
     good, wide, wrong, thirteen = mr_slices(4)
     wide.Rows = 128
     wrong.Modality = "PT"
@@ -218,12 +220,8 @@ def test_data_are_judged_here_and_code_there(installed: Installed, tmp_path: Pat
     assert held.why_not(thirteen) == "number 13 is not wanted beside 0 others"
     held.insert(good)
     assert held.why_not(thirteen) == "number 13 is not wanted beside 1 others"
-    asked = installed.pipeline.rules
-    try:
-        type(held).rules = None
-        assert "Modality is PT" in str(held.why_not(wrong))
-    finally:
-        type(held).rules = asked
+    monkeypatch.setattr(type(held), "remote", None)
+    assert "Modality is PT" in str(held.why_not(wrong))
 
 
 def test_the_worker_sees_what_the_host_holds(installed: Installed, images: list[LazyDataset]) -> None:
@@ -304,9 +302,9 @@ def dicomnode_validate_input(container_key, patient_id, input_name):
 )
 
 
-def test_other_rules(elsewhere: EnvironmentResolver, isolation: Isolation, images: list[LazyDataset]) -> None:
+def test_other_rules(environments: Environments, isolation: Isolation, images: list[LazyDataset]) -> None:
     """Keys, conflicts, the environment's own hooks, and the choice of earlier images are asked, too."""
-    path = elsewhere.make("many", "1.0")
+    path = environments.make("many", "1.0")
     PluginFactory(path / "lib" / f"python{sys.version_info[0]}.{sys.version_info[1]}" / "site-packages").add(
         "many", MANY_RULES, pipelines={"many": "Pipeline"}, hooks={"many": ""}
     )
@@ -371,9 +369,9 @@ def _attributes(kind: type) -> set[str]:
 )
 def test_rules_that_are_data_survive(rule: Any) -> None:
     """A rule that is data judges alike after its way through JSON."""
-    plain = plain_rule(rule)
+    plain = rule_to_json(rule)
     assert plain is not None
-    again = rule_of(json.loads(json.dumps(plain)))
+    again = rule_from_json(json.loads(json.dumps(plain)))
     if isinstance(rule, re.Pattern):
         assert (again.pattern, again.flags) == (rule.pattern, rule.flags)
     elif isinstance(rule, frozenset | tuple):
@@ -385,7 +383,7 @@ def test_rules_that_are_data_survive(rule: Any) -> None:
 def test_a_rule_that_is_code_is_no_data() -> None:
     """Predicates, and collections of anything else, are asked for."""
     for rule in (len, [object()], re.compile(b"x"), {1: 2}):
-        assert plain_rule(rule) is None
+        assert rule_to_json(rule) is None
 
 
 def test_a_description_survives_json(installed: Installed) -> None:
@@ -422,14 +420,14 @@ def test_settings_in_force_there_decide_about_uids(installed: Installed) -> None
     ],
 )
 def test_a_plugin_that_is_broken(
-    elsewhere: EnvironmentResolver,
+    environments: Environments,
     isolation: Isolation,
     source: str,
     said: str,
     request: pytest.FixtureRequest,
 ) -> None:
     """A plugin of another environment that cannot be used is a configuration error with its reason."""
-    path = elsewhere.make(f"broken{abs(hash(source))}", "1.0", broken=source)
+    path = environments.make(f"broken{abs(hash(source))}", "1.0", broken=source)
     with pytest.raises(ConfigurationError, match=re.escape(said)):
         isolation.pipeline("broken", path, settings={})
 
@@ -440,19 +438,19 @@ def test_a_plugin_that_is_not_there(isolation: Isolation, environment: Path) -> 
         isolation.pipeline("nobody", environment, settings={})
 
 
-def test_environments_that_cannot_be_used(elsewhere: EnvironmentResolver, tmp_path: Path) -> None:
+def test_environments_that_cannot_be_used(environments: Environments, tmp_path: Path) -> None:
     """A folder that is no environment, one without the host, or with another: each says what to do."""
     with pytest.raises(ConfigurationError, match=r"no virtual environment.*python -m venv"):
         ready_environment(tmp_path, tmp_path)
-    make_environment(elsewhere.root / "bare", borrow=False)
+    make_environment(environments.root / "bare", borrow=False)
     with pytest.raises(ConfigurationError, match=r"has no dicomnode-host.*pip install dicomnode-host=="):
-        ready_environment(elsewhere.root / "bare", tmp_path)
-    packages = make_environment(elsewhere.root / "old", borrow=False)
+        ready_environment(environments.root / "bare", tmp_path)
+    packages = make_environment(environments.root / "old", borrow=False)
     (packages / "dicomnode_host-0.0.1.dist-info").mkdir()
     metadata = "Metadata-Version: 2.1\nName: dicomnode-host\nVersion: 0.0.1\n"
     (packages / "dicomnode_host-0.0.1.dist-info" / "METADATA").write_text(metadata)
     with pytest.raises(ConfigurationError, match=r"has dicomnode-host 0\.0\.1, and needs"):
-        ready_environment(elsewhere.root / "old", tmp_path)
+        ready_environment(environments.root / "old", tmp_path)
 
 
 def test_a_host_says_which_key_is_wrong(environment: Path, tmp_path: Path) -> None:

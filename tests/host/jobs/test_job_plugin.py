@@ -1,24 +1,28 @@
-"""The plugin of a job: which jobs share one pipeline object."""
+"""The plugin of a job: loaded and set up once for the jobs that ask for the same."""
 
 from __future__ import annotations
 
-import datetime as dt
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from dicomnode.errors import JobFailedError
 from dicomnode.host.jobs.job import JobDescription
-from dicomnode.host.jobs.job_plugin import pipeline_key
+from dicomnode.host.jobs.job_failure import Failure
+from dicomnode.host.jobs.job_plugin import prepare
+from dicomnode.plugins.pipeline_loading import PipelineRequest
+from plugin_factory import PRELUDE, PluginFactory
 
 JOB = JobDescription(
     id="1",
     identity="identity",
-    pipeline="smooth",
-    plugin="smooth",
-    distribution="smoothing",
+    pipeline="prepared",
+    plugin="prepared",
+    distribution="prepared",
     version="1.0",
-    settings={"sigma": 2.0, "since": dt.date(2020, 1, 1)},
+    settings={"sigma": 2.0},
     container_key="P1",
     inputs={},
     folder="/outbox/1",
@@ -26,42 +30,83 @@ JOB = JobDescription(
     created=1000.0,
 )
 
+PLUGIN = (
+    PRELUDE
+    + """
+from dataclasses import dataclass
+from dicomnode.pipeline.secret import Secret
 
-def test_inputs_are_not_looked_at() -> None:
-    """The key is made without inputs and checksums, of which there may be many: here they are none at all."""
-    unusable: Any = object()
-    assert pipeline_key(replace(JOB, inputs=unusable, checksums=unusable)) == pipeline_key(JOB)
+@dataclass(frozen=True)
+class Settings:
+    sigma: float = 1.0
+    token: Secret | None = None
+    fails: bool = False
 
+class Pipeline(AbstractPipeline):
+    inputs = {"images": Images}
+    Settings = Settings
+    set_up = 0
 
-def test_the_size_of_the_key_does_not_follow_the_inputs() -> None:
-    """A job of 10,000 images has the key of a job of none."""
-    images = [(f"/spool/{number}.dcm", {0x00100020: "P1"}) for number in range(10_000)]
-    assert pipeline_key(replace(JOB, inputs={"images": images})) == pipeline_key(JOB)
+    def setup(self):
+        if self.settings.fails:
+            raise OSError("no weights")
+        self.set_up += 1
 
-
-def test_the_description_that_a_worker_has() -> None:
-    """What has been sent to a worker has one key with what the worker was sent before."""
-    sent = JobDescription.from_json(JOB.to_json())
-    assert pipeline_key(sent) == pipeline_key(JobDescription.from_json(replace(JOB, id="2").to_json()))
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"pipeline": "other"},
-        {"plugin": "other"},
-        {"distribution": "other"},
-        {"version": "2.0"},
-        {"settings": {"sigma": 3.0, "since": dt.date(2020, 1, 1)}},
-        {"settings": {"sigma": 2.0, "since": dt.date(2021, 1, 1)}},
-        {"declared": {"inputs": {}}},
-        {"disabled": ("other",)},
-        {"only": ("smoothing",)},
-    ],
+    def process(self, inputs):
+        return NoOutput()
+"""
 )
-def test_what_decides(change: dict[str, Any]) -> None:
-    """Another pipeline, plugin, version, setting, declaration or choice of plugins is another object."""
-    assert pipeline_key(replace(JOB, **change)) != pipeline_key(JOB)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def plugins(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PluginFactory]:
+    """Install the plugin."""
+    factory = PluginFactory(tmp_path_factory.mktemp("plugins"))
+    factory.add("prepared", PLUGIN)
+    with factory.installed():
+        yield factory
+
+
+def request_of(**settings: Any) -> PipelineRequest:
+    """Return a request of the plugin, and of no other that is installed."""
+    return replace(JOB, settings=settings, only=("prepared",)).request
+
+
+def test_a_pipeline_is_set_up_once() -> None:
+    """The first job sets the object up, the next one gets it as it is, with the lock of the first."""
+    first, second = prepare(request_of(sigma=4)), prepare(request_of(sigma=4))
+    assert first is second
+    assert first.pipeline.set_up == 1  # type: ignore[attr-defined]  # the plugin's own
+    assert prepare(request_of(sigma=5)).pipeline is not first.pipeline
+
+
+def test_a_setup_that_raised_is_tried_again() -> None:
+    """Nothing is kept of an object whose ``setup`` raised."""
+    for _ in range(2):
+        with pytest.raises(JobFailedError, match=r"setup of Pipeline raised OSError: no weights"):
+            prepare(request_of(fails=True))
+
+
+def test_what_a_result_says_of_where_it_was_made() -> None:
+    """Settings are shown with defaults and without secrets; plugins and packages with their versions."""
+    prepared = prepare(request_of(token="hush"))
+    assert prepared.shown_settings["sigma"] == 1.0
+    assert "hush" not in str(prepared.shown_settings)
+    assert prepared.environment["plugins"]["prepared"] == "1.0"
+    assert "pydicom" in prepared.environment["packages"]
+
+
+def test_a_plugin_that_cannot_be_loaded() -> None:
+    """The failure is the plugin's, and names it."""
+    with pytest.raises(JobFailedError, match=r"loading the pipeline 'prepared': .*colour: unknown") as caught:
+        prepare(request_of(colour=1))
+    assert caught.value.kind == Failure.PLUGIN
+
+
+def test_inputs_do_not_belong_to_the_request() -> None:
+    """The request is made without inputs and checksums, of which a job may have a hundred thousand."""
+    unusable: Any = object()
+    assert replace(JOB, inputs=unusable, checksums=unusable).request == JOB.request
 
 
 @pytest.mark.parametrize(
@@ -74,7 +119,14 @@ def test_what_decides(change: dict[str, Any]) -> None:
         {"created": 2.0},
         {"timeout": 9.0},
     ],
+    ids=str,
 )
-def test_what_does_not_decide(change: dict[str, Any]) -> None:
+def test_whose_job_it_is_does_not_belong_to_the_request(change: dict[str, Any]) -> None:
     """Jobs that differ in nothing else than whose they are share an object."""
-    assert pipeline_key(replace(JOB, **change)) == pipeline_key(JOB)
+    assert replace(JOB, **change).request == JOB.request
+
+
+def test_a_description_that_was_sent_has_the_same_request() -> None:
+    """A worker that gets two descriptions as JSON finds that both ask for one object."""
+    sent, other = (JobDescription.from_json(replace(JOB, id=each).to_json()) for each in ("1", "2"))
+    assert sent.request.key == other.request.key == JOB.request.key

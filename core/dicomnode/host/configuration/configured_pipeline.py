@@ -15,7 +15,8 @@ from dicomnode.host.configuration.config import Config, PipelineTable
 from dicomnode.host.configuration.references import FILE_SCHEME
 from dicomnode.host.configuration.result_content import content_digest, settings_digest
 from dicomnode.pipeline.pipelines import AbstractPipeline, IODCheck, LateImages, Trigger
-from dicomnode.plugins.declared import Resolved, resolve_pipeline
+from dicomnode.plugins.declared import resolve_pipeline
+from dicomnode.plugins.pipeline_loading import make_pipeline
 from dicomnode.plugins.registry import Registration, Registry
 
 _LONGEST_AE_TITLE = 16
@@ -126,7 +127,7 @@ class Installed:
 
 
 class EnvironmentResolver(Protocol):
-    """Who knows pipelines of other environments: :class:`~dicomnode.host.isolation.isolation.Isolation`."""
+    """Makes pipelines of other environments: :class:`~dicomnode.host.isolation.isolation.Isolation` does."""
 
     def pipeline(
         self,
@@ -151,7 +152,7 @@ class PipelineCheck:
         The table's name.
     ae_title : str or None
         What it is, or would be, called; ``None`` where its class is not known, and it is not configured.
-    node : Node or None
+    configured : ConfiguredPipeline or None
         The pipeline, where nothing is wrong with it alone.
     problems : list of str
         What is wrong, each with file, line and key.
@@ -172,7 +173,7 @@ class PipelineCheck:
 
 
 def configure_pipelines(
-    config: Config, registry: Registry, elsewhere: EnvironmentResolver | None = None
+    config: Config, registry: Registry, environments: EnvironmentResolver
 ) -> list[ConfiguredPipeline]:
     """Return the pipelines that the configuration asks for, or every installed one where it names none.
 
@@ -182,8 +183,8 @@ def configure_pipelines(
         The configuration.
     registry : Registry
         The installed plugins.
-    elsewhere : Elsewhere, optional
-        Who makes pipelines of other environments, and keeps workers for them; one of its own by default.
+    environments : EnvironmentResolver
+        Makes pipelines of other environments. They need it for as long as they are in use.
 
     Raises
     ------
@@ -191,7 +192,7 @@ def configure_pipelines(
         When pipelines are not installed or cannot be used, settings are wrong, resources are lacking, or two
         have one AE title: all that is wrong, in a line each.
     """
-    checked = checked_pipelines(config, registry, elsewhere)
+    checked = checked_pipelines(config, registry, environments)
     if config.pipelines is None:  # nobody asked for them by name: the registry says why they are left out
         for each in checked:
             if each.configured is None:
@@ -209,24 +210,26 @@ def configure_pipelines(
 def checked_pipelines(
     config: Config,
     registry: Registry,
-    elsewhere: EnvironmentResolver | None = None,
+    environments: EnvironmentResolver,
     *,
-    but: Collection[str] = (),
+    skipped: Collection[str] = (),
 ) -> list[PipelineCheck]:
-    """Judge every pipeline as :func:`configure_pipelines` does, and raise nothing.
+    """Check every pipeline as :func:`configure_pipelines` does, and raise nothing.
 
     Parameters
     ----------
-    config, registry, elsewhere
+    config, registry, environments
         As there.
-    but : collection of str
-        Pipelines that are passed over.
+    skipped : collection of str
+        Pipelines that are not checked.
     """
     tables = config.pipelines
     if tables is None:
         tables = {name: PipelineTable() for name in registry.names("pipelines")}
     checked = [
-        _judge(name, table, config, registry, elsewhere) for name, table in tables.items() if name not in but
+        _checked(name, table, config, registry, environments)
+        for name, table in tables.items()
+        if name not in skipped
     ]
     by_title: dict[str, PipelineCheck] = {}
     for each in checked:
@@ -243,14 +246,14 @@ def checked_pipelines(
 
 
 def no_pipeline_message(registry: Registry) -> str:
-    """Return what to tell someone who has no pipeline that runs."""
+    """Return the message for a node on which no pipeline can run."""
     broken = [plugin for plugin in registry.plugins if plugin.reason]
-    told = "".join(
+    reasons = "".join(
         f"\n  {plugin.distribution} {plugin.version}: {plugin.status.value}: {plugin.reason}"
         for plugin in broken
     )
-    if told:
-        return f"no installed pipeline can run:{told}"
+    if reasons:
+        return f"no installed pipeline can run:{reasons}"
     return (
         "no pipeline is installed. A pipeline is a Python package: install one beside dicomnode-host, for"
         " instance the example with `pip install ./examples/smooth` in a copy of the repository, then look at"
@@ -258,10 +261,10 @@ def no_pipeline_message(registry: Registry) -> str:
     )
 
 
-def _judge(
-    name: str, table: PipelineTable, config: Config, registry: Registry, elsewhere: EnvironmentResolver | None
+def _checked(
+    name: str, table: PipelineTable, config: Config, registry: Registry, environments: EnvironmentResolver
 ) -> PipelineCheck:
-    """Find out all that is wrong with one pipeline, as far as its class can be had."""
+    """Find out all that is wrong with one pipeline, as far as its class can be loaded."""
     where = config.named(("pipelines", name))
     checked = PipelineCheck(name, table.ae_title)
     kind: type[AbstractPipeline] | None = None
@@ -269,10 +272,16 @@ def _judge(
     try:
         if table.environment is None:
             resolved = resolve_pipeline(registry, name, table.plugin, table.declaration())
-            kind = resolved.kind
-            installed = _made(resolved, table)
+            kind = resolved.kind  # also where it cannot be made: its AE title and resources are checked, too
+            installed = Installed(make_pipeline(resolved, table.settings), resolved.registration)
         else:
-            installed = _there(name, table, table.environment, elsewhere or _isolation(config))
+            installed = environments.pipeline(
+                name,
+                table.environment,
+                plugin=table.plugin,
+                settings=table.settings,
+                declared=table.declaration(),
+            )
             kind = type(installed.pipeline)
     except SettingsError as error:
         whose = "".join(getattr(error, "__notes__", ()))
@@ -313,42 +322,10 @@ def _lacking(resources: Mapping[str, int], where: str, config: Config) -> list[s
     return [f"{where}: {what}"]
 
 
-def installed_here(name: str, table: PipelineTable, registry: Registry) -> Installed:
+def installed_pipeline(name: str, table: PipelineTable, registry: Registry) -> Installed:
     """Return a pipeline of the host's own environment."""
-    return _made(resolve_pipeline(registry, name, table.plugin, table.declaration()), table)
-
-
-def _made(resolved: Resolved, table: PipelineTable) -> Installed:
-    """Return the object of a pipeline's class, with its settings."""
-    registration, kind = resolved.registration, resolved.kind
-    whose = f"{kind.__name__} of {registration.distribution} {registration.version}"
-    try:
-        kind.check_definition()
-        settings = kind.validated_settings(table.settings)
-    except ConfigurationError as error:
-        error.add_note(f" (pipeline {whose})")
-        raise
-    try:
-        return Installed(kind(settings), registration)
-    except Exception as error:
-        msg = f"{whose} could not be made: {type(error).__name__}: {error}"
-        raise ConfigurationError(msg) from error
-
-
-def _isolation(config: Config) -> EnvironmentResolver:
-    """Return who makes pipelines of other environments, for the time that they are in use."""
-    from dicomnode.host.isolation.isolation import Isolation
-
-    return Isolation.of(config)
-
-
-def _there(
-    name: str, table: PipelineTable, environment: Path | Sequence[str], elsewhere: EnvironmentResolver
-) -> Installed:
-    """Return a pipeline of another environment."""
-    return elsewhere.pipeline(
-        name, environment, plugin=table.plugin, settings=table.settings, declared=table.declaration()
-    )
+    resolved = resolve_pipeline(registry, name, table.plugin, table.declaration())
+    return Installed(make_pipeline(resolved, table.settings), resolved.registration)
 
 
 def default_destination(config: Config) -> str:

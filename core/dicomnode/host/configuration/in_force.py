@@ -42,7 +42,7 @@ class Value:
 
 
 def values_in_force(
-    config: Config, names: list[str], node_of: Callable[[str], ConfiguredPipeline]
+    config: Config, names: list[str], configured_pipeline: Callable[[str], ConfiguredPipeline]
 ) -> Iterator[Value]:
     """Yield every key with what holds for it, table by table.
 
@@ -52,7 +52,7 @@ def values_in_force(
         The configuration.
     names : list of str
         The pipelines that run.
-    node_of : callable
+    configured_pipeline : callable
         Name -> the pipeline as it is configured. What a pipeline's class says can be told, and which of its
         settings are secrets is known, only if the class can be had: it may raise ConfigurationError.
     """
@@ -60,7 +60,7 @@ def values_in_force(
         if name != "pipelines":
             yield from _values((name,), getattr(config, name), config.sources)
     for name in names:
-        yield from _pipeline(name, config, node_of)
+        yield from _pipeline(name, config, configured_pipeline)
 
 
 def _values(path: KeyPath, value: Any, sources: ConfigSources) -> Iterator[Value]:
@@ -86,11 +86,13 @@ def _origin(path: KeyPath, sources: ConfigSources) -> str:
     return sources.origin(path) or DEFAULT
 
 
-def _pipeline(name: str, config: Config, node_of: Callable[[str], ConfiguredPipeline]) -> Iterator[Value]:
+def _pipeline(
+    name: str, config: Config, configured_pipeline: Callable[[str], ConfiguredPipeline]
+) -> Iterator[Value]:
     path, sources = ("pipelines", name), config.sources
     table = (config.pipelines or {}).get(name)
     try:
-        configured = node_of(name)
+        configured = configured_pipeline(name)
     except ConfigurationError as error:
         hidden = "(hidden: which of them are secret is known to the plugin alone)"
         for each in _values(path, table, sources):

@@ -19,7 +19,7 @@ from pydicom.dataset import Dataset
 from dicomnode.dicom.reading.lazy import LazyDataset
 from dicomnode.errors import DicomnodeError, PluginError
 from dicomnode.host.configuration.config import PipelineTable, PluginsTable
-from dicomnode.host.configuration.configured_pipeline import ConfiguredPipeline, installed_here
+from dicomnode.host.configuration.configured_pipeline import ConfiguredPipeline, installed_pipeline
 from dicomnode.host.dimse.store_handler import Prevalidation, Prevalidator
 from dicomnode.host.parsing.index import IndexedValue
 from dicomnode.pipeline.inputs import AbstractInput
@@ -182,7 +182,7 @@ class PipelineSpec:
         DicomnodeError
             When it cannot be made, or has been upgraded since the host was started.
         """
-        installed = installed_here(self.name, self.table, registry)
+        installed = installed_pipeline(self.name, self.table, registry)
         registration = installed.registration
         if (registration.distribution, registration.version) != (self.distribution, self.version):
             msg = f"pipeline {self.name!r} has been upgraded: restart the host"

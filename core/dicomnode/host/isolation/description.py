@@ -1,4 +1,4 @@
-"""What the host is told of a pipeline that it does not import: rules that are data, and which are code."""
+"""What the host knows of a pipeline that it does not import: its data, and which methods a worker runs."""
 
 from __future__ import annotations
 
@@ -52,11 +52,12 @@ class InputDescription:
     data : mapping
         Its attributes.
     values : mapping of str to Any
-        Attribute (keyword or ``0xggggeeee``) -> plain form of its rule (:func:`plain_rule`).
+        Attribute (keyword or ``0xggggeeee``) -> plain form of its rule (:func:`rule_to_json`).
     indexed : tuple of int
         The tags that its rules look at.
-    code : tuple of str
-        Its methods that are code of the plugin's, or of a hook of its environment: the host asks a worker.
+    remote_methods : tuple of str
+        The methods that the host calls in a worker: the plugin overrides them, or a hook of its environment
+        takes part.
     """
 
     kind: str
@@ -64,7 +65,7 @@ class InputDescription:
     data: Mapping[str, Any]
     values: Mapping[str, Any]
     indexed: tuple[int, ...]
-    code: tuple[str, ...]
+    remote_methods: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +86,8 @@ class PipelineDescription:
         The tags that sorting looks at.
     copied : mapping of str to tuple of int
         Input name -> the tags that its blueprint copies from that input's images.
-    code : tuple of str
-        Its methods that are code of the plugin's.
+    remote_methods : tuple of str
+        The methods that the plugin overrides: the host calls them in a worker.
     settings : str
         The digest of its effective settings (:func:`.settings_digest`): the
         class that knows defaults, and where secrets are kept, is in its environment alone.
@@ -100,7 +101,7 @@ class PipelineDescription:
     inputs: Mapping[str, InputDescription]
     indexed: tuple[int, ...]
     copied: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
-    code: tuple[str, ...] = ()
+    remote_methods: tuple[str, ...] = ()
     settings: str = ""
 
     def to_json(self) -> dict[str, Any]:
@@ -111,18 +112,21 @@ class PipelineDescription:
     def from_json(cls, plain: Mapping[str, Any]) -> PipelineDescription:
         """Return the description that :meth:`to_json` made plain."""
         inputs = {
-            name: InputDescription(**{**each, "indexed": tuple(each["indexed"]), "code": tuple(each["code"])})
-            for name, each in plain["inputs"].items()
+            name: InputDescription(**{**each, **_tuples(each)}) for name, each in plain["inputs"].items()
         }
         copied = {name: tuple(tags) for name, tags in plain["copied"].items()}
-        listed = {name: tuple(plain[name]) for name in ("indexed", "code")}
-        return cls(**{**plain, **listed, "inputs": inputs, "copied": copied})
+        return cls(**{**plain, **_tuples(plain), "inputs": inputs, "copied": copied})
+
+
+def _tuples(plain: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
+    """Return what JSON made lists of."""
+    return {name: tuple(plain[name]) for name in ("indexed", "remote_methods")}
 
 
 _SCALARS = (str, int, float)
 
 
-def plain_rule(rule: object) -> dict[str, Any] | None:
+def rule_to_json(rule: object) -> dict[str, Any] | None:
     """Return a rule of ``required_values`` as data, or ``None`` where it is code."""
     if isinstance(rule, re.Pattern) and isinstance(rule.pattern, str):
         return {"matches": rule.pattern, "flags": rule.flags}
@@ -133,8 +137,8 @@ def plain_rule(rule: object) -> dict[str, Any] | None:
     return None
 
 
-def rule_of(plain: Mapping[str, Any]) -> Any:
-    """Return the rule that :func:`plain_rule` made plain."""
+def rule_from_json(plain: Mapping[str, Any]) -> Any:
+    """Return the rule of which :func:`rule_to_json` made plain data."""
     if "matches" in plain:
         return re.compile(plain["matches"], plain["flags"])
     return plain["is"] if "is" in plain else tuple(plain["one_of"])

@@ -1,4 +1,4 @@
-"""Pipelines of other environments, made ready for the host: described once, asked when an image comes."""
+"""Pipelines of other environments: described once, their methods called when an image comes."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from dicomnode.host.configuration.configured_pipeline import Installed
 from dicomnode.host.isolation.description import PipelineDescription
 from dicomnode.host.isolation.environment import ready_environment
 from dicomnode.host.isolation.proxies import isolated_pipeline
-from dicomnode.host.isolation.rules import Rules
-from dicomnode.host.isolation.rules_worker import describe_pipeline
+from dicomnode.host.isolation.remote_methods import RemoteMethods
+from dicomnode.host.isolation.worker_tasks import describe_pipeline
 from dicomnode.host.workers.worker_pool import WorkerPool
 from dicomnode.host.workers.worker_settings import WorkerSettings
 from dicomnode.host.workers.worker_watch import Limits
@@ -26,7 +26,7 @@ _DESCRIBE_TIMEOUT = 300.0
 
 
 class Isolation:
-    """Describes pipelines of other environments, and keeps a worker of each for its rules.
+    """Describes pipelines of other environments, and keeps a worker of each for its methods.
 
     The workers end with :meth:`close`, or when neither this nor any of its pipelines is in use any more.
 
@@ -77,7 +77,7 @@ class Isolation:
             When its settings are wrong.
         """
         path = ready_environment(environment, self._home)
-        asked = {
+        request = {
             "pipeline": name,
             "plugin": plugin,
             "environment": str(path),
@@ -85,28 +85,28 @@ class Isolation:
             "declared": None if declared is None else dict(declared),
             **self._plugins,
         }
-        described = self._described({**asked, "timeout": _DESCRIBE_TIMEOUT})
+        described = self._described({**request, "timeout": _DESCRIBE_TIMEOUT})
         origin = {"distribution": described.distribution, "version": described.version}
-        kind = isolated_pipeline(described, Rules(self, {**asked, **origin}))
+        kind = isolated_pipeline(described, RemoteMethods(self, {**request, **origin}))
         registration = Registration("pipelines", plugin or name, described.value, **origin, entry_point=None)
         return Installed(kind(dict(settings)), registration, path, described.settings)
 
-    def _described(self, asked: Mapping[str, Any]) -> PipelineDescription:
+    def _described(self, request: Mapping[str, Any]) -> PipelineDescription:
         try:
-            told = self.do(describe_pipeline, asked)
+            result = self.run(describe_pipeline, request)
         except JobFailedError as error:
-            msg = f"in the environment {asked['environment']}: {error}"
+            msg = f"in the environment {request['environment']}: {error}"
             raise ConfigurationError(msg) from error
-        if "settings" in told:
-            raise SettingsError([(tuple(key), problem) for key, problem in told["settings"]])
-        if "wrong" in told:
-            raise ConfigurationError(told["wrong"])
-        return PipelineDescription.from_json(told["described"])
+        if "settings" in result:
+            raise SettingsError([(tuple(key), problem) for key, problem in result["settings"]])
+        if "wrong" in result:
+            raise ConfigurationError(result["wrong"])
+        return PipelineDescription.from_json(result["described"])
 
-    def do(
-        self, task: Callable[[Mapping[str, Any]], dict[str, Any]], asked: Mapping[str, Any]
+    def run(
+        self, task: Callable[[Mapping[str, Any]], dict[str, Any]], argument: Mapping[str, Any]
     ) -> dict[str, Any]:
-        """Have a worker of the environment that is asked for do a task.
+        """Run a task in a worker of the environment that its argument names, and return its result.
 
         Raises
         ------
@@ -120,8 +120,8 @@ class Isolation:
                 settings=WorkerSettings(patience=10.0),
             )
             weakref.finalize(self, self._pool.abandon)
-        told: dict[str, Any] = self._pool.submit(task, asked).result()
-        return told
+        result: dict[str, Any] = self._pool.submit(task, argument).result()
+        return result
 
     def close(self) -> None:
         """End the workers."""

@@ -1,4 +1,4 @@
-"""Classes that stand for those of another environment: rules that are data, and questions for the rest."""
+"""Classes in place of those of another environment: data are copied, overridden methods run in a worker."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from pydicom.dataset import Dataset
 from pydicom.tag import BaseTag, Tag
 
 from dicomnode.errors import PluginError
-from dicomnode.host.isolation.description import InputDescription, PipelineDescription, rule_of
-from dicomnode.host.isolation.plain_images import plain_image
-from dicomnode.host.isolation.rules import Changes, Rules
+from dicomnode.host.isolation.description import InputDescription, PipelineDescription, rule_from_json
+from dicomnode.host.isolation.image_json import image_to_json
+from dicomnode.host.isolation.remote_methods import RemoteMethods, ReplicaChanges
 from dicomnode.pipeline.container import InputContainer
 from dicomnode.pipeline.historic import HistoricAbstractInput
 from dicomnode.pipeline.inputs import AbstractInput
@@ -23,11 +23,11 @@ class IsolatedInput(AbstractInput):
     """An input whose class is in another environment."""
 
     description: ClassVar[InputDescription]
-    rules: ClassVar[Rules]
+    remote: ClassVar[RemoteMethods]
 
     def __init__(self, name: str = "", copied_tags: Iterable[int] = ()) -> None:
         super().__init__(name, tuple(copied_tags))
-        self._changes = Changes(secrets.token_hex(8))
+        self._changes = ReplicaChanges(secrets.token_hex(8))
 
     @classmethod
     def indexed_tags(cls) -> frozenset[BaseTag]:
@@ -35,42 +35,42 @@ class IsolatedInput(AbstractInput):
         return frozenset(map(Tag, cls.description.indexed))
 
     def why_not(self, image: Dataset) -> str | None:
-        """Say why an image does not belong here: the rules that are data come first, and cost no question."""
+        """Say why an image does not belong here: rules that are data come first, and need no worker."""
         reason = super().why_not(image)
-        if reason is None and self._is_code("validate_image", "why_not"):
-            reason = self._ask("validate_image", image=plain_image(image))
+        if reason is None and self._is_remote("validate_image", "why_not"):
+            reason = self._call("validate_image", image=image_to_json(image))
         return reason
 
     def conflict(self, image: Dataset) -> str | None:
         """Say why an image cannot join those that are here."""
-        if self._is_code("conflict"):
-            reason: str | None = self._ask("conflict", image=plain_image(image))
+        if self._is_remote("conflict"):
+            reason: str | None = self._call("conflict", image=image_to_json(image))
             return reason
         return super().conflict(image)
 
     def missing(self) -> str | None:
         """Say what is missing."""
-        if self._is_code("validate", "missing"):
-            missing: str | None = self._ask("validate")
+        if self._is_remote("validate", "missing"):
+            missing: str | None = self._call("validate")
             return missing
         return super().missing()
 
     def remove(self, SOPInstanceUID: str) -> None:  # noqa: N803 - DICOM's own spelling
         """Take an image out."""
         super().remove(SOPInstanceUID)
-        if self.description.code:
-            self._changes.removed(str(SOPInstanceUID))
+        if self.description.remote_methods:
+            self._changes.remove(str(SOPInstanceUID))
 
     def _insert(self, image: Dataset) -> None:
         super()._insert(image)
-        if self.description.code:
-            self._changes.added(image)
+        if self.description.remote_methods:
+            self._changes.add(image)
 
-    def _is_code(self, *methods: str) -> bool:
-        return not set(methods).isdisjoint(self.description.code)
+    def _is_remote(self, *methods: str) -> bool:
+        return not set(methods).isdisjoint(self.description.remote_methods)
 
-    def _ask(self, question: str, **about: Any) -> Any:
-        return self.rules.ask_input(self, self._changes, question, **about)
+    def _call(self, method: str, **arguments: Any) -> Any:
+        return self.remote.call_input(self, self._changes, method, **arguments)
 
 
 class IsolatedHistoricInput(IsolatedInput, HistoricAbstractInput):
@@ -78,29 +78,30 @@ class IsolatedHistoricInput(IsolatedInput, HistoricAbstractInput):
 
     def query(self, image: Dataset) -> Mapping[str, Any]:
         """Return what the PACS is asked with."""
-        if self._is_code("query"):
-            keys: Mapping[str, Any] = self._ask("query", image=plain_image(image))
+        if self._is_remote("query"):
+            keys: Mapping[str, Any] = self._call("query", image=image_to_json(image))
             return keys
         return super().query(image)
 
     def choose(self, found: Sequence[Dataset], image: Dataset) -> Iterable[Dataset]:
         """Choose what is fetched."""
-        if self._is_code("choose"):
+        if self._is_remote("choose"):
             plain = [each.to_json_dict() for each in found]
-            return [found[place] for place in self._ask("choose", found=plain, image=plain_image(image))]
+            positions = self._call("choose", found=plain, image=image_to_json(image))
+            return [found[position] for position in positions]
         return super().choose(found, image)
 
 
 class IsolatedPipeline(AbstractPipeline):
-    """A pipeline whose class is in another environment: it sorts images here, and processes there."""
+    """A pipeline whose class is in another environment: it sorts images here; jobs process them there."""
 
     description: ClassVar[PipelineDescription]
-    rules: ClassVar[Rules]
+    remote: ClassVar[RemoteMethods]
 
     def container_key(self, image: Dataset) -> str:
         """Return what names the patient container of an image."""
-        if "container_key" in self.description.code:
-            return str(self.rules.ask("container_key", image=plain_image(image)))
+        if "container_key" in self.description.remote_methods:
+            return str(self.remote.call("container_key", image=image_to_json(image)))
         return super().container_key(image)
 
     @classmethod
@@ -119,16 +120,16 @@ class IsolatedPipeline(AbstractPipeline):
         raise PluginError(msg)
 
 
-def isolated_pipeline(description: PipelineDescription, rules: Rules) -> type[IsolatedPipeline]:
-    """Return a class that stands for the pipeline that was described."""
-    inputs = {name: _isolated_input(each, rules) for name, each in description.inputs.items()}
-    own = {**description.data, "description": description, "rules": rules, "inputs": inputs}
+def isolated_pipeline(description: PipelineDescription, remote: RemoteMethods) -> type[IsolatedPipeline]:
+    """Return the class that the host uses in place of the pipeline that was described."""
+    inputs = {name: _isolated_input(each, remote) for name, each in description.inputs.items()}
+    own = {**description.data, "description": description, "remote": remote, "inputs": inputs}
     doc = f"{description.kind} of {description.distribution} {description.version}."
     return type(description.kind, (IsolatedPipeline,), {"__module__": __name__, "__doc__": doc, **own})
 
 
-def _isolated_input(description: InputDescription, rules: Rules) -> type[IsolatedInput]:
+def _isolated_input(description: InputDescription, remote: RemoteMethods) -> type[IsolatedInput]:
     base = IsolatedHistoricInput if description.historic else IsolatedInput
-    values = {tag: rule_of(rule) for tag, rule in description.values.items()}
-    own = {**description.data, "required_values": values, "description": description, "rules": rules}
+    values = {tag: rule_from_json(rule) for tag, rule in description.values.items()}
+    own = {**description.data, "required_values": values, "description": description, "remote": remote}
     return type(description.kind, (base,), {"__module__": __name__, "__doc__": description.kind, **own})

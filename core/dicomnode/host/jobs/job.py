@@ -27,6 +27,7 @@ from dicomnode.pipeline.container import InputContainer, Job
 from dicomnode.pipeline.destination import OutboxItem
 from dicomnode.pipeline.outputs import PipelineOutput
 from dicomnode.pipeline.pipelines import IODCheck
+from dicomnode.plugins.pipeline_loading import PipelineRequest
 
 JobInputs = Mapping[str, Sequence[tuple[str, Mapping[int, Any]]]]
 """Input name -> (absolute path, index: tag -> value as plain data) of each image, in order of arrival."""
@@ -113,6 +114,11 @@ class JobDescription:
     only: tuple[str, ...] | None = None
     durable: bool = True
 
+    @property
+    def request(self) -> PipelineRequest:
+        """Which pipeline the job needs; jobs of equal requests share an object."""
+        return PipelineRequest(**{each.name: getattr(self, each.name) for each in fields(PipelineRequest)})
+
     def to_json(self) -> dict[str, Any]:
         """Return plain data that ``json.dumps`` takes."""
         plain: dict[str, Any] = {each.name: getattr(self, each.name) for each in fields(self)}
@@ -166,7 +172,7 @@ def run_job(description: Mapping[str, Any], prepared: Prepared | None = None) ->
     job = JobDescription.from_json(description)
     started = dt.datetime.now(dt.UTC)
     with JobFolder(Path(job.folder), Path(job.workdir), durable=job.durable) as folder:
-        prepared = prepared or prepare(job)
+        prepared = prepared or prepare(job.request)
         with prepared.lock:  # a plugin's object does one job at a time, wherever it runs
             inputs = InputFiles(job.inputs, folder.links, job.checksums)
             outputs = _processed(job, prepared, inputs)

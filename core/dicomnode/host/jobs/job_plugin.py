@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import platform
 import sys
 import threading
 from dataclasses import dataclass, field
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import TypeAdapter
 
-from dicomnode.errors import JobFailedError
-from dicomnode.host.jobs.job_failure import Failure, failing_as
+from dicomnode.host.jobs.job_failure import failing_as
 from dicomnode.pipeline.pipelines import AbstractPipeline
-from dicomnode.plugins.declared import resolve_pipeline
 from dicomnode.plugins.hooks import Hooks
-from dicomnode.plugins.registry import Registration, Registry, host_version, installed_packages
-
-if TYPE_CHECKING:
-    from dicomnode.host.jobs.job import JobDescription
+from dicomnode.plugins.pipeline_loading import LoadedPipeline, PipelineCache, PipelineRequest
+from dicomnode.plugins.registry import host_version, installed_packages
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +28,6 @@ class Prepared:
         With its settings, set up.
     hooks : Hooks
         The hooks of its environment.
-    registration : Registration
-        Where it comes from.
     environment : dict
         What a result says of where it was made.
     shown_settings : Any
@@ -45,72 +38,38 @@ class Prepared:
 
     pipeline: AbstractPipeline
     hooks: Hooks
-    registration: Registration
     environment: dict[str, Any]
     shown_settings: Any
     lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
 
-_SAME = ("pipeline", "plugin", "distribution", "version", "settings", "declared", "disabled", "only")
-"""What two jobs must have in common to share an object."""
-
-_prepared: dict[str, Prepared] = {}
-_preparing = threading.Lock()
-
-
-def prepare(job: JobDescription) -> Prepared:
-    """Return the job's pipeline; the first job of a process loads it and calls its ``setup``.
+def prepare(request: PipelineRequest) -> Prepared:
+    """Return the pipeline of a job; the first job of a process loads it and calls its ``setup``.
 
     Raises
     ------
     JobFailedError
         When it cannot be loaded, is of another version than the job was made for, or its ``setup`` raises.
     """
-    key = pipeline_key(job)
-    with _preparing:
-        if key not in _prepared:
-            _prepared[key] = _load(job)
-        return _prepared[key]
+    with failing_as(f"loading the pipeline {request.plugin or request.pipeline!r}"):
+        return _pipelines.get(request)
 
 
-def pipeline_key(job: JobDescription) -> str:
-    """Return what is equal for two jobs that share a pipeline object.
-
-    Only what decides about the object is looked at: a job may have a hundred thousand inputs.
-    """
-    return json.dumps([getattr(job, name) for name in _SAME], default=str)
-
-
-def _load(job: JobDescription) -> Prepared:
-    with failing_as(f"loading the pipeline {job.plugin!r}"):
-        registry = Registry(job.disabled, job.only)
-        resolved = resolve_pipeline(registry, job.pipeline, job.plugin, job.declared)
-        registration, kind = resolved.registration, resolved.kind
-        _check_version(job, registration)
-        hooks = Hooks(registry)
-        settings = kind.validated_settings(job.settings)
-        pipeline = kind(settings)
-    with failing_as(f"setup of {kind.__name__}"):
+def _set_up(loaded: LoadedPipeline) -> Prepared:
+    pipeline, settings = loaded.pipeline, loaded.pipeline.settings
+    shown = TypeAdapter(type(settings)).dump_python(settings, mode="json", fallback=str)
+    with failing_as(f"setup of {type(pipeline).__name__}"):
         pipeline.setup()
     environment = {
         "python": platform.python_version(),
         "executable": sys.executable,
         "host": host_version(),
-        "plugins": {plugin.distribution: plugin.version for plugin in registry.plugins},
+        "plugins": {plugin.distribution: plugin.version for plugin in loaded.registry.plugins},
         "packages": _packages(),
     }
-    shown = TypeAdapter(type(settings)).dump_python(settings, mode="json", fallback=str)
-    return Prepared(pipeline, hooks, registration, environment, shown)
+    return Prepared(pipeline, loaded.hooks, environment, shown)
 
 
 _packages = cache(installed_packages)
 
-
-def _check_version(job: JobDescription, registration: Registration) -> None:
-    found = (registration.distribution, registration.version)
-    if found != (job.distribution, job.version):
-        msg = (
-            f"the job was made for {job.distribution} {job.version}, and {job.plugin!r} now belongs to "
-            f"{found[0]} {found[1]}. Restart the host after a plugin was installed, upgraded or removed."
-        )
-        raise JobFailedError(msg, Failure.PLUGIN)
+_pipelines = PipelineCache(_set_up)

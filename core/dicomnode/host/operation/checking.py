@@ -8,7 +8,11 @@ from typing import Any
 
 from dicomnode.errors import ConfigurationError
 from dicomnode.host.configuration.config import Config
-from dicomnode.host.configuration.configured_pipeline import ConfiguredPipeline, checked_pipelines
+from dicomnode.host.configuration.configured_pipeline import (
+    ConfiguredPipeline,
+    EnvironmentResolver,
+    checked_pipelines,
+)
 from dicomnode.host.configuration.receiver_building import receiver_settings
 from dicomnode.host.dimse.pynetdicom_private import quiet_loggers
 from dicomnode.host.dimse.tls import ServerTLS
@@ -20,7 +24,7 @@ from dicomnode.plugins.probe import every_trouble
 from dicomnode.plugins.registry import HOST_DISTRIBUTION, Registry
 
 
-def check_node(config: Config) -> Iterator[Finding]:
+def check_node(config: Config, environments: EnvironmentResolver) -> Iterator[Finding]:
     """Check everything that a node needs; yield each finding as soon as it is known.
 
     Nothing is changed, but for a file that is made in the data directory and removed again.
@@ -29,6 +33,8 @@ def check_node(config: Config) -> Iterator[Finding]:
     ----------
     config : Config
         The configuration.
+    environments : EnvironmentResolver
+        Makes pipelines of other environments.
     """
     quiet_loggers()
     operations = Operations(config)
@@ -36,7 +42,7 @@ def check_node(config: Config) -> Iterator[Finding]:
     registry = Registry(config.plugins.disabled, config.plugins.only)
     yield from _plugins(registry, config)
     configured_pipelines: list[ConfiguredPipeline] = []
-    yield from _pipelines(registry, config, configured_pipelines, live)
+    yield from _pipelines(registry, config, environments, configured_pipelines, live)
     yield from _receiver(config, live)
     reserve = config.host.reserve if live is None else live["reserve"]  # what the host was started with
     yield from check_data(operations, reserve)
@@ -62,6 +68,7 @@ def _plugins(registry: Registry, config: Config) -> Iterator[Finding]:
 def _pipelines(
     registry: Registry,
     config: Config,
+    environments: EnvironmentResolver,
     configured_pipelines: list[ConfiguredPipeline],
     live: Mapping[str, Any] | None,
 ) -> Iterator[Finding]:
@@ -72,7 +79,7 @@ def _pipelines(
         yield Finding("pipelines", name, left_out, trouble)
     running = (live or {}).get("pipelines", {})
     unchecked = False
-    for each in checked_pipelines(config, registry, but=broken):
+    for each in checked_pipelines(config, registry, environments, skipped=broken):
         if each.lacks_only_variables and each.name in running:
             # It is this command's environment that lacks them: the service has one of its own.
             lacking = ", ".join(each.variables)

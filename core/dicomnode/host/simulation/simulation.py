@@ -13,7 +13,7 @@ from typing import Any
 
 from dicomnode.errors import ConfigurationError
 from dicomnode.host.configuration.config import Config, PipelineTable
-from dicomnode.host.configuration.configured_pipeline import configure_pipelines
+from dicomnode.host.configuration.configured_pipeline import EnvironmentResolver, configure_pipelines
 from dicomnode.host.configuration.references import FILE_SCHEME
 from dicomnode.host.foundation.events import Event, Station
 from dicomnode.host.jobs.job_folder import read_manifest
@@ -80,6 +80,8 @@ class Simulation:
         The pipeline's name in the configuration, or of an installed one.
     root : pathlib.Path
         An empty directory.
+    environments : EnvironmentResolver
+        Makes pipelines of other environments.
     out : pathlib.Path, optional
         Where results are put.
     in_process : bool
@@ -92,7 +94,14 @@ class Simulation:
     """
 
     def __init__(
-        self, config: Config, pipeline: str, root: Path, *, out: Path | None = None, in_process: bool = False
+        self,
+        config: Config,
+        pipeline: str,
+        root: Path,
+        environments: EnvironmentResolver,
+        *,
+        out: Path | None = None,
+        in_process: bool = False,
     ) -> None:
         table = (config.pipelines or {}).get(pipeline, PipelineTable())
         destinations = (f"{FILE_SCHEME}results",) if table.destinations is None else table.destinations
@@ -100,7 +109,7 @@ class Simulation:
         host = config.host.model_copy(update={"data": root, "durability": "process", "reserve": 0})
         alone = config.model_copy(update={"host": host, "pipelines": {pipeline: once}})
         registry = Registry(config.plugins.disabled, config.plugins.only)
-        (configured,) = configure_pipelines(alone, registry)
+        (configured,) = configure_pipelines(alone, registry, environments)
         self._changed = threading.Condition()
         self._host = SimulatedHost(
             alone,

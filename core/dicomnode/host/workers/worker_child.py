@@ -21,8 +21,8 @@ from dicomnode.host.workers.worker_settings import WorkerSettings
 
 TASKS = {
     "run_job": "dicomnode.host.jobs.job",
-    "describe_pipeline": "dicomnode.host.isolation.rules_worker",
-    "ask_rules": "dicomnode.host.isolation.rules_worker",
+    "describe_pipeline": "dicomnode.host.isolation.worker_tasks",
+    "call_method": "dicomnode.host.isolation.worker_tasks",
 }
 """What a worker can be asked to do: the name of a function, and the module that it is in."""
 
