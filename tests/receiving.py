@@ -24,7 +24,7 @@ from dicomnode.host.configuration.receiver_settings import ReceiverSettings
 from dicomnode.host.dimse.spooled_file import SpooledFile
 from dicomnode.host.dimse.store_handler import AssociationEnd, AssociationInfo, Prevalidation, StoreRequest
 from dicomnode.host.parsing.index import IndexedValue
-from dicomnode.host.parsing.statuses import SUCCESS, StoreResponse
+from dicomnode.host.parsing.statuses import Status, StoreResponse
 from dicomnode.host.receiver.scp import Receiver
 from dicomnode.host.spool.spool import Spool
 from programs import program
@@ -37,7 +37,7 @@ class RecordingSink:
     wanted: frozenset[int] = frozenset({0x00100020, 0x00080060})
     called: str = "DICOMNODE"
     refusal: StoreResponse | None = None
-    answer: StoreResponse = field(default_factory=lambda: StoreResponse(SUCCESS))
+    answer: StoreResponse = field(default_factory=lambda: StoreResponse(Status.SUCCESS))
     kept: list[tuple[StoreRequest, Mapping[int, IndexedValue], Path]] = field(default_factory=list)
     ended: list[tuple[AssociationInfo, bool]] = field(default_factory=list)
     changed: threading.Condition = field(default_factory=threading.Condition)
@@ -58,7 +58,7 @@ class RecordingSink:
         prevalidation: Prevalidation | None = None,
     ) -> StoreResponse:
         """Keep what is answered with Success."""
-        if self.answer.status == SUCCESS:
+        if self.answer.status == Status.SUCCESS:
             path = Path(spooled.keep(request.association.called_ae_title, request.AffectedSOPInstanceUID))
             with self.changed:
                 self.kept.append((request, index, path))

@@ -1,4 +1,4 @@
-"""Write the reference pages that the code itself can tell: the configuration file and the command line.
+"""Write the reference pages that the code itself can tell: configuration file, command line, statuses.
 
 ``python tools/make_reference.py``; ``tests/test_reference.py`` holds the pages to it.
 """
@@ -24,6 +24,7 @@ from dicomnode.cli.config import toml_value
 from dicomnode.cli.group import COMMANDS
 from dicomnode.host.configuration import config as tables
 from dicomnode.host.configuration.config_values import Address
+from dicomnode.host.parsing.statuses import PEER_STATUSES, Status
 from dicomnode.plugins.declared_tables import DeclaredPipeline
 
 REFERENCE = Path(__file__).parent.parent / "docs" / "reference"
@@ -237,7 +238,63 @@ def _command(name: str, command: click.Command) -> str:
 
 _COMMON = {"config", "as_json"}
 
-PAGES = {"configuration.md": configuration, "command-line.md": command_line}
+
+# -- statuses ---------------------------------------------------------------------------------------------
+
+STATUSES_HEAD = """# Statuses
+
+<!-- written by tools/make_reference.py: change that, or core/dicomnode/host/parsing/statuses.py -->
+
+The Status (0000,0900) of a DIMSE response says what became of a request. A failure of this node comes with an Error
+Comment (0000,0902), which says more, such as the tag at which a data set cannot be read; the log has the status and, at
+INFO, a reason that quotes no image. Words such as [instance], [peer], [storage commitment][storage-commitment] and
+[quarantine] are explained in the [glossary](glossary.md).
+
+## What this node answers
+
+Only 0x0000 means that an instance is stored: this node never answers with a warning (0xBxxx), which senders take for
+"stored". Whether an image is wanted depends on the image and on the rules alone, so the same image gets the same answer.
+
+| status | name | in answer to | what happened | standard |
+|---|---|---|---|---|
+"""
+PEERS_HEAD = """
+## What peers answer
+
+The first line that fits holds. An instance that is *stored* is confirmed; one that is *refused* is a [dead letter][dead-letter], because
+the peer would say so again; to *retry* is to send it again later, as it is for a status that is not in this table, and for
+no answer at all. See [Deliver results](../how-to/deliver.md).
+
+| status | in answer to | meaning | what becomes of the instance | standard |
+|---|---|---|---|---|
+"""
+
+
+def statuses() -> str:
+    """Return the page about the statuses of DIMSE responses."""
+    ours = [
+        f"| `{status:#06x}` | {_words(status.name)} | {status.service} | {status.cause} |"
+        f" {status.reference} |"
+        for status in Status
+    ]
+    theirs = [
+        f"| {_codes(known.first, known.last)} | {known.service.value} | {known.meaning} |"
+        f" {known.verdict.value if known.verdict else ''} | {known.reference} |"
+        for known in PEER_STATUSES
+    ]
+    links = _links(("dead-letter", "instance", "peer", "quarantine", "storage-commitment"))
+    return "\n".join([STATUSES_HEAD + "\n".join(ours), PEERS_HEAD + "\n".join(theirs), "", links])
+
+
+def _words(name: str) -> str:
+    return name.lower().replace("_", " ").replace("uid", "UID").replace("sop", "SOP")
+
+
+def _codes(first: int, last: int) -> str:
+    return f"`{first:#06x}`" if first == last else f"`{first:#06x}` to `{last:#06x}`"
+
+
+PAGES = {"configuration.md": configuration, "command-line.md": command_line, "statuses.md": statuses}
 
 if __name__ == "__main__":
     for name, made in PAGES.items():

@@ -14,11 +14,11 @@ from dicomnode.host.configuration.receiver_settings import ReceiverSettings
 from dicomnode.host.dimse.spooled_file import SpooledFile
 from dicomnode.host.dimse.store_handler import AssociationEnd, AssociationInfo, StoreRequest
 from dicomnode.host.parsing.index import IndexedValue
-from dicomnode.host.parsing.statuses import SUCCESS, StoreResponse
+from dicomnode.host.parsing.statuses import Status, StoreResponse
 from dicomnode.host.receiver.scp import Receiver
 from dicomnode.host.spool.spool import Spool
 
-_STORED = StoreResponse(SUCCESS)
+_STORED = StoreResponse(Status.SUCCESS)
 _INDEXED = (
     0x00080008, 0x00080050, 0x00080060, 0x0008103E, 0x00180050, 0x00200011, 0x00200013, 0x00200032,
     0x00200037, 0x00200052, 0x00280008, 0x00280010, 0x00280011, 0x00280030,

@@ -123,8 +123,8 @@ def test_what_the_receiver_refuses_is_told_before_any_pipeline(tmp_path, config)
     text = tmp_path / "text.dcm"
     text.write_text("no DICOM")
     answer = told("explain", text, "--config", config, expect=1)
-    assert answer["refused"]["status"] == 0xC000
-    assert "not a DICOM file" in answer["refused"]["reason"]
+    assert answer["refused"]["status"] is None
+    assert "it cannot be sent: not a DICOM file" in answer["refused"]["reason"]
     deflated = get_testdata_file("image_dfl.dcm")
     answer = told("explain", deflated, "--config", config, expect=1)
     assert "Deflated Explicit VR Little Endian" in answer["refused"]["reason"]

@@ -201,7 +201,7 @@ def test_bad_input_is_refused_and_loses_nothing(tmp_path: Path) -> None:
     with RunningHost(
         tmp_path / "host", PIPELINE.replace('"PACS", ', "").format(results=tmp_path / "out")
     ) as host:
-        for path, words in zip(bad, ("0XC010", "0X0124"), strict=True):
+        for path, words in zip(bad, ("0XC014", "0X0124"), strict=True):
             done = send("storescu", "-d", "-aec", "SMOOTH", "127.0.0.1", host.port, path)
             assert words in (done.stdout + done.stderr).upper(), done.stdout + done.stderr
         done = send("storescu", "--no-halt", "-aec", "SMOOTH", "127.0.0.1", host.port, *bad, *good)

@@ -97,7 +97,7 @@ def test_a_search_returns_the_patients_studies() -> None:
 @pytest.mark.parametrize(
     ("answer", "told"),
     [
-        (lambda pacs: response(0x8020, 0xA700), "0xa700, out of resources"),
+        (lambda pacs: response(0x8020, 0xA700), r"0xa700 \(out of resources\)"),
         (lambda pacs: response(0x8020, 0xC001, extra=element(0x0902, b"no\x1bway")), r"no\\x1bway"),
         (lambda pacs: response(0x8020, 0, message_id=7), "an answer to another message"),
         (lambda pacs: p_data(1, 3, b"rubbish!"), "broken message|another message|deadline"),

@@ -20,6 +20,7 @@ from dicomnode.host.dimse.message_templates import (
 )
 from dicomnode.host.parsing.inspection import RefusedDataSetError, inspect
 from dicomnode.host.parsing.layout_cache import LayoutCache
+from dicomnode.host.parsing.statuses import Status
 from dicomnode.host.parsing.structure import BytesSource, walk_and_mark
 from raw_peer import CT, MR, command, element
 from receiving import encoded, small_dataset
@@ -100,11 +101,11 @@ def test_an_index_is_nobody_elses() -> None:
 @pytest.mark.parametrize(
     ("change", "status"),
     [
-        ({"Rows": 65}, 0xC013),
-        ({"SOPClassUID": CT}, 0xA900),
-        ({"SOPInstanceUID": "1.2.3.9999"}, 0xC012),
-        ({"StudyInstanceUID": ""}, 0xC011),
-        ({"BitsAllocated": 32}, 0xC013),
+        ({"Rows": 65}, Status.PIXELS_INCOMPLETE),
+        ({"SOPClassUID": CT}, Status.DATA_SET_MISMATCH),
+        ({"SOPInstanceUID": "1.2.3.9999"}, Status.OTHER_INSTANCE),
+        ({"StudyInstanceUID": ""}, Status.UID_MISSING),
+        ({"BitsAllocated": 32}, Status.PIXELS_INCOMPLETE),
     ],
 )
 def test_what_decides_is_looked_at_each_time(change: dict[str, object], status: int) -> None:

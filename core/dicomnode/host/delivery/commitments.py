@@ -29,11 +29,10 @@ from dicomnode.host.ledger.ledger import Ledger
 from dicomnode.host.ledger.ledger_records import AskedDelivery, DeliveryRecord
 from dicomnode.host.ledger.ledger_writes import remember_commitment, transition_delivery
 from dicomnode.host.ledger.states import DeliveryState
-from dicomnode.host.parsing.statuses import PROCESSING_FAILURE
+from dicomnode.host.parsing.statuses import Status
 from dicomnode.pipeline.destination import Delivery, Destination, OutboxItem, Outcome
 
 _LOG = logging.getLogger(__name__)
-_INVALID_ARGUMENT: Final = 0x0115
 _TOLD: Final = {
     Delivery.CONFIRMED: (Station.DELIVERED, "{name} has committed to {count}", logging.INFO),
     Delivery.LATER: (Station.UNDELIVERED, "{name} does not commit to {count}: tried again", logging.WARNING),
@@ -119,12 +118,12 @@ class Commitments:
             if not self._was_asked(ae_title, report.TransactionUID):
                 message = "%s reports on storage commitment that it was not asked for: transaction %s"
                 _LOG.warning(message, safe_text(ae_title), safe_text(report.TransactionUID))
-                return _INVALID_ARGUMENT
+                return Status.INVALID_ARGUMENT_VALUE
             self._enter_report(report)
         except (DeliveryError, sqlite3.Error) as error:
             _LOG.warning("%s: %s", safe_text(ae_title), error)
-            return PROCESSING_FAILURE
-        return 0
+            return Status.PROCESSING_FAILURE
+        return Status.SUCCESS
 
     def _was_asked(self, ae_title: str, TransactionUID: str) -> bool:  # noqa: N803 - DICOM's own spelling
         name = self._ledger.asked_to_commit(TransactionUID)

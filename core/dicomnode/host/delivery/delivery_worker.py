@@ -14,7 +14,6 @@ from typing import Final
 
 from dicomnode.errors import DeliveryError, PluginError
 from dicomnode.host.configuration.config import DeliveryTable
-from dicomnode.host.delivery.delivery_rules import described_status
 from dicomnode.host.foundation.backoff import BackOff
 from dicomnode.host.foundation.error_text import delivery_reason
 from dicomnode.host.foundation.events import Event, Events, Station
@@ -24,6 +23,7 @@ from dicomnode.host.ledger.ledger import Ledger
 from dicomnode.host.ledger.ledger_records import DeliveryRecord
 from dicomnode.host.ledger.ledger_writes import note_deliveries, transition_delivery
 from dicomnode.host.ledger.states import UNSETTLED, DeliveryState
+from dicomnode.host.parsing.statuses import Service, status_text
 from dicomnode.pipeline.destination import Delivery, Destination, OutboxItem, Outcome
 from dicomnode.pipeline.outputs import PipelineOutput
 
@@ -288,7 +288,7 @@ class DeliveryWorker:
             station, text, level = _TOLD[delivery]
             message = f"{count} {text.format(name=self._destination.name)}"
             if status:
-                message += f", {described_status(status)}"
+                message += f", {status_text(status, Service.STORE)}"
             detail = told.reasons.get((delivery, job, status), "")
             record = self._ledger.job(job)
             pipeline = "" if record is None else record.pipeline
@@ -344,7 +344,7 @@ class _Tally:
         if outcome.delivery is Delivery.LATER:
             self.failures_in_a_row += 1
             status = outcome.status
-            self.last_reason = described_status(status) if status else "one failure after another"
+            self.last_reason = status_text(status, Service.STORE) if status else "one failure after another"
             self.last_detail = outcome.reason or self.last_reason
         else:
             self.failures_in_a_row = 0

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from dicomnode.host.configuration.config import PeerTable
-from dicomnode.host.delivery.delivery_rules import outcome_of_status
+from dicomnode.host.delivery.delivery_outcome import outcome_of_status
 from dicomnode.host.dimse.association_request import NoAcceptedContextError
 from dicomnode.host.dimse.outgoing_association import AssociationEndedError
 from dicomnode.host.dimse.peer import Peer

@@ -11,8 +11,14 @@ from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
 
 from dicomnode.errors import DeliveryError
+from dicomnode.host.delivery.delivery_outcome import delivery_after
 from dicomnode.host.dimse.dimse_scu import DimseAssociation, Message
-from dicomnode.host.parsing.statuses import PROCESSING_FAILURE
+from dicomnode.host.parsing.statuses import (
+    UNKNOWN_FAILURE_REASON,
+    Service,
+    Status,
+    peer_status,
+)
 from dicomnode.pipeline.destination import Delivery, OutboxItem, Outcome
 
 STORAGE_COMMITMENT: Final = "1.2.840.10008.1.20.1"
@@ -22,18 +28,6 @@ _LOG = logging.getLogger(__name__)
 _WELL_KNOWN_INSTANCE: Final = "1.2.840.10008.1.20.1.1"
 _N_EVENT_REPORT_RQ, _N_ACTION_RQ = 0x0100, 0x0130
 _REQUEST_COMMITMENT: Final = 1
-_NO_SUCH_OPERATION: Final = 0x0211
-_UNKNOWN_REASON: Final = 0x0110
-# PS3.3 section C.14.1.1
-_REASONS: Final = {
-    0x0110: "processing failure",
-    0x0112: "no such instance",
-    0x0119: "class and instance conflict",
-    0x0122: "SOP class not supported",
-    0x0131: "duplicate transaction UID",
-    0x0213: "resource limitation",
-}
-_FINAL_REASONS: Final = frozenset({0x0119, 0x0122})
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +63,7 @@ class CommitmentReport:
                 str(each.ReferencedSOPInstanceUID) for each in dataset.get("ReferencedSOPSequence") or ()
             )
             failed = {
-                str(each.ReferencedSOPInstanceUID): int(each.get("FailureReason", _UNKNOWN_REASON))
+                str(each.ReferencedSOPInstanceUID): int(each.get("FailureReason", UNKNOWN_FAILURE_REASON))
                 for each in dataset.get("FailedSOPSequence") or ()
             }
         except Exception as error:  # whatever pydicom stumbles over
@@ -83,8 +77,9 @@ class CommitmentReport:
         """Return what it means for the delivery of an instance, or ``None`` where it does not say."""
         if uid in self.failed:
             reason = self.failed[uid]
-            words = f"the peer does not commit to it: {_REASONS.get(reason, f'reason {reason:#06x}')}"
-            return Outcome(Delivery.REFUSED if reason in _FINAL_REASONS else Delivery.LATER, words)
+            known = peer_status(reason, Service.COMMITMENT)
+            meaning = f"reason {reason:#06x}" if known is None else known.meaning
+            return Outcome(delivery_after(known), f"the peer does not commit to it: {meaning}")
         if uid in self.committed:
             return Outcome(Delivery.CONFIRMED, "the peer has committed to it")
         return None
@@ -144,12 +139,12 @@ class CommitmentRequest:
     def handle(self, message: Message) -> int:
         """Take a report that comes on the association of the request. It may be on an earlier one."""
         if message.field != _N_EVENT_REPORT_RQ:
-            return _NO_SUCH_OPERATION
+            return Status.UNRECOGNISED_OPERATION
         try:
             report = message.dataset()
         except DeliveryError as error:
             _LOG.warning("%s", error)
-            return PROCESSING_FAILURE
+            return Status.PROCESSING_FAILURE
         self._reported |= report.get("TransactionUID") == self.TransactionUID
         return self._take_report(report)
 

@@ -33,16 +33,16 @@ from dicomnode.host.dimse.store_handler import (
 from dicomnode.host.foundation.error_text import type_and_line
 from dicomnode.host.foundation.failpoints import failpoint
 from dicomnode.host.parsing.file_meta import FileMeta
-from dicomnode.host.parsing.inspection import MISSING_IDENTITY, RefusedDataSetError, inspect, is_uid
+from dicomnode.host.parsing.inspection import RefusedDataSetError, inspect, is_uid
 from dicomnode.host.parsing.layout_cache import LayoutCache
-from dicomnode.host.parsing.statuses import OUT_OF_RESOURCES, PROCESSING_FAILURE, StoreResponse
+from dicomnode.host.parsing.statuses import Status, StoreResponse
 
 _LOG = logging.getLogger(__name__)
 _PDV = struct.Struct(">IBB").unpack_from
 _PDV_OVERHEAD: Final = 2  # context ID and control header are part of a PDV's length
 _HEAD: Final = 16_384
 _LONGEST_FOREIGN: Final = 1_048_576
-_FAILED = StoreResponse.plain(PROCESSING_FAILURE, "internal error, see the log")
+_FAILED = StoreResponse.plain(Status.PROCESSING_FAILURE, "internal error, see the log")
 
 ServeOther = Callable[[bytes], bool]
 """Serves a whole message that is no C-STORE, given as PDUs; False ends the association."""
@@ -202,9 +202,9 @@ class _StoreMessage:
 
     def _admitted(self, request: StoreRequest, command: StoreCommand) -> StoreResponse | None:
         if not is_uid(command.AffectedSOPClassUID) or not is_uid(command.AffectedSOPInstanceUID):
-            return StoreResponse.plain(MISSING_IDENTITY, "the request names no valid SOP class and instance")
+            return StoreResponse.plain(Status.INVALID_REQUEST, "the request names no valid SOP instance")
         if not command.has_data_set:
-            return StoreResponse.plain(MISSING_IDENTITY, "the request has no data set")
+            return StoreResponse.plain(Status.NO_DATA_SET, "the request has no data set")
         try:
             return self._handler.common.store_handler.admit(request)
         except ConnectionEndedError:
@@ -267,8 +267,8 @@ class _StoreMessage:
 
     def _received_whole(self) -> StoreResponse:
         writer, request, common = self._writer, self._request, self._handler.common
-        if writer is None:
-            return StoreResponse.plain(MISSING_IDENTITY, "the data set is empty")
+        if writer is None or not self._received:
+            return StoreResponse.plain(Status.NO_DATA_SET, "the data set is empty")
         index = inspect(
             writer.source(self._head),
             writer.dataset_offset,
@@ -336,7 +336,7 @@ def _joined_head(prefix: bytes, fragments: list[bytes | memoryview]) -> bytes:
 
 def _out_of_resources(error: OSError) -> StoreResponse:
     _LOG.error("an instance could not be written: %s", error.strerror or type(error).__name__)
-    return StoreResponse.plain(OUT_OF_RESOURCES, f"not stored: {error.strerror or 'storage failed'}")
+    return StoreResponse.plain(Status.OUT_OF_RESOURCES, f"not stored: {error.strerror or 'storage failed'}")
 
 
 def _failure(doing: str, error: Exception) -> StoreResponse:

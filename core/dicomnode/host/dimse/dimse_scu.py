@@ -26,7 +26,7 @@ from dicomnode.host.dimse.bounded_reader import ABORT, P_DATA, RELEASE_RQ, Conne
 from dicomnode.host.dimse.message_templates import LONGEST_COMMAND, NO_DATA_SET, as_pdus
 from dicomnode.host.dimse.outgoing_association import AssociationEndedError, OutgoingAssociation
 from dicomnode.host.parsing.encodings import EXPLICIT_LITTLE
-from dicomnode.host.parsing.statuses import PROCESSING_FAILURE
+from dicomnode.host.parsing.statuses import PENDING, Status
 
 _PDV = struct.Struct(">IBB").unpack_from
 _PDV_OVERHEAD: Final = 6
@@ -36,7 +36,6 @@ _RESPONSE: Final = 0x8000
 _NUMBERS: Final = frozenset(
     {"CommandField", "MessageID", "MessageIDBeingRespondedTo", "Status", "EventTypeID"}
 )
-_PENDING: Final = frozenset({0xFF00, 0xFF01})
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +55,12 @@ class Message:
     @property
     def status(self) -> int:
         """The Status (0000,0900); a response without one is a failure."""
-        return int(self.command.get("Status", PROCESSING_FAILURE))
+        return int(self.command.get("Status", Status.PROCESSING_FAILURE))
 
     @property
     def pending(self) -> bool:
         """Whether more responses follow."""
-        return self.status in _PENDING
+        return self.status in PENDING
 
     @property
     def comment(self) -> str:
@@ -240,10 +239,10 @@ class DimseAssociation(OutgoingAssociation):
             self._answer(message)
 
     def _answer(self, request: Message) -> None:
-        status = PROCESSING_FAILURE
+        status: int = Status.UNRECOGNISED_OPERATION
         if self._handler is not None and not request.field & _RESPONSE:
             status = self._handler(request)
-        answer = {"CommandField": request.field | _RESPONSE, "Status": status}
+        answer = {"CommandField": request.field | _RESPONSE, "Status": int(status)}
         answer["MessageIDBeingRespondedTo"] = request.command.get("MessageID", 0)
         for keyword in ("AffectedSOPClassUID", "AffectedSOPInstanceUID", "EventTypeID"):
             if keyword in request.command:

@@ -37,6 +37,7 @@ from dicomnode.host.parsing.encodings import (
     IMPLICIT_LITTLE,
     JPIP_DEFLATED,
 )
+from dicomnode.host.parsing.statuses import Status
 
 TESTED_VERSIONS: Final = ("3.0.4",)
 PRIVATE_NAMES: Final[tuple[tuple[type, str], ...]] = (
@@ -206,7 +207,7 @@ class AcceptedAssociation:
     def _event_report(self, event: Any) -> tuple[int, None]:
         handler = self._negotiator.commitments
         if handler is None:
-            return 0x0122, None
+            return Status.SOP_CLASS_NOT_SUPPORTED, None
         calling = str(self._association.requestor.ae_title or "").strip()
         return handler(calling, event.event_information), None
 

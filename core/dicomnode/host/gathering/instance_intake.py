@@ -32,21 +32,12 @@ from dicomnode.host.ledger.ledger_records import InstanceRecord
 from dicomnode.host.ledger.ledger_writes import add_instance, come_again, replace_file
 from dicomnode.host.ledger.states import InstanceState
 from dicomnode.host.parsing.index import IndexedValue
-from dicomnode.host.parsing.statuses import (
-    CANNOT_UNDERSTAND,
-    NOT_AUTHORISED,
-    PROCESSING_FAILURE,
-    SUCCESS,
-    StoreResponse,
-)
+from dicomnode.host.parsing.statuses import Status, StoreResponse
 from dicomnode.host.spool.spool import Spool
 
-NO_IDENTIFIER = CANNOT_UNDERSTAND | 0x10
-CONFLICT = CANNOT_UNDERSTAND | 0x20
-
 _UNWANTED = "no input wants an image"
-_STORED = StoreResponse(SUCCESS)
-IS_ANOTHER = StoreResponse.plain(CONFLICT, "SOP instance is here with other content")
+_STORED = StoreResponse(Status.SUCCESS)
+IS_ANOTHER = StoreResponse.plain(Status.CONFLICT, "SOP instance is here with other content")
 
 Touch = Callable[[PipelineTree, str | None, AssociationInfo], None]
 """Remembers that an association brought an image of a patient, who is to be looked at when it is released."""
@@ -95,12 +86,12 @@ class ReceivedInstance:
 def answer_to(refused: ImageRefusedError, tree: PipelineTree) -> StoreResponse:
     """Return how a sender is told that an image was refused."""
     if isinstance(refused, CheckFailedError):
-        return StoreResponse.plain(PROCESSING_FAILURE, str(refused))
+        return StoreResponse.plain(Status.PROCESSING_FAILURE, str(refused))
     if isinstance(refused, NoIdentifierError):
-        return StoreResponse.plain(NO_IDENTIFIER, str(refused))
+        return StoreResponse.plain(Status.IDENTIFIER_MISSING, str(refused))
     if tree.drops(refused):
         return _STORED
-    return StoreResponse(NOT_AUTHORISED, str(refused), _UNWANTED)
+    return StoreResponse(Status.NOT_AUTHORISED, str(refused), _UNWANTED)
 
 
 class InstanceIntake:

@@ -28,7 +28,7 @@ from dicomnode.host.ledger.ledger import Ledger
 from dicomnode.host.ledger.ledger_records import InstanceRecord
 from dicomnode.host.ledger.ledger_writes import begin_association, end_association
 from dicomnode.host.parsing.index import IndexedValue
-from dicomnode.host.parsing.statuses import NOT_AUTHORISED, OUT_OF_RESOURCES, StoreResponse
+from dicomnode.host.parsing.statuses import Status, StoreResponse
 from dicomnode.host.spool.spool import Spool
 
 INDEXED = frozenset(
@@ -161,12 +161,12 @@ class Reception:
         """Refuse what could not be kept anyway, before it is read."""
         if request.association.called_ae_title not in self._trees:
             titles = ", ".join(self._trees)
-            return StoreResponse.plain(NOT_AUTHORISED, f"send images to a pipeline: {titles}")
+            return StoreResponse.plain(Status.NOT_AUTHORISED, f"send images to a pipeline: {titles}")
         if self._ledger.stuck:
-            return StoreResponse.plain(OUT_OF_RESOURCES, "the ledger cannot be written")
+            return StoreResponse.plain(Status.OUT_OF_RESOURCES, "the ledger cannot be written")
         if self._reserve and self._free() < self._reserve:
             self._tell(Station.REFUSED, "an image was refused: the disk's reserve is reached", level=WARNING)
-            return StoreResponse.plain(OUT_OF_RESOURCES, "disk reserve reached")
+            return StoreResponse.plain(Status.OUT_OF_RESOURCES, "disk reserve reached")
         return None
 
     def received(

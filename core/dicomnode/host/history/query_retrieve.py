@@ -20,23 +20,19 @@ from dicomnode.host.history.get_scu import (
     association_info,
     wanted_contexts,
 )
+from dicomnode.host.parsing.statuses import (
+    DESTINATION_UNKNOWN,
+    SUB_OPERATIONS_FAILED,
+    Service,
+    Status,
+    status_text,
+)
 
 STUDY_ROOT_FIND: Final = "1.2.840.10008.5.1.4.1.2.2.1"
 STUDY_ROOT_MOVE: Final = "1.2.840.10008.5.1.4.1.2.2.2"
 _C_GET_RQ, _C_FIND_RQ, _C_MOVE_RQ = 0x0010, 0x0020, 0x0021
 _MEDIUM: Final = 0
 _MOST_ANSWERS: Final = 10_000
-_SUB_OPERATIONS_FAILED: Final = 0xB000
-_DESTINATION_UNKNOWN: Final = 0xA801
-_MEANINGS: Final = {
-    0xA700: "out of resources",
-    0xA701: "out of resources: it cannot count the matches",
-    0xA702: "out of resources: it cannot send",
-    0xA900: "the identifier does not match the SOP class",
-    0x0122: "SOP class not supported",
-    0x0124: "not authorised",
-    0xFE00: "cancelled",
-}
 # What narrows down studies in the Study Root model (PS3.4 table C.6-5); all else is asked of series.
 STUDY_KEYWORDS: Final = frozenset(
     {
@@ -201,13 +197,13 @@ def move(peer: Peer, asked: Dataset, destination: str, deadline: float) -> Moved
                 if time.monotonic() > deadline:
                     association.abort()
                     raise DeliveryError("it took too long to send")
-            elif answer.status == _DESTINATION_UNKNOWN:
+            elif answer.status == DESTINATION_UNKNOWN:
                 msg = (
                     f"the peer does not know where to send: enter the AE title {destination!r} there, with"
                     " this host's address and port"
                 )
                 raise DeliveryError(msg)
-            elif answer.status not in (0, _SUB_OPERATIONS_FAILED):
+            elif answer.status not in (Status.SUCCESS, SUB_OPERATIONS_FAILED):
                 raise _failure("the peer does not send", answer)
             else:
                 return _moved(answer)
@@ -236,7 +232,7 @@ def get(peer: Peer, asked: Dataset, title: str, deadline: float, receiving: Retr
     info = association_info(peer.table.ae_title, address, title)
     with peer.asking_as(GetAssociation, STUDY_ROOT_GET, received=wanted_contexts(asked)) as association:
         answer = association.retrieve(command, _asked(asked), info, receiving, deadline)
-    if answer.status not in (0, _SUB_OPERATIONS_FAILED):
+    if answer.status not in (Status.SUCCESS, SUB_OPERATIONS_FAILED):
         raise _failure("the peer does not send", answer)
     return _moved(answer)
 
@@ -269,6 +265,5 @@ def _uid(dataset: Dataset) -> str:
 
 
 def _failure(what: str, answer: Message) -> DeliveryError:
-    meaning = _MEANINGS.get(answer.status) or ("cannot process" if answer.status & 0xF000 == 0xC000 else "")  # noqa: PLR2004 - PS3.4 tables C.4-1 and C.4-2
-    status = f"status {answer.status:#06x}" + (f", {meaning}" if meaning else "")
+    status = status_text(answer.status, Service.RETRIEVE)
     return DeliveryError(f"{what}: {status}", safe_text(answer.comment, longest=64))

@@ -18,7 +18,7 @@ from dicomnode.host.gathering.duplicates import AnyFile, Held, compare
 from dicomnode.host.gathering.instance_intake import IS_ANOTHER, answer_to
 from dicomnode.host.gathering.pipeline_tree import CheckFailedError, PipelineTree, Verdicts
 from dicomnode.host.parsing.inspection import RefusedDataSetError
-from dicomnode.host.parsing.statuses import CANNOT_UNDERSTAND, SUCCESS
+from dicomnode.host.parsing.statuses import Status
 from dicomnode.host.spool.spool import read_index
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def explain(
         told["refused"] = {"status": refused.response.status, "reason": str(refused)}
         return told
     except StructureError as error:
-        told["refused"] = {"status": CANNOT_UNDERSTAND, "reason": str(error)}
+        told["refused"] = {"status": None, "reason": f"it cannot be sent: {error}"}
         return told
     except OSError as error:
         reason = f"it cannot be opened: {error.strerror}"
@@ -107,7 +107,7 @@ def _by_pipeline(tree: PipelineTree, image: LazyDataset) -> dict[str, Any]:
         "pipeline": configured.name,
         "ae_title": configured.ae_title,
         "taken": False,
-        "status": SUCCESS,
+        "status": Status.SUCCESS,
         "reason": None,
         "container_key": None,
         "inputs": {},
@@ -139,7 +139,7 @@ def _refusal(tree: PipelineTree, refused: ImageRefusedError) -> dict[str, Any]:
     cause = refused.__cause__
     told = f" ({type(cause).__name__}: {cause})" if cause is not None else ""
     # A pipeline that sorts later has answered by then; the image is quarantined.
-    status = answer_to(refused, tree).status if tree.configured.rules.sorts_before_answer else SUCCESS
+    status = answer_to(refused, tree).status if tree.configured.rules.sorts_before_answer else Status.SUCCESS
     return {"status": status, "reason": f"{refused}{told}"}
 
 

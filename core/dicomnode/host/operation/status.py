@@ -18,6 +18,7 @@ from dicomnode.host.foundation.timestamps import iso_timestamp
 from dicomnode.host.ledger.ledger_reading import LedgerReader
 from dicomnode.host.ledger.ledger_records import InstanceRecord, JobRecord
 from dicomnode.host.ledger.states import DEAD_LETTERS
+from dicomnode.host.parsing.statuses import Status
 
 
 def recorded_status(ledger: LedgerReader, *, patients: bool = False) -> dict[str, Any]:
@@ -80,7 +81,8 @@ def attention(recorded: Mapping[str, Any], disk: Mapping[str, Any]) -> list[str]
     found = []
     if disk["refuses_images"]:
         found.append(
-            "every image is refused (0xA700): less of the disk is free than the reserve (host.reserve)"
+            f"every image is refused (0x{Status.OUT_OF_RESOURCES:04X}): less of the disk is free than the"
+            " reserve (host.reserve)"
         )
     if disk["jobs_wait"]:
         found.append("no job is started: less of the disk is free than half of the reserve")

@@ -17,7 +17,7 @@ from dicomnode.host.parsing.encodings import DEFLATED, JPIP_DEFLATED, NATIVE
 from dicomnode.host.parsing.index import ALWAYS_WANTED, IndexedValue
 from dicomnode.host.parsing.index_values import SPECIFIC_CHARACTER_SET, index_of, text_of, vr_of
 from dicomnode.host.parsing.layout_cache import LayoutCache
-from dicomnode.host.parsing.statuses import CANNOT_UNDERSTAND, DATASET_MISMATCH, StoreResponse
+from dicomnode.host.parsing.statuses import Status, StoreResponse
 from dicomnode.host.parsing.structure import ByteSource, BytesSource, Findings, WalkLimits, walk
 
 SOP_CLASS, SOP_INSTANCE = 0x00080016, 0x00080018
@@ -35,17 +35,11 @@ _UID = re.compile(r"[0-9.]{1,64}")
 _MOST_DIGITS = 13
 _VIDEO = re.compile(r"1\.2\.840\.10008\.1\.2\.(4\.10[0-8](\.1)?|7\..*)")
 
-# Within the failures of PS3.4 section B.2.3 "Cannot understand", which are ours to number.
-BROKEN_STRUCTURE = CANNOT_UNDERSTAND | 0x10
-MISSING_IDENTITY = CANNOT_UNDERSTAND | 0x11
-INSTANCE_MISMATCH = CANNOT_UNDERSTAND | 0x12
-PIXELS_INCOMPLETE = CANNOT_UNDERSTAND | 0x13
-
 
 class RefusedDataSetError(StructureError):
     """A data set that is refused; `response` is how a C-STORE of it is answered."""
 
-    def __init__(self, status: int, comment: str) -> None:
+    def __init__(self, status: Status, comment: str) -> None:
         super().__init__(comment)
         self.response = StoreResponse.plain(status, comment)
 
@@ -116,7 +110,7 @@ def inspect(  # noqa: PLR0917 - as walk
         else:
             findings = layouts.walk(source, start, end, transfer_syntax_uid, collected, limits.walk, _CHECKED)
     except StructureError as error:
-        raise RefusedDataSetError(BROKEN_STRUCTURE, f"unreadable: {error}") from None
+        raise RefusedDataSetError(Status.UNREADABLE, f"unreadable: {error}") from None
     sop_class = _check_identity(findings, expected)
     _check_pixels(findings, transfer_syntax_uid, sop_class)
     index = index_of(findings, wanted | ALWAYS_WANTED)
@@ -151,11 +145,13 @@ def _inflated(source: ByteSource, start: int, end: int, limit: int) -> bytes:
                 out += inflater.decompress(piece, limit + 1 - len(out))
                 piece = inflater.unconsumed_tail
                 if len(out) > limit:
-                    raise RefusedDataSetError(BROKEN_STRUCTURE, f"inflates to more than {limit} bytes")
+                    raise RefusedDataSetError(
+                        Status.INFLATED_TOO_LONG, f"inflates to more than {limit} bytes"
+                    )
     except zlib.error:
-        raise RefusedDataSetError(BROKEN_STRUCTURE, "unreadable: broken deflated data set") from None
+        raise RefusedDataSetError(Status.UNREADABLE, "unreadable: broken deflated data set") from None
     if not inflater.eof:
-        raise RefusedDataSetError(BROKEN_STRUCTURE, "unreadable: deflated data set is cut off")
+        raise RefusedDataSetError(Status.UNREADABLE, "unreadable: deflated data set is cut off")
     return bytes(out)
 
 
@@ -167,14 +163,14 @@ def _check_identity(findings: Findings, expected: tuple[str, str] | None) -> str
     ):
         if _UID.fullmatch(uid) is None:
             what = "is not a UID" if uid else "is missing"
-            raise RefusedDataSetError(MISSING_IDENTITY, f"{name} {what}")
+            raise RefusedDataSetError(Status.UID_MISSING, f"{name} {what}")
     if findings.too_long & ALWAYS_WANTED:
-        raise RefusedDataSetError(MISSING_IDENTITY, "an identifying value is too long")
+        raise RefusedDataSetError(Status.VALUE_TOO_LONG, "an identifying value is too long")
     if expected is not None:
         if uids[0] != expected[0]:
-            raise RefusedDataSetError(DATASET_MISMATCH, "SOPClassUID differs from the request's")
+            raise RefusedDataSetError(Status.DATA_SET_MISMATCH, "SOPClassUID differs from the request's")
         if uids[1] != expected[1]:
-            raise RefusedDataSetError(INSTANCE_MISMATCH, "SOPInstanceUID differs from the request's")
+            raise RefusedDataSetError(Status.OTHER_INSTANCE, "SOPInstanceUID differs from the request's")
     return uids[0]
 
 
@@ -192,18 +188,18 @@ def _check_pixels(findings: Findings, transfer_syntax_uid: str, sop_class: str) 
         instead = _INSTEAD_OF_PIXELS & (findings.values.keys() | findings.too_long)
         sized = _number(findings, _ROWS, 0) and _number(findings, _COLUMNS, 0)
         if not instead and (sized or _must_have_pixels(sop_class)):
-            raise RefusedDataSetError(PIXELS_INCOMPLETE, "an image without PixelData")
+            raise RefusedDataSetError(Status.PIXELS_INCOMPLETE, "an image without PixelData")
         return
     frames = max(_number(findings, _FRAMES, 1), 1)
     if findings.fragments is not None:
         least = 1 if _VIDEO.fullmatch(transfer_syntax_uid) else frames
         if findings.fragments < least:
             message = f"PixelData holds {findings.fragments} fragments for {frames} frames"
-            raise RefusedDataSetError(PIXELS_INCOMPLETE, message)
+            raise RefusedDataSetError(Status.PIXELS_INCOMPLETE, message)
         return
     if transfer_syntax_uid not in NATIVE:
         raise RefusedDataSetError(
-            BROKEN_STRUCTURE, "PixelData is not encapsulated as its transfer syntax says"
+            Status.UNREADABLE, "PixelData is not encapsulated as its transfer syntax says"
         )
     photometric = text_of(findings.values, _PHOTOMETRIC)
     samples: float = _number(findings, _SAMPLES, 1)
@@ -213,7 +209,7 @@ def _check_pixels(findings: Findings, transfer_syntax_uid: str, sop_class: str) 
     least = int(pixels * samples * _number(findings, _BITS, 0) + 7) // 8
     length = findings.pixel_data_length or 0
     if length < least:
-        raise RefusedDataSetError(PIXELS_INCOMPLETE, f"PixelData has {length} of {least} bytes")
+        raise RefusedDataSetError(Status.PIXELS_INCOMPLETE, f"PixelData has {length} of {least} bytes")
 
 
 def _number(findings: Findings, tag: int, default: int) -> int:

@@ -24,7 +24,7 @@ from dicomnode.host.dimse.store_handler import (
 from dicomnode.host.dimse.tls import PeerCertificate
 from dicomnode.host.foundation import log_context
 from dicomnode.host.foundation.error_text import type_and_line
-from dicomnode.host.parsing.statuses import StoreResponse
+from dicomnode.host.parsing.statuses import Status, StoreResponse
 from dicomnode.host.receiver.allowed_peers import AllowedPeers
 from dicomnode.host.receiver.remote_channel import ChannelClosedError, RemoteChannel
 from dicomnode.host.receiver.remote_handler import Answer, Question
@@ -146,7 +146,9 @@ class RemoteConnection:
 
     def _committed(self, calling: str, information: str) -> int:
         handler = self._decisions.commitments
-        return 0x0122 if handler is None else handler(calling, Dataset.from_json(information))
+        if handler is None:
+            return int(Status.SOP_CLASS_NOT_SUPPORTED)
+        return int(handler(calling, Dataset.from_json(information)))
 
     def _request(self, association: tuple[Any, ...] | None, *given: Any) -> StoreRequest:
         if association is not None:
@@ -158,7 +160,7 @@ class RemoteConnection:
 
 
 def _plain(response: StoreResponse) -> _PlainResponse:
-    return response.status, response.comment, response.reason
+    return int(response.status), response.comment, response.reason  # marshal takes no enumeration
 
 
 def _association(fields: tuple[Any, ...]) -> AssociationInfo:

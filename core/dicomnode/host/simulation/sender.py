@@ -14,7 +14,7 @@ from dicomnode.host.gathering.pipeline_tree import Verdicts
 from dicomnode.host.parsing.file_meta import FileMeta, decode_prefix
 from dicomnode.host.parsing.index import IndexedValue
 from dicomnode.host.parsing.inspection import RefusedDataSetError
-from dicomnode.host.parsing.statuses import CANNOT_UNDERSTAND, StoreResponse
+from dicomnode.host.parsing.statuses import Status, StoreResponse
 from dicomnode.host.simulation.sending import Found, SimulatedAssociation
 from dicomnode.host.simulation.simulated_host import SimulatedHost
 
@@ -114,7 +114,7 @@ class Sender:
         except RefusedDataSetError as refused:
             return refused.response
         except StructureError as error:
-            return StoreResponse.plain(CANNOT_UNDERSTAND, str(error))
+            return StoreResponse.plain(Status.UNREADABLE, str(error))
         return self._received(request, index, data)
 
     def _received(
