@@ -2,7 +2,7 @@
  *
  * DISK_FAULTS names a file of rules, one a line: CALL SUBSTRING ERRNO MILLISECONDS. A call (fsync, write, or
  * create: to open a file that need not be there) on a file whose path holds the substring takes so many
- * milliseconds longer, and fails with that errno unless it is 0. The file is read at every call, so that rules
+ * milliseconds longer (-1: as long as the rule is there), and fails with that errno unless it is 0. The file is read at every call, so that rules
  * come and go while the host runs. DISK_FAULTS_LOG names a file to which every fsync is appended: its result
  * and path.
  */
@@ -40,6 +40,11 @@ static int fault(const char *call, const char *path) {
         int number, milliseconds;
         if (sscanf(line, "%31s %511s %d %d", name, part, &number, &milliseconds) != 4) continue;
         if (strcmp(name, call) || !strstr(path, part)) continue;
+        if (milliseconds < 0) { /* until the rule is gone */
+            struct timespec tick = {0, 5000000L};
+            nanosleep(&tick, NULL);
+            return fault(call, path);
+        }
         struct timespec pause = {milliseconds / 1000, milliseconds % 1000 * 1000000L};
         nanosleep(&pause, NULL);
         if (number) result = number;

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import subprocess
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from programs import program
@@ -50,6 +50,10 @@ class DiskFaults:
         """Let every sync of a file whose path holds a text take longer."""
         with self._rule(f"fsync {part} 0 {milliseconds}"):
             yield
+
+    def stalled(self, part: str) -> AbstractContextManager[None]:
+        """Let fsync of such files not return before the block ends."""
+        return self._rule(f"fsync {part} 0 -1")
 
     @contextmanager
     def _rule(self, rule: str) -> Iterator[None]:

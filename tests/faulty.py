@@ -127,7 +127,6 @@ def attacked(directory: Path, **options: Any) -> Iterator[Attacked]:
         yield receiver
         if "tls" not in options and process.is_alive():
             receiver.figures["echo afterwards, s"] = round(echo_time(receiver.address), 3)
-            assert receiver.figures["echo afterwards, s"] < 1
         receiver.figures["peak memory, MB"] = receiver.memory("VmHWM") if process.is_alive() else None
     finally:
         print(json.dumps(receiver.figures))  # noqa: T201 - what a fault test is for
@@ -139,7 +138,7 @@ def attacked(directory: Path, **options: Any) -> Iterator[Attacked]:
 
 @contextmanager
 def good_peer(receiver: Attacked, **options: Any) -> Iterator[list[float]]:
-    """Send a C-ECHO from another address again and again, and note how long each took."""
+    """Send a C-ECHO from another address again and again; each must be answered. Yield how long each took."""
     times: list[float] = []
     failures: list[BaseException] = []
     stop = threading.Event()
@@ -162,4 +161,3 @@ def good_peer(receiver: Attacked, **options: Any) -> Iterator[list[float]]:
     assert not failures, failures
     receiver.figures["echoes of a good peer"] = len(times)
     receiver.figures["worst echo of a good peer, s"] = round(max(times), 3)
-    assert max(times) < 1

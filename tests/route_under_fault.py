@@ -33,7 +33,7 @@ from dicomnode.host.ledger.ledger_records import InstanceRecord
 from dicomnode.host.ledger.states import InstanceState
 from dicomnode.plugins.registry import Registration
 from plugin_factory import PluginFactory
-from raw_peer import ACCEPTED, RawPeer, echo_time
+from raw_peer import ACCEPTED, RawPeer, check_echo
 from receiving import dataset_bytes, encoded, small_dataset
 from running_host import RunningHost
 
@@ -229,7 +229,7 @@ class Route:
         began = time.monotonic()
         try:
             self.host.start()
-            assert echo_time(self.address) < 1
+            check_echo(self.address)
         except (AssertionError, OSError):
             if not kill_point:
                 raise

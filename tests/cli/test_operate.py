@@ -455,13 +455,11 @@ def test_lines_of_the_log_name_association_and_job(tmp_path):
         assert ledger.execute("SELECT id FROM association").fetchone()[0] == association
 
 
-def test_looking_after_a_node_imports_neither_plugins_nor_dicom_and_is_quick(tmp_path, site):
-    """No plugin, no pydicom, no numpy: well under a second of processor time."""
+def test_looking_after_a_node_imports_neither_plugins_nor_dicom(tmp_path, site):
+    """No plugin, no pydicom, no numpy is imported for an order, which would take a second."""
     with RunningHost(tmp_path / "host", SMOOTH, environment=site.environment) as host:
         host.stop()
-        command("status", "--config", host.config)  # compiled by now
         for order in (["status"], ["jobs"], ["show", 1], ["replay", 1], ["discard", 1, "--reason", "x"]):
-            before = os.times()
             done = subprocess.run(
                 [
                     *(sys.executable, "-X", "importtime", "-m", "dicomnode.cli", *map(str, order)),
@@ -473,16 +471,11 @@ def test_looking_after_a_node_imports_neither_plugins_nor_dicom_and_is_quick(tmp
                 timeout=60,
                 check=False,
             )
-            after = os.times()
-            seconds = after.children_user + after.children_system
-            seconds -= before.children_user + before.children_system
             lines = [line for line in done.stderr.splitlines() if line.startswith("import time")]
             imported = {line.rpartition("|")[2].strip() for line in lines}
             assert "dicomnode.host.operation.operations" in imported
             assert not imported & {"broken", "numpy", "pydicom", "pynetdicom", "dicomnode_example_smooth"}
             assert "imported the broken plugin" not in done.stderr
-            sys.stdout.write(f"{order[0]}: {seconds:.2f} s of processor time\n")
-            assert seconds < 1
 
 
 PUSHED = (

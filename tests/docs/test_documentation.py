@@ -31,5 +31,6 @@ def test_the_python_of_a_page_runs(page: Path, monkeypatch: pytest.MonkeyPatch, 
     module = ModuleType("page")
     monkeypatch.setitem(sys.modules, "page", module)
     blocks = re.findall(r"^```python\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
+    assert blocks
     for number, block in enumerate(blocks, 1):
         exec(compile(block, f"{page.name}, block {number}", "exec"), vars(module))

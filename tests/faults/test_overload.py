@@ -13,7 +13,17 @@ from pathlib import Path
 import pytest
 
 from faulty import attacked, good_peer
-from raw_peer import ACCEPTED, MR, RELEASED, RawPeer, associate_request, command, p_data, store_message
+from raw_peer import (
+    ACCEPTED,
+    MR,
+    RELEASED,
+    RawPeer,
+    associate_request,
+    check_echo,
+    command,
+    p_data,
+    store_message,
+)
 from receiving import dataset_bytes, encoded, small_dataset
 from running_host import RunningHost
 
@@ -29,7 +39,7 @@ def image(number: int, **values: object) -> tuple[str, bytes]:
 
 @pytest.mark.parametrize("said", [0, 1, 6, 50])
 def test_connections_that_say_little(tmp_path: Path, said: int) -> None:
-    """Twelve connections that send a byte, a header or half a request, and then nothing, disturb nobody."""
+    """Twelve connections that send a byte, a header or half a request, and then nothing, are ended."""
     with attacked(tmp_path, acse_timeout=2.0) as receiver:
         before = receiver.resources()
         with ExitStack() as stack:
@@ -40,8 +50,18 @@ def test_connections_that_say_little(tmp_path: Path, said: int) -> None:
                 begin = time.monotonic()
                 assert all(peer.receive()[0] in {0, 7} for peer in silent)
             receiver.figures["silent connections lived, s"] = round(time.monotonic() - begin, 1)
-            assert time.monotonic() - begin < 4
         receiver.settled(before)
+
+
+@pytest.mark.parametrize("said", [0, 1, 6, 50])
+def test_others_need_not_wait_for_those_that_say_little(tmp_path: Path, said: int) -> None:
+    """Another peer is served while twelve connections are still waited for."""
+    with attacked(tmp_path, acse_timeout=300.0) as receiver, ExitStack() as stack:
+        silent = [stack.enter_context(RawPeer(receiver.address, ATTACKER)) for _ in range(12)]
+        for peer in silent:
+            peer.send(REQUEST[:said])
+        check_echo(receiver.address)
+        assert all(peer.is_open for peer in silent)
 
 
 def test_a_request_that_trickles(tmp_path: Path) -> None:
@@ -52,14 +72,14 @@ def test_a_request_that_trickles(tmp_path: Path) -> None:
             with RawPeer(receiver.address, ATTACKER) as peer, good_peer(receiver):
                 if associated:
                     assert peer.associate() == ACCEPTED
-                begin = time.monotonic()
                 for at in range(100):
                     try:
                         peer.send(data[at : at + 1])
                     except OSError:
                         break
-                    time.sleep(0.1)
-                assert time.monotonic() - begin < 4
+                    time.sleep(0.1)  # the pace is what is tested
+                else:
+                    pytest.fail("a hundred bytes were taken, one every tenth of a second")
 
 
 def test_caps_count_an_address_and_all(tmp_path: Path) -> None:
@@ -71,7 +91,7 @@ def test_caps_count_an_address_and_all(tmp_path: Path) -> None:
             begin = time.monotonic()
             assert [peer.receive()[0] for peer in idle[10:]] == [0] * 30
             receiver.figures["30 over the cap closed within, s"] = round(time.monotonic() - begin, 3)
-            assert time.monotonic() - begin < 1
+            assert all(peer.is_open for peer in idle[:10])
             assert idle[0].associate() == ACCEPTED
             assert idle[0].release() == RELEASED
         receiver.settled(before)
@@ -87,9 +107,7 @@ def test_idle_associations_end(tmp_path: Path) -> None:
                 assert peer.associate() == ACCEPTED
                 if number % 2:
                     peer.send(p_data(1, 3, command(1, MR, data_set=True, instance=UID)))
-            begin = time.monotonic()
             assert all(peer.receive()[0] in {0, 7} for peer in peers)
-        assert time.monotonic() - begin < 3
         receiver.settled(before)
 
 
@@ -98,15 +116,15 @@ def test_a_message_has_a_deadline(tmp_path: Path) -> None:
     with attacked(tmp_path, message_timeout=1.5) as receiver, RawPeer(receiver.address, ATTACKER) as peer:
         assert peer.associate() == ACCEPTED
         peer.send(p_data(1, 3, command(1, MR, data_set=True, instance=UID)))
-        begin = time.monotonic()
         with good_peer(receiver):
             for _ in range(100):
                 try:
                     peer.send(p_data(1, 0, bytes(100)))
                 except OSError:
                     break
-                time.sleep(0.05)
-        assert 1 < time.monotonic() - begin < 4
+                time.sleep(0.05)  # 5 s in all, where 1.5 s are allowed
+            else:
+                pytest.fail("a hundred PDUs of one message were taken, long after its deadline")
 
 
 def test_pipelined_stores_are_not_read_ahead(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ import pytest
 from dicomnode.host.ledger.states import InstanceState
 from disk_faults import DiskFaults
 from file_systems import fill, small_tmpfs
-from raw_peer import echo_time
+from raw_peer import check_echo, echo_time
 from route_under_fault import Instance, Route, result_uid, route
 
 OUT_OF_RESOURCES = 0xA700
@@ -57,7 +57,7 @@ def test_syncs_that_fail(tmp_path: Path) -> None:
         for part in ("/spool/incoming/", "/spool/kept"):
             with faults.failing("fsync", part):
                 assert set(made.send(images)) == {OUT_OF_RESOURCES}
-                assert echo_time(made.address) < 1
+                check_echo(made.address)
             nothing_half_visible(made)
         for call, number in (("create", errno.EROFS), ("write", errno.ENOSPC)):
             with faults.failing(call, "/spool/incoming/", number):
@@ -74,7 +74,7 @@ def test_syncs_that_fail(tmp_path: Path) -> None:
             assert made.send(waiting[:1]) == [SUCCESS]  # durable in the spool, which is what counts
             made.host.wait_for_log("the ledger cannot be written")
             made.wait_for(lambda: made.send(waiting[1:2]) == [OUT_OF_RESOURCES])
-            assert echo_time(made.address) < 1
+            check_echo(made.address)
         made.host.wait_for_log("the ledger can be written again")
         sent_again(made, waiting)
         with faults.failing("fsync", "/outbox/"):
@@ -112,9 +112,26 @@ def test_slow_syncs(tmp_path: Path, delays: tuple[int, ...]) -> None:
         made.host.stop()
 
 
+def test_nobody_else_waits_for_a_sync(tmp_path: Path) -> None:
+    """While the sync of an image does not return, the image is not answered, and others are served."""
+    faults = DiskFaults(tmp_path / "faults")
+    with route(tmp_path / "host", environment=faults.environment) as made, ThreadPoolExecutor(1) as pool:
+        made.start()
+        with faults.stalled("/spool/incoming/"):
+            sent = pool.submit(made.send, made.new_patient())
+            made.wait_for(lambda: any((made.host.data / "spool" / "incoming").iterdir()))
+            check_echo(made.address)
+            assert made.host.ask("status")
+            assert not sent.done()
+        assert sent.result(60) == [SUCCESS] * 3
+        made.wait_delivered()
+        made.check()
+        made.host.stop()
+
+
 @contextmanager
 def echoing(made: Route, figure: str) -> Iterator[None]:
-    """Send a C-ECHO again and again; each must be answered within a second."""
+    """Send a C-ECHO again and again; each must be answered."""
     echoes: list[float] = []
     over = threading.Event()
 
@@ -130,7 +147,6 @@ def echoing(made: Route, figure: str) -> Iterator[None]:
         over.set()
         watch.join()
     made.figures[figure] = round(max(echoes), 3)
-    assert max(echoes) < 1
 
 
 # -- full ----------------------------------------------------------------------------------------------------
@@ -151,7 +167,7 @@ def test_a_disk_that_is_full(tmp_path: Path, step: int) -> None:
             patients = [made.new_patient() for _ in range(2)]
             for images in patients:
                 assert set(made.send(images)) <= {SUCCESS, OUT_OF_RESOURCES}
-            assert echo_time(made.address) < 1
+            check_echo(made.address)
             made.host.ask("status")
             filling.unlink()
             for images in patients:
@@ -191,7 +207,7 @@ def test_storage_that_gives_out(tmp_path: Path) -> None:
         assert made.send(waiting[:2]) == [SUCCESS] * 2
         shutil.rmtree(made.host.data / "spool")
         assert made.send(waiting[2:]) == [OUT_OF_RESOURCES]
-        assert echo_time(made.address) < 1
+        check_echo(made.address)
         made.host.stop()
         for image in waiting[:2]:  # nobody can give them back
             del made.acknowledged.instances[image.uid]

@@ -128,10 +128,8 @@ def test_answers_that_are_none(answer: Callable[[Acceptor], bytes], told: str) -
 
     done = threading.Event()
     with acceptor(script) as port:
-        begin = time.monotonic()
         with pytest.raises(DeliveryError, match=told):
             Search(asking(port, timeout=1), "P1", {}).studies(soon())
-        assert time.monotonic() - begin < 8
         done.set()
 
 

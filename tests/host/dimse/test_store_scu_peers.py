@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import ssl
-import time
 from pathlib import Path
 
 import pydicom
@@ -104,7 +103,7 @@ def test_a_peer_that_refuses(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("large", [False, True])
 def test_a_peer_that_freezes(tmp_path: Path, images: dict[str, Path], large: bool) -> None:
-    """A stopped storescp costs the timeout, whether it stops taking bytes or answering."""
+    """A stopped storescp is given up, whether it stops taking bytes or answering."""
     dataset = small_dataset(Rows=4000, Columns=4000, PixelData=bytes(32_000_000))
     dataset.save_as(tmp_path / "large.dcm")
     uid, path = next(iter(images.items()))
@@ -113,11 +112,9 @@ def test_a_peer_that_freezes(tmp_path: Path, images: dict[str, Path], large: boo
         opened.open()
         assert opened.send(path, MR, uid, EXPLICIT) == 0
         pacs.process.send_signal(signal.SIGSTOP)
-        begin = time.monotonic()
         if large:
             uid, path = str(dataset.SOPInstanceUID), tmp_path / "large.dcm"
         assert opened.send(path, MR, uid, EXPLICIT) is None
-        assert 0.5 < time.monotonic() - begin < 5
 
 
 def test_over_tls(tmp_path: Path, images: dict[str, Path]) -> None:

@@ -16,8 +16,8 @@ import pytest
 from certificates import client_context, make_certificate
 from dicomnode.errors import ConfigurationError
 from dicomnode.host.configuration.receiver_settings import AllowedPeer, TLSSettings
-from raw_peer import ACCEPTED, REJECTED, RELEASED, RawPeer, echo_time
-from receiving import dataset_bytes, encoded, receiving, run_tool, small_dataset
+from raw_peer import ACCEPTED, REJECTED, RELEASED, RawPeer, check_echo
+from receiving import dataset_bytes, encoded, receiving, run_tool, share_without_a_stall, small_dataset
 
 
 @dataclass
@@ -69,7 +69,7 @@ def test_a_peer_without_certificate_is_refused(tmp_path: Path, certificates: Cer
     with receiving(tmp_path, tls=certificates.settings(mutual=True)) as (receiver, store_handler, _spool):
         for context in contexts:
             with pytest.raises((ssl.SSLError, ConnectionError, AssertionError)):
-                echo_time(receiver.address, tls=context)
+                check_echo(receiver.address, tls=context)
     assert not store_handler.ended
 
 
@@ -86,7 +86,7 @@ def test_old_protocols_are_refused(tmp_path: Path, certificates: Certificates) -
         for context in (old, weak):
             with pytest.raises((ssl.SSLError, ConnectionError)):
                 RawPeer(receiver.address, tls=context)
-        assert echo_time(receiver.address, tls=certificates.context(own=False)) < 1
+        check_echo(receiver.address, tls=certificates.context(own=False))
 
 
 def test_a_certificate_may_be_required_of_a_peer(tmp_path: Path, certificates: Certificates) -> None:
@@ -117,11 +117,11 @@ def test_renewed_certificates_are_used_at_once(tmp_path: Path, certificates: Cer
 
     put(certificates.server)
     with receiving(tmp_path, tls=TLSSettings(*current)) as (receiver, _store_handler, _spool):
-        assert echo_time(receiver.address, tls=certificates.context(own=False)) < 1
+        check_echo(receiver.address, tls=certificates.context(own=False))
         put(make_certificate(tmp_path, "renewed", authority))
-        assert echo_time(receiver.address, tls=client_context(authority)) < 1
+        check_echo(receiver.address, tls=client_context(authority))
         current[0].write_text("broken")
-        assert echo_time(receiver.address, tls=client_context(authority)) < 1
+        check_echo(receiver.address, tls=client_context(authority))
 
 
 def test_unusable_certificates_are_said(tmp_path: Path) -> None:
@@ -135,25 +135,33 @@ def test_unusable_certificates_are_said(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("said", [b"", b"\x16", b"\x16\x03\x01\x02\x00\x01", b"GET / HTTP/1.1\r\n\r\n"])
 def test_silent_connections_stop_nobody(tmp_path: Path, certificates: Certificates, said: bytes) -> None:
-    """Twelve connections that begin no handshake, or half of one, end at their deadline; none disturbs."""
+    """Twelve connections that begin no handshake, or half of one, disturb nobody while they last."""
     tls, context = certificates.settings(mutual=False), certificates.context(own=False)
     with (
-        receiving(tmp_path, tls=tls, acse_timeout=1.5) as (receiver, _store_handler, _spool),
+        receiving(tmp_path, tls=tls, acse_timeout=300) as (receiver, _store_handler, _spool),
         ExitStack() as stack,
     ):
-        threads = threading.active_count()
         silent = [stack.enter_context(RawPeer(receiver.address, "127.0.0.2")) for _ in range(12)]
-        begin = time.monotonic()
         for peer in silent:
             peer.send(said)
-        worst = max(echo_time(receiver.address, tls=context) for _ in range(10))
-        print(f"worst echo of a good peer: {worst:.3f} s")  # noqa: T201 - a figure of this fault
-        assert worst < 1
-        while any(peer.receive()[0] for peer in silent):
-            pass  # an alert is read as a PDU of an odd type
-        assert time.monotonic() - begin < 4
-        while threading.active_count() > threads:
-            assert time.monotonic() - begin < 6
+        check_echo(receiver.address, tls=context)
+        if not said.startswith(b"GET"):  # which is no handshake, and is refused as soon as it is read
+            assert all(peer.is_open for peer in silent)
+
+
+@pytest.mark.parametrize("said", [b"", b"\x16", b"\x16\x03\x01\x02\x00\x01", b"GET / HTTP/1.1\r\n\r\n"])
+def test_silent_connections_end(tmp_path: Path, certificates: Certificates, said: bytes) -> None:
+    """A connection that begins no handshake, or half of one, ends at its deadline, and so does its thread."""
+    tls = certificates.settings(mutual=False)
+    with receiving(tmp_path, tls=tls, acse_timeout=1) as (receiver, _store_handler, _spool):
+        threads = threading.active_count()
+        with RawPeer(receiver.address, "127.0.0.2") as peer:
+            peer.send(said)
+            while peer.receive()[0]:
+                pass  # an alert is read as a PDU of an odd type
+            deadline = time.monotonic() + 20
+            while threading.active_count() > threads:
+                assert time.monotonic() < deadline
 
 
 @pytest.fixture
@@ -201,17 +209,14 @@ def test_dcmtk_without_a_certificate(tmp_path: Path, certificates: Certificates,
 def test_dcmtk_does_not_stall_over_tls(
     tmp_path: Path, certificates: Certificates, images: list[Path]
 ) -> None:
-    """Forty images from storescu take far less than forty of TCP's delayed acknowledgements (40 ms each)."""
+    """Images from storescu do not wait for TCP's delayed acknowledgement of 40 ms each."""
     with receiving(tmp_path, tls=certificates.settings(mutual=False)) as (receiver, store_handler, _spool):
-        begin = time.monotonic()
         run_tool(
             "storescu", "+tla", "+cf", certificates.authority, "-aec", "DICOMNODE",
             "127.0.0.1", str(receiver.address[1]), *images,
         )  # fmt: skip
-        taken = time.monotonic() - begin
-    print(f"{len(images)} images: {taken:.2f} s")  # noqa: T201 - a figure
     assert len(store_handler.kept) == len(images)
-    assert taken < 1
+    assert share_without_a_stall(store_handler) > 0.25
 
 
 @pytest.mark.peers

@@ -236,14 +236,14 @@ class Pipeline(AbstractPipeline):
     def process(self, inputs):
         for image in inputs["images"]:
             image.PatientID = "changed"
-        assert all(image.PatientID != "changed" for image in inputs["others"])
-        return NoOutput()
+        return FileOutput({"patients": " ".join({image.PatientID for image in inputs["others"]})})
 """,
     )
     job = job_of("two", tmp_path)
-    run_job(
-        {**job.to_json(), "inputs": {**job.to_json()["inputs"], "others": job.to_json()["inputs"]["images"]}}
-    )
+    (images,) = job.to_json()["inputs"].values()
+    run_job({**job.to_json(), "inputs": {"images": images, "others": images}})
+    patients = read_manifest(Path(job.folder)).items[0].path.read_text()
+    assert patients == pydicom.dcmread(next(iter(job.inputs.values()))[0][0]).PatientID
 
 
 # -- a job that fails

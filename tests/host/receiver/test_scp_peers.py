@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import subprocess
-import time
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from dicomnode.host.configuration.receiver_settings import AllowedPeer
 from dicomnode.host.parsing.statuses import StoreResponse
 from programs import program
 from raw_peer import ACCEPTED, RawPeer
-from receiving import RecordingSink, receiving, run_tool, small_dataset
+from receiving import RecordingSink, receiving, run_tool, share_without_a_stall, small_dataset
 
 pytestmark = pytest.mark.peers
 
@@ -108,38 +107,33 @@ def test_pdu_lengths(tmp_path: Path, images: list[Path], announced: int) -> None
 
 @pytest.mark.parametrize("tool", ["storescu", "dcmsend"])
 def test_clients_with_nagle_do_not_stall(tmp_path: Path, images: list[Path], tool: str) -> None:
-    """Two hundred images from DCMTK's clients, as they are, take far less than 40 ms each."""
+    """Images from DCMTK's clients, as they are, do not wait for TCP's delayed acknowledgement of 40 ms."""
     paths = [tmp_path / f"more{number}.dcm" for number in range(200)]
     for path in paths:
         small_dataset().save_as(path)
     with receiving(tmp_path) as (receiver, store_handler, _spool):
-        begin = time.monotonic()
         run_tool(tool, "-aec", "DICOMNODE", "127.0.0.1", str(receiver.address[1]), *paths)
-        taken = time.monotonic() - begin
-    print(f"{tool}: {len(paths) / taken:.0f} a second")  # noqa: T201 - a figure
     assert len(store_handler.kept) == len(paths)
-    assert taken < 4
+    assert share_without_a_stall(store_handler) > 0.25
 
 
 def test_tools_are_served_beside_silent_connections(tmp_path: Path) -> None:
-    """While other addresses hold all their places, echoscu is answered; from its own it fails at once."""
+    """While other addresses hold all their places, echoscu is answered; from a full one it is refused."""
     with (
         receiving(tmp_path, max_associations_per_address=5) as (receiver, _store_handler, _spool),
         ExitStack() as stack,
     ):
+        silent = []
         for source in ("127.0.0.2", "127.0.0.4", "127.0.0.5"):
             for _ in range(5):
-                peer = stack.enter_context(RawPeer(receiver.address, source))
-                assert peer.associate() == ACCEPTED
+                silent.append(stack.enter_context(RawPeer(receiver.address, source)))
+                assert silent[-1].associate() == ACCEPTED
         command = ["echoscu", "-aec", "DICOMNODE", "127.0.0.1", str(receiver.address[1])]
-        begin = time.monotonic()
         run_tool(*command)
-        assert time.monotonic() - begin < 1
         for _ in range(5):
             stack.enter_context(RawPeer(receiver.address, "127.0.0.1"))
-        begin = time.monotonic()
         assert run_tool(*command, expect=None).returncode != 0
-        assert time.monotonic() - begin < 1
+        assert all(peer.is_open for peer in silent)
 
 
 def test_a_tool_that_is_frozen_is_given_up(tmp_path: Path, images: list[Path]) -> None:

