@@ -16,7 +16,7 @@ import pytest
 from delivering import CLASSES, Deliveries, Double, deliveries
 from dicomnode.errors import DeliveryError, PluginError
 from dicomnode.host.configuration.config import DeliveryTable
-from dicomnode.host.ledger.ledger_writes import retry_deliveries, transition_job
+from dicomnode.host.ledger.ledger_writes import make_deliveries_due, retry_deliveries, transition_job
 from dicomnode.host.ledger.states import DeliveryState, JobState
 from dicomnode.pipeline.destination import Delivery, Destination, OutboxItem, Outcome
 from dicomnode.pipeline.outputs import DicomOutput, FileOutput
@@ -191,13 +191,14 @@ def test_nothing_but_failures_is_left_alone(work: Deliveries) -> None:
 
 
 def test_what_is_due_now_does_not_wait(work: Deliveries) -> None:
-    """What was to be tried again in an hour is sent at once when the destination's deliveries are due."""
+    """What was to be tried again in an hour is sent at once when the ledger says that it is due."""
     full = True
     double = Double(answer=lambda item: LATER if full else CONFIRMED)
     job, uids = work.images(1, "double")
     with work.outbox(double, settings=DeliveryTable(first_retry=3600, longest_retry=3600)):
         work.wait_event("are tried again later")
         full = False
+        work.ledger.write(make_deliveries_due(job=job))
         work.job_events.deliveries_due.notify(["double", "one that is not configured"])
         work.wait_settled(job)
     assert double.uids == uids * 2

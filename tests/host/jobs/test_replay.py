@@ -1,6 +1,8 @@
 """Jobs on the operator's word: what may be replayed or given up, and what becomes of ledger and files."""
 
 import itertools
+import threading
+import time
 
 import pytest
 
@@ -19,6 +21,8 @@ from dicomnode.host.ledger.ledger_writes import (
 )
 from dicomnode.host.ledger.states import DeliveryState, InstanceState, JobState
 from dicomnode.host.spool.spool_files import SpoolFiles
+from dicomnode.testing.local_host import LocalHost
+from sources import ct_slices, mr_slices
 
 _numbers = itertools.count(1)
 
@@ -180,6 +184,26 @@ def test_a_delivery_that_waits_is_tried_at_once(bench):
         on.ledger.write(transition_delivery(each.id, DeliveryState.STORED, "", not_before=4e9))
     with pytest.raises(JobStateError, match="its peers have yet to commit"):
         on.jobs.replay(job)
+
+
+def test_the_deliveries_of_other_jobs_go_on_waiting(tmp_path):
+    """In a running host a replay makes the deliveries of its job due, and no others of the destination."""
+    down = {
+        "peers": {"DOWN": {"ae_title": "X", "address": "127.0.0.1:9"}},
+        "delivery": {"first_retry": "8 min"},
+    }
+    with LocalHost(tmp_path, {"smooth": {"destinations": ["DOWN"]}}, down) as local:
+        for images in (ct_slices(), mr_slices()):
+            local.send(images)
+        ledger = local.host.ledger
+        until = time.monotonic() + 60
+        while len(ledger.jobs(JobState.BUILT)) < 2 or "DOWN" not in local.host.outbox.backoffs():
+            assert time.monotonic() < until
+            threading.Event().wait(0.02)
+        ledger.write(lambda connection: connection.execute("UPDATE delivery SET not_before = 4e9"))
+        local.host.jobs.replay(1)
+        assert all(each.not_before < 4e9 for each in ledger.deliveries(job=1))
+        assert {each.not_before for each in ledger.deliveries(job=2)} == {4e9}
 
 
 @pytest.mark.parametrize(

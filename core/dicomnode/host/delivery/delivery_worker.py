@@ -105,7 +105,7 @@ class DeliveryWorker:
         """Look into the ledger: there is something new."""
         self._woken.set()
 
-    def retry_now(self) -> None:
+    def end_backoff(self) -> None:
         """Leave the destination alone no longer: what kept it from being used may be mended."""
         self._end_backoff.set()
         self._woken.set()

@@ -89,7 +89,7 @@ class Outbox:
         self._woken = threading.Event()
         self._thread = threading.Thread(target=self._run, name="outbox", daemon=True)
         job_events.deliveries_entered.subscribe(self.wake)
-        job_events.deliveries_due.subscribe(self.retry_now)
+        job_events.deliveries_due.subscribe(self.end_backoff)
 
     def start(self) -> None:
         """Begin to deliver."""
@@ -110,7 +110,16 @@ class Outbox:
             if (delivery_worker := self._delivery_workers.get(name)) is not None:
                 with suppress(sqlite3.Error):  # a ledger that cannot be written is told of by itself
                     self._ledger.write(make_deliveries_due(destination=name))
-                delivery_worker.retry_now()
+                delivery_worker.end_backoff()
+
+    def end_backoff(self, names: Iterable[str]) -> None:
+        """Try at once what is due for some destinations, however long they were to be left alone.
+
+        What failed and waits for its own next attempt goes on waiting.
+        """
+        for name in names:
+            if (delivery_worker := self._delivery_workers.get(name)) is not None:
+                delivery_worker.end_backoff()
 
     def backoffs(self) -> dict[str, tuple[float, str]]:
         """Return destination -> for how many more seconds it is left alone after failures, and why."""

@@ -21,7 +21,7 @@ class JobEvents:
     deliveries_entered : Notifier
         Deliveries in the ledger are new, or in another state.
     deliveries_due : Notifier of iterable of str
-        What is pending for these destinations is to be tried now, however long it was to wait.
+        Something for these destinations is due in the ledger: they are left alone no longer.
     given_up : Notifier of int
         Nobody wants the result of the job of this number any more: whatever runs it may stop.
     """
