@@ -259,7 +259,7 @@ def _peer_that_sent(data: bytes) -> Iterator[socket.socket]:
 def _answered(association: OutgoingAssociation, accepted: dict[int, str], data: bytes) -> Iterator[None]:
     """Open an association with a peer that accepts contexts and then sends `data`, whatever is asked."""
     with _peer_that_sent(seeds.association_accept(accepted) + data) as ours, suppress(DeliveryError):
-        association._connected = lambda: ours  # type: ignore[method-assign] # no time to connect each time
+        association._connected = lambda: ours  # type: ignore[method-assign]  # no time to connect each time
         association.open()
         yield
     association.abort()
@@ -391,7 +391,7 @@ def association_request(data: bytes) -> None:
 class _Discard(RecordingSink):
     """Takes an instance and keeps nothing."""
 
-    def received(self, *_arguments: object, **_named: object) -> object:  # type: ignore[override]
+    def received(self, *_arguments: object, **_named: object) -> object:  # type: ignore[override]  # whatever it is given
         return self.answer
 
 

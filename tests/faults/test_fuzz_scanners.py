@@ -48,7 +48,7 @@ def test_a_fault_is_reported_once_and_kept(
     """An input that does not end, and an error that is not declared: one of each kind, with its input."""
     report = Report(tmp_path, processor_seconds=0.05, seconds=0.5)
     for data in (b"first", b"second"):
-        report.run("reader", Target(run, lambda _random: b""), data)  # type: ignore[arg-type]
+        report.run("reader", Target(run, lambda _random: b""), data)  # type: ignore[arg-type]  # one of the functions above
     ((name, what, _where),) = report.faults
     assert (name, what) == ("reader", kind)
     assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"first"]
