@@ -24,9 +24,15 @@ from pydicom.charset import python_encoding
 from pydicom.dataset import Dataset
 
 import scanner_seeds as seeds
-from dicomnode.dicom.reading.header_reader import Head, HeadReader, NotPlainError, skip_file_meta
+from dicomnode.dicom.reading.header_reader import (
+    HeaderBytes,
+    HeaderReader,
+    UnsupportedHeaderError,
+    skip_file_meta,
+)
 from dicomnode.dicom.reading.lazy import LazyDataset
-from dicomnode.dicom.reading.sorting_header import GLANCED, glance
+from dicomnode.dicom.reading.lazy_reading import read_without_pixels
+from dicomnode.dicom.reading.sorting_header import SORTING_KEYWORDS, read_sorting_header
 from dicomnode.errors import DeliveryError, StructureError
 from dicomnode.host.configuration.receiver_settings import ReceiverSettings
 from dicomnode.host.dimse.association_request import Proposal, rejection
@@ -195,24 +201,24 @@ def _two_files(random_: random.Random) -> bytes:
     return struct.pack(">H", len(first)) + first + second
 
 
-def _head(reader: HeadReader, data: bytes) -> object:
+def _header_read(reader: HeaderReader, data: bytes) -> object:
     try:
-        head = Head(BytesIO(data))
-        at, syntax = skip_file_meta(head)
-        return reader.read(head, at, implicit=syntax == IMPLICIT)
-    except NotPlainError:
+        header_bytes = HeaderBytes(BytesIO(data))
+        at, syntax = skip_file_meta(header_bytes)
+        return reader.read(header_bytes, at, implicit=syntax == IMPLICIT)
+    except UnsupportedHeaderError:
         return None
 
 
 @target(_two_files)
 def header(data: bytes) -> None:
-    """Read the heads of two files one after the other: each gives what it gives alone."""
+    """Read the headers of two files one after the other: each gives what it gives alone."""
     length = int.from_bytes(data[:2])
     files = data[2 : 2 + length], data[2 + length :]
     wanted, sequences = frozenset({0x00080060, 0x00100010, 0x00280010, 0x00280008}), frozenset({0x00081140})
-    alone = [_head(HeadReader(wanted, sequences), each) for each in files]
-    reader = HeadReader(wanted, sequences)
-    remembered = [_head(reader, each) for each in files * 3]
+    alone = [_header_read(HeaderReader(wanted, sequences), each) for each in files]
+    reader = HeaderReader(wanted, sequences)
+    remembered = [_header_read(reader, each) for each in files * 3]
     if remembered != alone * 3:
         raise AssertionError(f"{alone} alone, {remembered} one after the other")
 
@@ -220,14 +226,23 @@ def header(data: bytes) -> None:
 @target(lambda random_: seeds.file(random_, random_.choice(seeds.SYNTAXES)))
 def sorting_header(data: bytes) -> None:
     """Look at a file as sorting does: it gives values or nothing, and raises nothing."""
-    path = _FOLDER / "glanced.dcm"
+    path = _FOLDER / "sorted.dcm"
     path.write_bytes(data)
-    seen = glance(LazyDataset(path))
+    seen = read_sorting_header(LazyDataset(path))
     if seen is not None:
-        for keyword in GLANCED:
+        for keyword in SORTING_KEYWORDS:
             hash(seen.values.get(keyword))
-        if seen.held > len(data):
+        if seen.bytes_available > len(data):
             raise AssertionError("more bytes of pixels than the file has")
+
+
+@target(lambda random_: seeds.file(random_, random_.choice(seeds.SYNTAXES)))
+def lazy_reading(data: bytes) -> None:
+    """Read a file as a job does: a data set, or StructureError."""
+    path = _FOLDER / "read.dcm"
+    path.write_bytes(data)
+    with suppress(StructureError):
+        read_without_pixels(str(path))
 
 
 @target(lambda random_: seeds.file_meta(random_, EXPLICIT))

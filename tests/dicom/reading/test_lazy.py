@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+import errno
 import gc
 import io
 import pickle
 import shutil
 import threading
 import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 
 import pydicom
@@ -492,6 +494,38 @@ def test_a_file_that_is_not_dicom(tmp_path: Path, content: bytes) -> None:
 
 
 # -- threads, memory --------------------------------------------------------------------------------------
+
+
+_SYNTAX = b"\2\0\x10\0UI\x14\x001.2.840.10008.1.2.1\0"
+_DEFLATED = b"\2\0\x10\0UI\x16\x001.2.840.10008.1.2.1.99"
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        lambda data: data.replace(_SYNTAX, _DEFLATED),  # zlib.error
+        lambda data: data.replace(b"\2\0\0\0UL\4\0", b"\2\0\0\0UL\3\0"),  # BytesLengthException
+        lambda data: data[: data.rindex(b"\xe0\x7f\x10\0OW") + 8],  # struct.error
+    ],
+)
+def test_a_broken_file_is_named(tmp_path: Path, broken: Callable[[bytes], bytes]) -> None:
+    """Whatever pydicom stumbles over is StructureError, with the path and without a value."""
+    data = Path(get_testdata_file("MR_small.dcm")).read_bytes()
+    assert broken(data) != data
+    (tmp_path / "broken.dcm").write_bytes(broken(data))
+    with pytest.raises(StructureError, match=r"broken\.dcm: not a readable DICOM file \("):
+        _ = LazyDataset(tmp_path / "broken.dcm").Rows
+
+
+def test_an_error_of_the_disk_stays_one(ct: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is no fault of the file's, and may be over when it is read again."""
+
+    def broken(*_arguments: object, **_named: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr("dicomnode.dicom.reading.lazy_reading.read_partial", broken)
+    with pytest.raises(OSError, match="Input/output error"):
+        _ = LazyDataset(ct).Rows
 
 
 def test_many_threads_read_once(ct: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,7 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from dicomnode.dicom.reading.lazy_elements import ElementOnDisk
 from dicomnode.dicom.values.tags import PIXEL_KEYWORDS
-from dicomnode.errors import FileGoneError, StructureError
+from dicomnode.errors import DicomnodeError, FileGoneError, StructureError
 
 _UNDEFINED = 0xFFFFFFFF
 
@@ -100,8 +100,20 @@ def read_without_pixels(path: str) -> FileDataset:
     FileGoneError
         When there is no such file.
     StructureError
-        When it is not DICOM.
+        When it is not DICOM, or broken.
     """
+    try:
+        return _read_without_pixels(path)
+    except (DicomnodeError, MemoryError):
+        raise
+    except Exception as error:  # whatever pydicom stumbles over
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # the disk's; pydicom's own, about a file that ends too early, have no number
+        msg = f"{path}: not a readable DICOM file ({type(error).__name__})"
+        raise StructureError(msg) from None  # its text may hold values
+
+
+def _read_without_pixels(path: str) -> FileDataset:
     met: list[tuple[BaseTag, str | None, int]] = []
 
     def at_pixels(tag: BaseTag, vr: str | None, length: int) -> bool:
