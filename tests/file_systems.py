@@ -112,6 +112,19 @@ def small_tmpfs(directory: Path, size: str, inodes: int = 0) -> Iterator[Path]:
         _unmount(directory)
 
 
+@contextmanager
+def immutable(path: Path, below: Path) -> Iterator[None]:
+    """Make what even root cannot remove; afterwards nothing below a folder is so, wherever it is by then."""
+    try:
+        _run("chattr", "+i", path)
+    except (OSError, subprocess.SubprocessError) as error:
+        _cannot("an immutable file", error)
+    try:
+        yield
+    finally:
+        _run("chattr", "-R", "-i", below)
+
+
 def fill(directory: Path, *, leave: int = 0) -> Path:
     """Fill a file system with one file, up to so many bytes that stay free; return the file."""
     path = directory / "filling"

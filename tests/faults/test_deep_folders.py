@@ -12,6 +12,7 @@ from pydicom.uid import generate_uid
 
 from deep_folders import NEST, nest
 from dicomnode.testing.local_host import LocalHost
+from file_systems import immutable
 from plugin_factory import SCRIPTED, PluginFactory
 from sources import ct_slices, mr_slices
 
@@ -75,4 +76,22 @@ def test_a_start_over_deep_folders(tmp_path: Path) -> None:
     with LocalHost(tmp_path, {"smooth": {}}) as local:
         local.send(ct_slices())
         local.wait_for_jobs()
+        eventually(lambda: left(tmp_path) == [])
+
+
+def test_a_start_over_what_cannot_be_removed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A host starts, says what it cannot remove and where it is now, and runs jobs."""
+    left_over = tmp_path / "data" / "work" / "job-1"
+    left_over.mkdir(parents=True)
+    (left_over / "file").write_text("x")
+    with immutable(left_over / "file", tmp_path / "data" / "work"):
+        with LocalHost(tmp_path, {"smooth": {}}) as local:
+            local.send(ct_slices())
+            local.wait_for_jobs()
+            eventually(lambda: "cannot be removed" in caplog.text)
+        assert not left_over.exists()
+        (name,) = left(tmp_path)
+        assert f"{left_over} cannot be removed: Operation not permitted. It is now" in caplog.text
+        assert f"{left_over.with_name(name)}. Remove it by hand" in caplog.text
+    with LocalHost(tmp_path, {"smooth": {}}):
         eventually(lambda: left(tmp_path) == [])

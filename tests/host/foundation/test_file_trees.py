@@ -11,7 +11,6 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ from dicomnode.host.foundation.file_trees import (
     remove_or_move_aside,
     remove_tree,
 )
+from file_systems import immutable
 
 
 @pytest.fixture
@@ -47,22 +47,6 @@ def memory(tmp_path: Path) -> Iterator[Path]:
 def descriptors() -> int:
     """Return how many files this process has open."""
     return sum(1 for _ in Path("/proc/self/fd").iterdir())
-
-
-@contextmanager
-def immutable(path: Path) -> Iterator[None]:
-    """Make what even root cannot remove, on a file system that knows such files."""
-    done = subprocess.run(["chattr", "+i", path], capture_output=True, check=False)
-    if done.returncode != 0 and os.environ.get("DICOMNODE_REQUIRE_PEERS") != "1":
-        pytest.skip("only root can make a file immutable, and not on every file system")
-    assert done.returncode == 0, done.stderr
-    try:
-        yield
-    finally:
-        for folder, _, names in os.walk(path.parents[1]):
-            for name in (*names, ""):
-                with suppress(OSError):
-                    subprocess.run(["chattr", "-i", Path(folder) / name], capture_output=True, check=False)
 
 
 # -- removing ------------------------------------------------------------------------------------------------
@@ -206,7 +190,7 @@ def test_what_cannot_be_removed_stays_alone(tree: Path) -> None:
     for name in ("a", "b", "c"):
         (tree / name).mkdir()
         (tree / name / "Smith^John").write_text("x")
-    with immutable(tree / "b" / "Smith^John"):
+    with immutable(tree / "b" / "Smith^John", tree.parent):
         remains = remove_tree(tree)
         assert remains is not None
         assert (remains.path, remains.reason) == (tree, "Operation not permitted")
@@ -217,7 +201,7 @@ def test_what_cannot_be_removed_stays_alone(tree: Path) -> None:
 def test_what_cannot_be_removed_is_moved_aside(tree: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Its name is free afterwards, and the log says where it is now; the next start may remove it."""
     (tree / "file").write_text("x")
-    with immutable(tree / "file"):
+    with immutable(tree / "file", tree.parent):
         remove_or_move_aside(tree)
         assert not tree.exists()
         (aside,) = tree.parent.glob(".leftover-*")
@@ -232,7 +216,7 @@ def test_what_cannot_be_removed_is_moved_aside(tree: Path, caplog: pytest.LogCap
 
 def test_what_cannot_be_moved_either(tree: Path, caplog: pytest.LogCaptureFixture) -> None:
     """A folder that can be neither removed nor renamed stays where it is; that is logged, nothing raised."""
-    with immutable(tree):
+    with immutable(tree, tree.parent):
         remove_or_move_aside(tree)
         assert tree.exists()
     assert f"{tree} cannot be removed: Operation not permitted. Remove it by hand" in caplog.text
@@ -309,7 +293,7 @@ def test_a_remover_goes_on_after_what_cannot_be_removed(tree: Path, caplog: pyte
     (tree / "file").write_text("x")
     other = tree.parent / "other"
     other.mkdir()
-    with immutable(tree / "file"):
+    with immutable(tree / "file", tree.parent):
         remover = TreeRemover()
         remover.remove(tree)
         remover.remove(other)
