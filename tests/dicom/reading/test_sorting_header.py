@@ -26,6 +26,7 @@ from dicomnode.dicom.geometry.grinders import NumpyGrinder
 from dicomnode.dicom.reading import header_reader
 from dicomnode.dicom.reading.lazy import LazyDataset
 from dicomnode.dicom.reading.sorting_header import SORTING_KEYWORDS, SortingHeader, read_sorting_header
+from dicomnode.dicom.values.encodings import IMPLICIT
 from dicomnode.errors import FileGoneError, PixelDataError
 from sources import ct_slices, dose_grid, mr_slices
 
@@ -228,7 +229,7 @@ def test_layouts_of_different_structure_are_not_taken_for_each_other():
     second = whole + plain + delimiter(ends, 0) + delimiter(private, undefined) + delimiter(ends, 0) + pixels
     reader = header_reader.HeaderReader(frozenset(), frozenset())
     for data in (first, second) * 3:
-        assert reader.read(header_reader.HeaderBytes(BytesIO(data)), 0, implicit=True) == (
+        assert reader.read(header_reader.HeaderBytes(BytesIO(data)), 0, IMPLICIT) == (
             [],
             (0x7FE00010, len(data) - 2, 2),
         )

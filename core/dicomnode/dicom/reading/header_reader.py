@@ -14,22 +14,19 @@ from typing import BinaryIO, Final, NamedTuple
 
 from pydicom.datadict import dictionary_VR
 
+from dicomnode.dicom.reading.header_mask import HeaderMask
+from dicomnode.dicom.values.encodings import ITEM, ITEM_END, SEQUENCE_END, UNDEFINED_LENGTH, Encoding
 from dicomnode.dicom.values.tags import PIXEL_KEYWORDS
 
 FIRST_READ: Final = 1 << 13
 _MOST_READ: Final = 1 << 20
-_MOST_ENTRIES: Final = 1 << 13
+_MOST_HEADERS: Final = 1 << 13
 _MOST_LAYOUTS: Final = 16
-_UNDEFINED: Final = 0xFFFFFFFF
-_ITEM: Final = 0xFFFEE000
-_ENDS: Final = frozenset({0xFFFEE00D, 0xFFFEE0DD})
-_DELIMITERS: Final = 0xFFFE
 _META_LENGTH: Final = b"\x02\x00\x00\x00UL\x04\x00"
 _META_SYNTAX: Final = b"\x02\x00\x10\x00UI"
 _SHORT: Final = 8
 _LONG: Final = 12
-_LONG_VRS: Final = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
-_SHORT_VRS: Final = frozenset(b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split())
+_LONG_VRS: Final = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())  # in file meta
 
 
 class UnsupportedHeaderError(Exception):
@@ -139,12 +136,9 @@ class _ElementHeader(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class _Run:
-    """Headers at fixed distances from each other; the last one's length is free."""
+    """Element headers at fixed distances from each other; the last one's length is free."""
 
-    size: int
-    mask: int
-    expected: int
-    """What the bytes are under the mask: the element headers, as one integer."""
+    headers: HeaderMask
     values: tuple[tuple[int, str, int, int], ...]
     """Tag, VR, start and end of the wanted values within the run."""
     length_size: int
@@ -168,21 +162,21 @@ class _Layout:
         length = 0
         for run in self.runs:
             at += length
-            end = at + run.size
+            end = at + run.headers.size
             if end > len(header.data) and not header.extend_to(end):
                 return None
             data = header.data
-            if int.from_bytes(data[at:end], "little") & run.mask != run.expected:
+            if not run.headers.matches(data, at):
                 return None
             found += [(tag, vr, data[at + start : at + stop]) for tag, vr, start, stop in run.values]
             length = int.from_bytes(data[end - run.length_size : end], "little")
             at = end
             if run.last is not None:
-                if length == _UNDEFINED or not header.extend_to(end + length):
+                if length == UNDEFINED_LENGTH or not header.extend_to(end + length):
                     return None
                 data = header.data
                 found.append((*run.last, data[end : end + length]))
-        return found, PixelLocation(self.pixels, at, None if length == _UNDEFINED else length)
+        return found, PixelLocation(self.pixels, at, None if length == UNDEFINED_LENGTH else length)
 
 
 class HeaderReader:
@@ -204,7 +198,7 @@ class HeaderReader:
         self._lock = threading.Lock()
 
     def read(
-        self, header: HeaderBytes, at: int, *, implicit: bool
+        self, header: HeaderBytes, at: int, encoding: Encoding
     ) -> tuple[list[EncodedValue], PixelLocation]:
         """Return the wanted values in the order of their tags, and where the pixels are.
 
@@ -214,19 +208,19 @@ class HeaderReader:
             The header.
         at : int
             Where the dataset starts.
-        implicit : bool
-            Whether VRs are implicit; little endian in either case.
+        encoding : Encoding
+            How it is encoded; little endian.
 
         Raises
         ------
         UnsupportedHeaderError
             When the dataset has to be read instead.
         """
-        for layout in reversed(self._layouts[implicit].values()):
+        for layout in reversed(self._layouts[encoding.explicit].values()):
             if (found := layout.read(header, at)) is not None:
                 return found
-        headers = self._walk(header, at, implicit)
-        self._learn(header.data, headers, implicit)
+        headers = self._walk(header, at, encoding)
+        self._learn(header.data, headers, explicit=encoding.explicit)
         values = [
             (each.tag, each.vr, header.require(start + each.length)[start : start + each.length])
             for each in headers[:-1]
@@ -235,62 +229,68 @@ class HeaderReader:
         ]
         last = headers[-1]
         return values, PixelLocation(
-            last.tag, last.at + last.size, None if last.length == _UNDEFINED else last.length
+            last.tag, last.at + last.size, None if last.length == UNDEFINED_LENGTH else last.length
         )
 
-    def _walk(self, header: HeaderBytes, at: int, implicit: bool) -> list[_ElementHeader]:
+    def _walk(self, header: HeaderBytes, at: int, encoding: Encoding) -> list[_ElementHeader]:
         """Return the headers up to that of the pixels, those within sequences of undefined length too."""
         headers: list[_ElementHeader] = []
         depth = 0
-        while len(headers) < _MOST_ENTRIES:
-            size, length_size, tag, vr = self._element_header(header, at, implicit)
-            length = int.from_bytes(header.data[at + size - length_size : at + size], "little")
-            if tag in PIXEL_KEYWORDS and not depth:
-                return [*headers, _ElementHeader(at, size, length_size, length, tag, vr, top_level=True)]
-            if not depth and (
-                tag in self._sequences
-                or (tag in self._wanted and (length == _UNDEFINED or vr != self._vrs[tag]))
-            ):
-                raise UnsupportedHeaderError
-            headers.append(_ElementHeader(at, size, length_size, length, tag, vr, not depth))
-            if tag in _ENDS:
+        while len(headers) < _MOST_HEADERS:
+            element = self._element_header(header, at, encoding, top_level=not depth)
+            headers.append(element)
+            tag, vr, length = element.tag, element.vr, element.length
+            if element.top_level:
+                if tag in PIXEL_KEYWORDS:
+                    return headers
+                undecided = tag in self._wanted and (length == UNDEFINED_LENGTH or vr != self._vrs[tag])
+                if undecided or tag in self._sequences:
+                    raise UnsupportedHeaderError
+            if tag in (ITEM_END, SEQUENCE_END):
                 if not depth:
                     raise UnsupportedHeaderError
                 depth -= 1
-            elif length == _UNDEFINED:
-                if tag != _ITEM and vr != "SQ" and not (implicit and vr == "UN"):
+            elif length == UNDEFINED_LENGTH:
+                if tag != ITEM and vr != "SQ" and (encoding.explicit or vr != "UN"):
                     raise UnsupportedHeaderError
                 depth += 1
                 length = 0
-            at += size + length
+            # The walk ends: each step passes a header, and there are at most _MOST_HEADERS of them.
+            at += element.size + length
         raise UnsupportedHeaderError
 
-    def _element_header(self, header: HeaderBytes, at: int, implicit: bool) -> tuple[int, int, int, str]:
+    def _element_header(
+        self, header: HeaderBytes, at: int, encoding: Encoding, *, top_level: bool
+    ) -> _ElementHeader:
         data = header.require(at + _SHORT)
-        group = int.from_bytes(data[at : at + 2], "little")
-        tag = group << 16 | int.from_bytes(data[at + 2 : at + 4], "little")
-        if implicit or group == _DELIMITERS:
-            return _SHORT, 4, tag, self._vrs.get(tag, "UN")
-        vr = data[at + 4 : at + 6]
-        if vr in _SHORT_VRS:
-            return _SHORT, 2, tag, vr.decode("ascii")
-        if vr not in _LONG_VRS:
+        if not encoding.explicit:
+            key, length = encoding.header(data, at)
+            tag = encoding.tag(key)
+            return _ElementHeader(at, _SHORT, 4, length, tag, self._vrs.get(tag, "UN"), top_level)
+        key, code, length = encoding.header(data, at)
+        tag = encoding.tag(key)
+        if tag in (ITEM, ITEM_END, SEQUENCE_END):  # these have no VR (PS3.5 section 7.5)
+            length = encoding.u32(data, at + 4)[0]
+            return _ElementHeader(at, _SHORT, 4, length, tag, "UN", top_level)
+        if code in encoding.short_vrs:
+            return _ElementHeader(at, _SHORT, 2, length, tag, encoding.vr_name(code), top_level)
+        if code not in encoding.long_vrs and code != encoding.sq:
             raise UnsupportedHeaderError
-        header.require(at + _LONG)
-        return _LONG, 4, tag, vr.decode("ascii")
+        length = encoding.u32(header.require(at + _LONG), at + _SHORT)[0]
+        return _ElementHeader(at, _LONG, 4, length, tag, encoding.vr_name(code), top_level)
 
-    def _learn(self, data: bytes, headers: list[_ElementHeader], implicit: bool) -> None:
+    def _learn(self, data: bytes, headers: list[_ElementHeader], *, explicit: bool) -> None:
         """Keep the layout; elements whose length was seen to differ are free from then on."""
         # Defined lengths count as zero. They are not left out: what follows an undefined length could then
         # be taken for one, and data sets of different structure would have the same shape.
         shape = b"".join(
             data[e.at : e.at + e.size]
-            if e.length == _UNDEFINED
+            if e.length == UNDEFINED_LENGTH
             else data[e.at : e.at + e.size - e.length_size] + bytes(e.length_size)
             for e in headers[:-1]
         )
         with self._lock:
-            known = dict(self._layouts[implicit])
+            known = dict(self._layouts[explicit])
             before = known.pop(shape, None)
             free = frozenset({len(headers) - 1})
             if before is not None:
@@ -299,27 +299,24 @@ class HeaderReader:
             while len(known) >= _MOST_LAYOUTS:
                 known.pop(next(iter(known)))
             known[shape] = self._layout(data, headers, free)
-            self._layouts[implicit] = known  # readers see the old ones or the new ones, whole
+            self._layouts[explicit] = known  # readers see the old ones or the new ones, whole
 
     def _layout(self, data: bytes, headers: list[_ElementHeader], free: frozenset[int]) -> _Layout:
         runs: list[_Run] = []
         begin = headers[0].at
-        mask = bytearray()
+        fixed: list[tuple[int, int]] = []
         values: list[tuple[int, str, int, int]] = []
         for number, each in enumerate(headers):
-            fixed = each.size - (each.length_size if number in free else 0)
-            mask += bytes(each.at - begin - len(mask)) + b"\xff" * fixed + bytes(each.size - fixed)
             wanted = each.top_level and each.tag in self._wanted
             end = each.at + each.size
+            fixed.append((each.at, each.size - (each.length_size if number in free else 0)))
             if number not in free:
                 if wanted:
                     values.append((each.tag, each.vr, end - begin, end - begin + each.length))
                 continue
-            mask_value = int.from_bytes(mask, "little")
-            expected = int.from_bytes(data[begin:end], "little") & mask_value
-            last = (each.tag, each.vr) if wanted else None
-            runs.append(_Run(len(mask), mask_value, expected, tuple(values), each.length_size, last))
-            begin, mask, values = end + each.length, bytearray(), []
+            mask = HeaderMask.of(data, begin, end - begin, fixed)
+            runs.append(_Run(mask, tuple(values), each.length_size, (each.tag, each.vr) if wanted else None))
+            begin, fixed, values = end + each.length, [], []
         return _Layout(tuple(runs), headers[-1].tag, free, tuple(each.length for each in headers))
 
 

@@ -26,6 +26,7 @@ from dicomnode.dicom.reading.header_reader import (
     skip_file_meta,
 )
 from dicomnode.dicom.reading.lazy import LazyDataset
+from dicomnode.dicom.values.encodings import encoding_of
 from dicomnode.dicom.values.tags import PIXEL_KEYWORDS
 from dicomnode.errors import DicomnodeError, FileGoneError
 
@@ -167,7 +168,7 @@ def _read_file(file: BinaryIO, image: LazyDataset) -> SortingHeader:
     syntax, native = _syntax(name)
     if not native:
         raise UnsupportedHeaderError
-    raws, pixels = _READER.read(header, at, implicit=syntax == ImplicitVRLittleEndian)
+    raws, pixels = _READER.read(header, at, encoding_of(syntax))
     values = {_KEYWORDS[tag]: _decoded(vr, value) for tag, vr, value in raws}
     return SortingHeader(image, syntax, status.st_size, status.st_mtime_ns, values, pixels)
 

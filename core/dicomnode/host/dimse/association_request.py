@@ -20,9 +20,9 @@ from pynetdicom.pdu_primitives import (
 )
 from pynetdicom.presentation import PresentationContext, build_context, negotiate_as_requestor
 
+from dicomnode.dicom.values.encodings import DEFLATED, EXPLICIT_LITTLE, IMPLICIT_LITTLE
 from dicomnode.dicom.values.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from dicomnode.errors import DeliveryError
-from dicomnode.host.parsing.encodings import DEFLATED, EXPLICIT_LITTLE, IMPLICIT_LITTLE
 
 _APPLICATION_CONTEXT: Final = UID("1.2.840.10008.3.1.1.1")
 _MOST_CONTEXTS: Final = 128

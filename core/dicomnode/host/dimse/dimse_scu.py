@@ -20,12 +20,12 @@ from pydicom.filereader import read_dataset
 from pydicom.filewriter import write_dataset
 from pydicom.uid import UID
 
+from dicomnode.dicom.values.encodings import EXPLICIT_LITTLE
 from dicomnode.errors import DeliveryError
 from dicomnode.host.dimse.association_request import Proposal, Route
 from dicomnode.host.dimse.bounded_reader import ABORT, P_DATA, RELEASE_RQ, ConnectionEndedError
 from dicomnode.host.dimse.message_templates import LONGEST_COMMAND, NO_DATA_SET, as_pdus
 from dicomnode.host.dimse.outgoing_association import AssociationEndedError, OutgoingAssociation
-from dicomnode.host.parsing.encodings import EXPLICIT_LITTLE
 from dicomnode.host.parsing.statuses import PENDING, Status
 
 _PDV = struct.Struct(">IBB").unpack_from

@@ -29,14 +29,14 @@ from pynetdicom.pdu_primitives import A_ASSOCIATE
 from pynetdicom.presentation import AllStoragePresentationContexts, PresentationContext, build_context
 from pynetdicom.transport import AddressInformation, AssociationSocket
 
-from dicomnode.dicom.values.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
-from dicomnode.host.parsing.encodings import (
+from dicomnode.dicom.values.encodings import (
     DEFLATED,
     EXPLICIT_BIG,
     EXPLICIT_LITTLE,
     IMPLICIT_LITTLE,
     JPIP_DEFLATED,
 )
+from dicomnode.dicom.values.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from dicomnode.host.parsing.statuses import Status
 
 TESTED_VERSIONS: Final = ("3.0.4",)

@@ -10,8 +10,8 @@ import pydicom
 from pydicom.filebase import DicomFileLike
 from pydicom.filewriter import correct_ambiguous_vr, write_dataset
 
+from dicomnode.dicom.values.encodings import EXPLICIT_LITTLE, IMPLICIT_LITTLE
 from dicomnode.errors import DicomnodeError, StructureError
-from dicomnode.host.parsing.encodings import EXPLICIT_LITTLE, IMPLICIT_LITTLE
 
 
 def converted(path: Path, transfer_syntax_uid: str) -> tuple[int, int, int]:

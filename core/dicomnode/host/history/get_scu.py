@@ -17,12 +17,12 @@ from typing import Any, Final
 from pydicom.dataset import Dataset
 from pydicom.uid import UID, JPEG2000Lossless, JPEGLosslessSV1, JPEGLSLossless, RLELossless
 
+from dicomnode.dicom.values.encodings import EXPLICIT_LITTLE
 from dicomnode.host.configuration.receiver_settings import ReceiverSettings
 from dicomnode.host.dimse.bounded_reader import ABORT, P_DATA, ConnectionEndedError
 from dicomnode.host.dimse.c_store_handler import AssociationContext, CStoreHandler
 from dicomnode.host.dimse.dimse_scu import DimseAssociation, Message, decoded_command
 from dicomnode.host.dimse.store_handler import AssociationEnd, AssociationInfo, StoreHandler
-from dicomnode.host.parsing.encodings import EXPLICIT_LITTLE
 from dicomnode.host.spool.spool import Spool
 
 STUDY_ROOT_GET: Final = "1.2.840.10008.5.1.4.1.2.2.3"

@@ -11,9 +11,9 @@ import zlib
 from dataclasses import dataclass, field
 from functools import lru_cache
 
+from dicomnode.dicom.values.encodings import DEFLATED, JPIP_DEFLATED, NATIVE
 from dicomnode.dicom.values.iod import iod_of
 from dicomnode.errors import StructureError
-from dicomnode.host.parsing.encodings import DEFLATED, JPIP_DEFLATED, NATIVE
 from dicomnode.host.parsing.index import ALWAYS_WANTED, IndexedValue
 from dicomnode.host.parsing.index_values import SPECIFIC_CHARACTER_SET, index_of, text_of, vr_of
 from dicomnode.host.parsing.layout_cache import LayoutCache

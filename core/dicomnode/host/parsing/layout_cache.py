@@ -8,10 +8,10 @@ one comparison of two big integers instead of a loop over the elements.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+from dicomnode.dicom.reading.header_mask import HeaderMask
 from dicomnode.host.parsing.index import IndexedValue
 from dicomnode.host.parsing.index_template import IndexTemplateCache, Place, WantedValue
 from dicomnode.host.parsing.index_values import encodings_of, indexed_vr
@@ -29,10 +29,8 @@ class _Key(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class _Layout:
-    reach: int
-    """How many of the first bytes hold all headers."""
-    mask: int
-    headers: int
+    headers: HeaderMask
+    """Of the first bytes, as many as hold all headers."""
     values: tuple[tuple[int, str | None, int, int], ...]
     """Tag, VR, start, end."""
     gaps: tuple[Place, ...]
@@ -41,7 +39,7 @@ class _Layout:
 
     def findings(self, data: bytes) -> Findings | None:
         """Return what a walk over `data` would find, None if it is laid out differently."""
-        if int.from_bytes(data[: self.reach], "little") & self.mask != self.headers:
+        if not self.headers.matches(data, 0):
             return None
         example = self.example
         return Findings(
@@ -55,7 +53,7 @@ class _Layout:
 
     def acquaintance(self, checked: frozenset[int]) -> IndexTemplateCache:
         values = [WantedValue(tag, indexed_vr(vr, tag), start, end) for tag, vr, start, end in self.values]
-        return IndexTemplateCache(self.gaps, self.reach, values, checked)
+        return IndexTemplateCache(self.gaps, self.headers.size, values, checked)
 
 
 class LayoutCache:
@@ -157,20 +155,10 @@ def _layout(
     reach = max((at + length for at, length in marks), default=start) - start
     if reach > len(data) or len(places) != len(findings.values):
         return None  # some of it lies beyond the bytes at hand
-    mask = bytearray(reach)
-    for at, length in marks:
-        mask[at - start : at - start + length] = b"\xff" * length
-    pattern = int.from_bytes(mask, "little")
+    headers = HeaderMask.of(data, 0, reach, ((at - start, length) for at, length in marks))
     return _Layout(
-        reach,
-        pattern,
-        int.from_bytes(data[:reach], "little") & pattern,
+        headers,
         tuple((tag, raw.vr, *places[tag]) for tag, raw in findings.values.items()),
-        tuple(_gaps(mask)),
+        tuple(headers.gaps()),
         findings,
     )
-
-
-def _gaps(mask: bytearray) -> list[Place]:
-    """Return the runs of zeros."""
-    return [match.span() for match in re.finditer(rb"\0+", mask)]

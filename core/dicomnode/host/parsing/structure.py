@@ -19,8 +19,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final, NamedTuple, Protocol
 
-from dicomnode.errors import StructureError
-from dicomnode.host.parsing.encodings import (
+from dicomnode.dicom.values.encodings import (
     EXPLICIT,
     IMPLICIT,
     NATIVE,
@@ -28,6 +27,7 @@ from dicomnode.host.parsing.encodings import (
     Encoding,
     encoding_of,
 )
+from dicomnode.errors import StructureError
 
 _DATASET, _SEQUENCE, _FRAGMENTS = range(3)
 _NOTHING: Final[frozenset[int]] = frozenset()

@@ -1,8 +1,11 @@
-"""How elements are encoded in each transfer syntax: tables for :mod:`dicomnode.host.parsing.structure`.
+"""How elements are encoded in each transfer syntax (PS3.5 section 7.1 and annex A), as tables.
+
+They serve readers that go over many elements and look at few: the structure walk of a host
+(``dicomnode.host.parsing.structure``) and :mod:`dicomnode.dicom.reading.header_reader`.
 
 A tag is handled as the one integer that reading its four bytes gives ("key"): with little endian that is
 ``element << 16 | group``, with big endian ``group << 16 | element``. Turning every key into a tag would
-cost more than the rest of the walk; turning the few wanted tags into keys costs nothing.
+cost more than the rest of such a walk; turning the few wanted tags into keys costs nothing.
 """
 
 from __future__ import annotations
