@@ -33,6 +33,7 @@ from dicomnode.dicom.reading.header_reader import (
 from dicomnode.dicom.reading.lazy import LazyDataset
 from dicomnode.dicom.reading.lazy_reading import read_without_pixels
 from dicomnode.dicom.reading.sorting_header import SORTING_KEYWORDS, read_sorting_header
+from dicomnode.dicom.values.encodings import encoding_of
 from dicomnode.errors import DeliveryError, StructureError
 from dicomnode.host.configuration.receiver_settings import ReceiverSettings
 from dicomnode.host.dimse.association_request import Proposal, rejection
@@ -205,7 +206,7 @@ def _header_read(reader: HeaderReader, data: bytes) -> object:
     try:
         header_bytes = HeaderBytes(BytesIO(data))
         at, syntax = skip_file_meta(header_bytes)
-        return reader.read(header_bytes, at, implicit=syntax == IMPLICIT)
+        return reader.read(header_bytes, at, encoding_of(syntax))
     except UnsupportedHeaderError:
         return None
 

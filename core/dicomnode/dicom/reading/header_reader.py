@@ -209,13 +209,15 @@ class HeaderReader:
         at : int
             Where the dataset starts.
         encoding : Encoding
-            How it is encoded; little endian.
+            How it is encoded.
 
         Raises
         ------
         UnsupportedHeaderError
-            When the dataset has to be read instead.
+            When the dataset has to be read instead; always of big endian, which is retired.
         """
+        if not encoding.little:
+            raise UnsupportedHeaderError
         for layout in reversed(self._layouts[encoding.explicit].values()):
             if (found := layout.read(header, at)) is not None:
                 return found
