@@ -31,9 +31,9 @@ from dicomnode.host.jobs.job import JobDescription, run_job
 from dicomnode.host.jobs.job_failure import Failure
 from dicomnode.host.jobs.job_folder import building_folder, links_folder
 from dicomnode.host.workers.process_tree import descendants
+from dicomnode.host.workers.worker_limits import Limits
 from dicomnode.host.workers.worker_pool import WorkerPool
 from dicomnode.host.workers.worker_settings import WorkerSettings
-from dicomnode.host.workers.worker_watch import Limits
 from own_processes import started
 from plugin_factory import INVERT, PRELUDE, SCRIPTED, PluginFactory, job_of
 

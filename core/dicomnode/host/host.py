@@ -57,8 +57,8 @@ from dicomnode.host.upkeep.checksums import Checksums
 from dicomnode.host.upkeep.quarantine import Quarantine, quarantine_orders
 from dicomnode.host.upkeep.recovery import Recovered, Recovery
 from dicomnode.host.upkeep.retention import Retention
+from dicomnode.host.workers.worker_limits import Limits
 from dicomnode.host.workers.worker_pool import WorkerPool
-from dicomnode.host.workers.worker_watch import Limits
 from dicomnode.pipeline.destination import Destination
 from dicomnode.pipeline.outputs import PipelineOutput
 from dicomnode.plugins.hooks import Hooks

@@ -306,7 +306,7 @@ def test_an_interpreter_that_does_not_start(client: Callable[..., Client], tmp_p
     python.write_text("#!/bin/sh\necho 'first line' >&2\necho 'no module named x' >&2\nexit 3\n")
     python.chmod(0o755)
     jobs = client()
-    with pytest.raises(JobFailedError, match="status 3 before it had an answer: no module named x") as caught:
+    with pytest.raises(JobFailedError, match="status 3 before it had a result: no module named x") as caught:
         jobs.submit(environment=str(tmp_path / "broken")).result(30)
     assert caught.value.kind == Failure.NO_WORKER
     assert caught.value.log_tail == "first line\nno module named x\n"

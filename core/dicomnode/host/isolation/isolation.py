@@ -16,9 +16,9 @@ from dicomnode.host.isolation.environment import ready_environment
 from dicomnode.host.isolation.proxies import isolated_pipeline
 from dicomnode.host.isolation.remote_methods import RemoteMethods
 from dicomnode.host.isolation.worker_tasks import describe_pipeline
+from dicomnode.host.workers.worker_limits import Limits
 from dicomnode.host.workers.worker_pool import WorkerPool
 from dicomnode.host.workers.worker_settings import WorkerSettings
-from dicomnode.host.workers.worker_watch import Limits
 from dicomnode.plugins.registry import Registration
 
 _MOST_WORKERS = 64

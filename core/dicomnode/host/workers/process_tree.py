@@ -41,8 +41,8 @@ def memory_held(pid: int) -> int:
     return _kilobytes(f"/proc/{pid}/status", ("RssAnon:", "RssShmem:", "VmSwap:"))
 
 
-def memory_share(pid: int) -> int:
-    """Return the same, shared pages divided among those that share them.
+def proportional_memory(pid: int) -> int:
+    """Return the same, shared pages divided among the processes that share them (PSS).
 
     This takes the kernel long, and must wait while the process changes its memory map: one that does little
     else can keep the caller waiting for seconds.
@@ -129,7 +129,7 @@ def _reap(pids: Iterable[int]) -> None:
     time.sleep(0.001)
 
 
-def marked(variable: str, value: str) -> set[int]:
+def processes_with_variable(variable: str, value: str) -> set[int]:
     """Return the processes that were started with a variable of this value in their environment."""
     wanted = f"{variable}={value}".encode()
     found = set()
@@ -141,10 +141,10 @@ def marked(variable: str, value: str) -> set[int]:
     return found
 
 
-def end_marked(variable: str, value: str) -> None:
-    """Kill every process that carries a mark, for when the one that should have ended them is gone."""
+def kill_processes_with_variable(variable: str, value: str) -> None:
+    """Kill the processes that were started with a variable, for when the one that should end them is gone."""
     for _ in range(100):
-        left = marked(variable, value) - {os.getpid()}
+        left = processes_with_variable(variable, value) - {os.getpid()}
         if not left:
             return
         _signal_all(left, signal.SIGKILL, {_group(os.getpid())})

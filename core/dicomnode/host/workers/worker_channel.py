@@ -53,7 +53,7 @@ class Channel:
                 del self._unsent[: self._connection.send(self._unsent)]
         except BlockingIOError:
             return
-        except OSError:  # the other side has gone, and reading will tell
+        except OSError:  # the other side has gone: reading ends the stream
             self._unsent.clear()
 
     def receive(self) -> Iterator[dict[str, Any]]:

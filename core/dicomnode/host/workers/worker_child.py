@@ -1,4 +1,4 @@
-"""The worker process itself: it is set apart, and then does one task after the other."""
+"""The worker process itself: it is confined, and then runs one task after the other."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ TASKS = {
     "describe_pipeline": "dicomnode.host.isolation.worker_tasks",
     "call_method": "dicomnode.host.isolation.worker_tasks",
 }
-"""What a worker can be asked to do: the name of a function, and the module that it is in."""
+"""The tasks of a worker: the name of a function, and the module that it is in."""
 
 
-def set_apart(settings: WorkerSettings, log: int) -> None:
+def confine_process(settings: WorkerSettings, log: int) -> None:
     """Give the process that calls it a session, limits and standard streams of its own."""
     die_with_parent(signal.SIGKILL)
     os.setsid()
@@ -59,27 +59,27 @@ def _lower(limit: int, value: int) -> None:
 
 
 def serve(connection: socket.socket) -> None:
-    """Do what is asked for, until the supervisor hangs up."""
+    """Run the tasks that the supervisor sends, until it closes the connection."""
     channel = Channel(connection, blocking=True)
     while not channel.closed:
         for message in channel.receive():
             channel.send({"begun": True})
-            answer = _answer(message["task"], message["argument"])
+            result = _run_task(message["task"], message["argument"])
             for stream in (sys.stdout, sys.stderr):
                 with suppress(Exception):
                     stream.flush()
-            channel.send(answer)
+            channel.send(result)
 
 
-def _answer(name: str, argument: dict[str, Any]) -> dict[str, Any]:
+def _run_task(name: str, argument: dict[str, Any]) -> dict[str, Any]:
     try:
         with failing_as(name):
-            return {"done": _task(name)(argument)}
+            return {"done": _function(name)(argument)}
     except JobFailedError as error:
-        told = {"kind": error.kind, "reason": str(error), "log_tail": error.log_tail}
-        return {"failed": {**told, "summary": error.summary}}
+        failure = {"kind": error.kind, "reason": str(error), "log_tail": error.log_tail}
+        return {"failed": {**failure, "summary": error.summary}}
 
 
-def _task(name: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
+def _function(name: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
     function: Callable[[dict[str, Any]], dict[str, Any]] = getattr(importlib.import_module(TASKS[name]), name)
     return function

@@ -15,15 +15,15 @@ class LogTail:
     kept : int
         How many bytes are kept.
     rate : int
-        How many bytes are read in one turn. Who writes more has to wait for the next one: a flood costs the
-        host neither disk nor memory, and little time.
+        How many bytes are read in one call. A process that writes more waits for the next call: a flood costs
+        the host neither disk nor memory, and little time.
 
     Attributes
     ----------
     dropped : int
         How many bytes are missing in front of what was kept.
     closed : bool
-        Whether nobody can write any more.
+        Whether every process that could write has closed its end.
     """
 
     def __init__(self, descriptor: int, kept: int = 64 * 1024, rate: int = 2 * 2**20) -> None:
@@ -35,7 +35,7 @@ class LogTail:
         self._bytes = bytearray()
 
     def read(self) -> bool:
-        """Read what has come, and return whether there is more than can be read in one turn."""
+        """Read what has come, and return whether there is more than is read in one call."""
         budget = self.rate
         while budget > 0:
             try:
@@ -59,6 +59,6 @@ class LogTail:
         self.dropped = 0
 
     def text(self) -> str:
-        """Return what was kept, with a line in front that tells how much is missing."""
+        """Return what was kept, with a line in front that says how much is missing."""
         kept = self._bytes.decode("utf-8", "replace")
         return f"[{self.dropped} bytes before this were dropped]\n{kept}" if self.dropped else kept

@@ -34,17 +34,17 @@ def main() -> None:
         for end in (connection, ours):
             end.close()
         os.close(log)
-        _be_worker(theirs, log_end, settings)
+        _run_worker(theirs, log_end, settings)
     theirs.close()
     os.close(log_end)
     host, worker = Channel(connection, blocking=False), Channel(ours, blocking=False)
     Supervisor(child, host, worker, LogTail(log, settings.log), settings).run()
 
 
-def _be_worker(connection: socket.socket, log: int, settings: WorkerSettings) -> NoReturn:
-    from dicomnode.host.workers.worker_child import serve, set_apart
+def _run_worker(connection: socket.socket, log: int, settings: WorkerSettings) -> NoReturn:
+    from dicomnode.host.workers.worker_child import confine_process, serve
 
-    set_apart(settings, log)
+    confine_process(settings, log)
     serve(connection)
     sys.exit(0)
 

@@ -20,26 +20,26 @@ from dicomnode.host.jobs.job_failure import Failure
 from dicomnode.host.jobs.job_folder import building_folder, links_folder
 from dicomnode.host.workers.selector_wakeup import SelectorWakeup
 from dicomnode.host.workers.worker_child import TASKS
-from dicomnode.host.workers.worker_process import Outcome, Task, WorkerProcess
+from dicomnode.host.workers.worker_limits import Limits
+from dicomnode.host.workers.worker_process import Task, TaskResult, WorkerProcess
 from dicomnode.host.workers.worker_settings import WorkerSettings
-from dicomnode.host.workers.worker_watch import Limits
 
 _LOG = logging.getLogger(__name__)
 
-_ENDING = 10.0
-"""Seconds that a supervisor has to end all that is below it, once it was told to."""
+_END_TIMEOUT = 10.0
+"""Seconds that a supervisor has to end all that is below it, once its connection is closed."""
 
 _LONG_WAIT = 30.0
-"""Seconds after which a waiting task gets the room of an idle worker that others want."""
+"""Seconds after which a waiting task gets the place of an idle worker that other tasks could use."""
 
 _REMOVING = 10.0
 """Seconds that the end of the pool waits until what workers left is removed; the host's start goes on."""
 
-_LOST_WORKERS = 2
-"""How many workers may be lost before they begin with a task, until it is given up."""
+_MOST_LOST_WORKERS = 2
+"""How many workers may be lost before they begin with a task; with the next one it fails."""
 
 _OWN_LIMITS = ("timeout", "memory", "disk")
-"""What a job may say itself."""
+"""The limits that a job may set itself."""
 
 
 class WorkerPool(Executor):
@@ -61,9 +61,9 @@ class WorkerPool(Executor):
     max_workers : int
         How many worker processes there may be.
     limits : Limits
-        For what a job does not say itself.
+        For what a job does not set itself.
     settings : WorkerSettings
-        How workers are set apart.
+        How workers are confined.
     idle : float
         Seconds after which an idle worker is ended, and its memory (or its GPU's) is free again.
     scratch : pathlib.Path, optional
@@ -103,10 +103,10 @@ class WorkerPool(Executor):
         self._thread = threading.Thread(target=self._run, name="worker pool", daemon=True)
         self._thread.start()
 
-    # -- what others call -----------------------------------------------------------------------------------
+    # -- the executor ---------------------------------------------------------------------------------------
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """Have a task done.
+        """Run a task in a worker.
 
         Parameters
         ----------
@@ -187,31 +187,31 @@ class WorkerPool(Executor):
     def _run(self) -> None:
         try:
             while True:
-                self._end_some()
+                self._end_requested()
                 self._assign()
                 if self._finished():
                     break
                 self._wait()
                 for worker in tuple(self._workers):
-                    self._see_to(worker)
-                self._see_ending()
+                    self._handle_messages(worker)
+                self._reap_ended()
         except BaseException:
             _LOG.exception("the worker pool cannot go on; its jobs fail")
-            self._collapse()
+            self._fail_everything()
         self._selector.close()
         self._wakeup.close()
         self._remover.wait(_REMOVING)
 
-    def _collapse(self) -> None:
-        """Fail everything: a mistake of ours must not leave anybody waiting."""
+    def _fail_everything(self) -> None:
+        """Fail every task: after a mistake of ours no caller may wait for ever."""
         with self._lock:
             self._closing = True
             tasks = [*self._queue, *(worker.task for worker in self._workers if worker.task is not None)]
             self._queue.clear()
         for worker in (*self._workers, *self._ending):
-            if (outcome := worker.bury()) is not None:
-                self._clear_after(outcome)
-                tasks.append(outcome.task)
+            if (result := worker.reap()) is not None:
+                self._remove_leftovers(result)
+                tasks.append(result.task)
         for task in tasks:
             if not task.future.done():
                 task.future.set_exception(JobFailedError("the worker pool has failed", Failure.NO_WORKER))
@@ -221,7 +221,7 @@ class WorkerPool(Executor):
             if not self._closing or self._queue or any(worker.task for worker in self._workers):
                 return False
         for worker in tuple(self._workers):
-            self._dismiss(worker)
+            self._retire(worker)
         return not self._ending
 
     def _wait(self) -> None:
@@ -235,54 +235,54 @@ class WorkerPool(Executor):
             events = selectors.EVENT_READ | (selectors.EVENT_WRITE if worker.channel.unsent else 0)
             self._selector.modify(worker.channel, events)
         self._selector.select(pause)
-        self._wakeup.heard()
+        self._wakeup.clear()
 
-    def _see_to(self, worker: WorkerProcess) -> None:
+    def _handle_messages(self, worker: WorkerProcess) -> None:
         worker.channel.flush()
-        outcome = worker.hear()
-        if worker.channel.closed or worker.spent:
-            self._dismiss(worker)
+        result = worker.receive()
+        if worker.channel.closed or worker.failed:
+            self._retire(worker)
         elif worker.deadline is not None and time.monotonic() > worker.deadline:
-            self._dismiss(worker, patience=0.0)
+            self._retire(worker, patience=0.0)
         elif worker.task is None and time.monotonic() > worker.idle_since + self._idle:
-            self._dismiss(worker)
-        self._settle(outcome)
+            self._retire(worker)
+        self._settle(result)
 
-    def _settle(self, outcome: Outcome | None) -> None:
-        """Tell what became of a task; one that its worker never began with may go to another."""
-        if outcome is None:
+    def _settle(self, result: TaskResult | None) -> None:
+        """Set the future of a task, or queue the task again if its worker was lost before it began."""
+        if result is None:
             return
-        self._clear_after(outcome)
-        if outcome.lost:
-            outcome.task.count_lost_worker()
-        if not outcome.lost or outcome.task.lost > _LOST_WORKERS:
-            outcome.settle()
+        self._remove_leftovers(result)
+        if result.lost:
+            result.task.count_lost_worker()
+        if not result.lost or result.task.lost > _MOST_LOST_WORKERS:
+            result.settle()
             return
         with self._lock:
-            self._queue.appendleft(outcome.task)
+            self._queue.appendleft(result.task)
 
-    def _clear_after(self, outcome: Outcome) -> None:
+    def _remove_leftovers(self, result: TaskResult) -> None:
         """Take away what worker and supervisor did not remove: nothing is in the way of another attempt."""
-        task = outcome.task
-        for folder in task.scratch if outcome.error is None else task.leftovers:
+        task = result.task
+        for folder in task.scratch if result.error is None else task.leftovers:
             self._remover.remove(Path(folder))
 
-    def _dismiss(self, worker: WorkerProcess, patience: float = _ENDING) -> None:
-        """Let a worker go: hang up, and wait elsewhere until it has ended."""
+    def _retire(self, worker: WorkerProcess, patience: float = _END_TIMEOUT) -> None:
+        """Close the connection of a worker; :meth:`_reap_ended` waits until it has ended."""
         self._workers.remove(worker)
         self._selector.unregister(worker.channel)
-        worker.hang_up()
+        worker.disconnect()
         self._ending[worker] = time.monotonic() + patience
 
-    def _see_ending(self) -> None:
+    def _reap_ended(self) -> None:
         now = time.monotonic()
         for worker, until in tuple(self._ending.items()):
             if worker.ended or now > until:
                 del self._ending[worker]
-                self._settle(worker.bury())
+                self._settle(worker.reap())
 
-    def _end_some(self) -> None:
-        """End what was asked for, in the queue and in workers."""
+    def _end_requested(self) -> None:
+        """End the jobs that :meth:`end` named, in the queue and in workers."""
         with self._lock:
             asked, self._to_end = dict(self._to_end), []
             if self._killing:
@@ -290,64 +290,67 @@ class WorkerPool(Executor):
                 asked |= dict.fromkeys((task.id for task in everything), "the host stops")
             waiting = [task for task in self._queue if task.id in asked]
         for task in waiting:
-            self._take(task, JobFailedError(asked[task.id], Failure.ENDED))
+            self._dequeue(task, JobFailedError(asked[task.id], Failure.ENDED))
         for worker in self._workers:
             if worker.task is not None and worker.task.id in asked:
                 worker.end_task(asked[worker.task.id])
 
-    # -- who does what --------------------------------------------------------------------------------------
+    # -- which worker runs which task -----------------------------------------------------------------------
 
     def _assign(self) -> None:
-        """Give every task that can be done now to a worker, in order.
+        """Start every task that a worker can run now, in order.
 
-        Warm workers come first: an idle one of another pipeline is ended to make room only when nobody wants
-        it, or who needs the room has waited long.
+        Warm workers come first: an idle one of another pipeline is ended to make room only when no task can
+        use it, or when the task that needs the room has waited long.
         """
         late = time.monotonic() - _LONG_WAIT
         for task in self._waiting():
-            self._give(task, self._warm(task) or (self._room(task) if task.since < late else None))
+            worker = self._warm_worker(task)
+            if worker is None and task.since < late:
+                worker = self._new_worker(task)
+            self._start(task, worker)
         for task in self._waiting():
-            self._give(task, self._room(task))
+            self._start(task, self._new_worker(task))
 
     def _waiting(self) -> Iterator[Task]:
         with self._lock:
             waiting = tuple(self._queue)
         for task in waiting:
             if task.future.cancelled():
-                self._take(task)
+                self._dequeue(task)
             else:
                 yield task
 
-    def _warm(self, task: Task) -> WorkerProcess | None:
+    def _warm_worker(self, task: Task) -> WorkerProcess | None:
         """Return an idle worker of the task's pipeline and environment."""
         return next((each for each in self._workers if each.task is None and each.key == task.key), None)
 
-    def _room(self, task: Task) -> WorkerProcess | None:
-        """Return a new worker, if there is room for one or can be made."""
+    def _new_worker(self, task: Task) -> WorkerProcess | None:
+        """Return a new worker, if there is room for one, or an idle one can be ended to make room."""
         if len(self._workers) >= self._most:
             idle = [worker for worker in self._workers if worker.task is None]
             if not idle:
                 return None
-            self._dismiss(min(idle, key=lambda worker: worker.idle_since))
+            self._retire(min(idle, key=lambda worker: worker.idle_since))
         try:
             worker = WorkerProcess(task.key, self._settings, self._scratch, self._remover.remove)
         except OSError as error:
-            self._take(task, JobFailedError(f"no worker could be started: {error}", Failure.NO_WORKER))
+            self._dequeue(task, JobFailedError(f"no worker could be started: {error}", Failure.NO_WORKER))
             return None
         self._workers.append(worker)
         self._selector.register(worker.channel, selectors.EVENT_READ)
         return worker
 
-    def _give(self, task: Task, worker: WorkerProcess | None) -> None:
-        if worker is None or not self._take(task):
+    def _start(self, task: Task, worker: WorkerProcess | None) -> None:
+        if worker is None or not self._dequeue(task):
             return
         try:
             worker.begin(task)
         except (TypeError, ValueError) as error:
             task.future.set_exception(TypeError(f"{task.name} takes plain data: {error}"))
 
-    def _take(self, task: Task, error: Exception | None = None) -> bool:
-        """Take a task from the queue, and return whether it is to be done."""
+    def _dequeue(self, task: Task, error: Exception | None = None) -> bool:
+        """Take a task from the queue, and return whether it is to be run."""
         with self._lock:
             self._queue.remove(task)
         wanted = task.future.running() or task.future.set_running_or_notify_cancel()
@@ -372,5 +375,5 @@ def _folders(argument: Mapping[str, Any]) -> _Folders:
     folder = Path(argument["folder"])
     written = (str(workdir), str(building_folder(folder)))
     scratch = (*written, str(links_folder(workdir)))
-    # A worker may come to grief when its result is in place, and before it has said so.
+    # A worker may fail after its result is in place, and before it has sent that.
     return _Folders(written, scratch, (*scratch, str(folder)))

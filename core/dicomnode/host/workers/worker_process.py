@@ -20,26 +20,28 @@ from typing import Any
 
 from dicomnode.errors import JobFailedError
 from dicomnode.host.jobs.job_failure import Failure
-from dicomnode.host.workers.process_tree import end_marked
+from dicomnode.host.workers.process_tree import kill_processes_with_variable
 from dicomnode.host.workers.worker_channel import Channel
+from dicomnode.host.workers.worker_limits import Limits
 from dicomnode.host.workers.worker_settings import WorkerSettings
-from dicomnode.host.workers.worker_watch import Limits
 
-MARK = "DICOMNODE_WORKER"
+_MARK = "DICOMNODE_WORKER"
+"""The variable by which the processes of a worker are found when its supervisor is gone."""
+
 _OWN_VARIABLES = "DICOMNODE_"
-_OF_THE_HOSTS_PYTHON = ("PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP", "__PYVENV_LAUNCHER__")
+_PYTHON_VARIABLES = ("PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP", "__PYVENV_LAUNCHER__")
 
-Key = tuple[str, str | None]
-"""Which worker does a task: pipeline and environment."""
+WorkerKey = tuple[str, str | None]
+"""Pipeline and environment: a worker runs tasks of one key."""
 
 
 @dataclass(slots=True, eq=False)
 class Task:
-    """Something to be done, and who waits for it."""
+    """A function to be run in a worker, and the future of its result."""
 
     name: str
     argument: Mapping[str, Any]
-    key: Key
+    key: WorkerKey
     limits: Limits
     scratch: Sequence[str] = ()
     """Folders of which nothing may be left when it has ended."""
@@ -63,8 +65,8 @@ class Task:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of a task.
+class TaskResult:
+    """The result of a task, or why there is none.
 
     Attributes
     ----------
@@ -75,7 +77,7 @@ class Outcome:
     error : JobFailedError or None
         Why it failed.
     lost : bool
-        Whether its worker went before it had begun, so that another one may do it.
+        Whether its worker went before it had begun, so that another one may run it.
     """
 
     task: Task
@@ -84,18 +86,18 @@ class Outcome:
     lost: bool = False
 
     @classmethod
-    def of(cls, task: Task, message: Mapping[str, Any]) -> Outcome:
+    def from_message(cls, task: Task, message: Mapping[str, Any]) -> TaskResult:
         """Read the message of a supervisor."""
         if "done" in message:
             return cls(task, {**message["done"], "log_tail": message["log_tail"]})
-        told = message["lost" if "lost" in message else "failed"]
+        failure = message["lost" if "lost" in message else "failed"]
         error = JobFailedError(
-            told["reason"], Failure(told["kind"]), told["log_tail"], summary=told["summary"]
+            failure["reason"], Failure(failure["kind"]), failure["log_tail"], summary=failure["summary"]
         )
         return cls(task, error=error, lost="lost" in message)
 
     def settle(self) -> None:
-        """Tell whoever waits for it."""
+        """Set the task's future."""
         if self.error is not None:
             self.task.future.set_exception(self.error)
         else:
@@ -110,9 +112,9 @@ class WorkerProcess:
     Parameters
     ----------
     key : (str, str or None)
-        What it is for.
+        Which tasks it runs.
     settings : WorkerSettings
-        How it is set apart.
+        How it is confined.
     scratch : pathlib.Path
         Where its current directory is made.
     remove : callable
@@ -121,9 +123,9 @@ class WorkerProcess:
     Attributes
     ----------
     task : Task or None
-        What it is doing.
-    spent : bool
-        Whether it has failed, and is not to be used again.
+        The task that it runs.
+    failed : bool
+        Whether a task of it has failed: it is not used again.
 
     Raises
     ------
@@ -132,15 +134,15 @@ class WorkerProcess:
     """
 
     def __init__(
-        self, key: Key, settings: WorkerSettings, scratch: Path, remove: Callable[[Path], None]
+        self, key: WorkerKey, settings: WorkerSettings, scratch: Path, remove: Callable[[Path], None]
     ) -> None:
         self.key, self._remove = key, remove
         self.task: Task | None = None
-        self.spent = self._taken = False
+        self.failed = self._taken = False
         self._end_reason: str | None = None
         self.idle_since = time.monotonic()
         self._mark = secrets.token_hex(16)
-        self._late: float | None = None
+        self._deadline: float | None = None
         self._patience = settings.patience
         self.folder = Path(tempfile.mkdtemp(prefix="worker-", dir=scratch))
         ours, theirs = socket.socketpair()
@@ -156,7 +158,7 @@ class WorkerProcess:
                 pass_fds=(theirs.fileno(),),
                 start_new_session=True,
                 cwd=self.folder,
-                env={**environment_variables(key[1]), MARK: self._mark, "TMPDIR": str(self.folder)},
+                env={**environment_variables(key[1]), _MARK: self._mark, "TMPDIR": str(self.folder)},
             )  # fmt: skip
         except OSError:
             ours.close()
@@ -187,41 +189,41 @@ class WorkerProcess:
         )
         self.task, self._taken = task, False
         if task.limits.timeout is not None:
-            self._late = time.monotonic() + task.limits.timeout + self._patience
+            self._deadline = time.monotonic() + task.limits.timeout + self._patience
 
     def end_task(self, reason: str) -> None:
-        """Ask for the task to be ended; its future fails when that has been done."""
+        """Have the supervisor end the task; its future fails when that has been done."""
         if self._end_reason is None:
             self._end_reason = reason
-            self._late = min(self._late or math.inf, time.monotonic() + self._patience)
+            self._deadline = min(self._deadline or math.inf, time.monotonic() + self._patience)
             self.channel.send({"end": reason})
 
     @property
     def deadline(self) -> float | None:
-        """When its supervisor is taken for dead, on the monotonic clock."""
-        return self._late if self.task is not None else None
+        """When a supervisor that has not sent a result is taken for dead, on the monotonic clock."""
+        return self._deadline if self.task is not None else None
 
-    def hear(self) -> Outcome | None:
-        """Read what has come, and return what became of the task, if it is over."""
+    def receive(self) -> TaskResult | None:
+        """Read the messages that have come, and return the result of the task, if it is over."""
         try:
             for message in self.channel.receive():
                 if "taken" in message:
                     self._taken = True
                     continue
                 task, self.task = self.task, None
-                self.spent = "done" not in message
-                self._late, self.idle_since = None, time.monotonic()
+                self.failed = "done" not in message
+                self._deadline, self.idle_since = None, time.monotonic()
                 if task is not None:
-                    outcome = Outcome.of(task, message)
-                    return self._ended_outcome(task, "") if outcome.lost and self._end_reason else outcome
+                    result = TaskResult.from_message(task, message)
+                    return self._ended_result(task, "") if result.lost and self._end_reason else result
         except (ValueError, KeyError, TypeError):
-            self.channel.mark_closed()  # whatever it says, it is not ours any more
+            self.channel.mark_closed()  # what comes is no message: the stream cannot be used any more
         return None
 
     # -- the end --------------------------------------------------------------------------------------------
 
-    def hang_up(self) -> None:
-        """Tell the supervisor to end everything, by closing the connection."""
+    def disconnect(self) -> None:
+        """Close the connection: the supervisor then ends everything, and itself."""
         self.channel.close()
 
     @property
@@ -229,39 +231,39 @@ class WorkerProcess:
         """Whether the supervisor has ended."""
         return self._process.poll() is not None
 
-    def bury(self) -> Outcome | None:
-        """Leave nothing of a worker that has gone, and return what became of its task, if it had one."""
+    def reap(self) -> TaskResult | None:
+        """End the supervisor, remove what is left of the worker, and return its task's result, if any."""
         self.channel.close()
         overdue = self.deadline is not None and time.monotonic() > self.deadline
         with suppress(ProcessLookupError):
             self._process.kill()
         code = self._process.wait()
-        said = b""
+        stderr = b""
         if self._process.stderr is not None:
             os.set_blocking(self._process.stderr.fileno(), False)
             with suppress(OSError):
-                said = self._process.stderr.read() or b""
+                stderr = self._process.stderr.read() or b""
             self._process.stderr.close()
         if code != 0:  # it may have left something behind
-            end_marked(MARK, self._mark)
+            kill_processes_with_variable(_MARK, self._mark)
         self._remove(self.folder)
         task, self.task = self.task, None
         if task is None:
             return None
-        text = said.decode("utf-8", "replace")
-        last = (text.strip().splitlines() or ["it said nothing"])[-1]
+        text = stderr.decode("utf-8", "replace")
+        last = (text.strip().splitlines() or ["it wrote nothing"])[-1]
         if self._end_reason is not None:
-            return self._ended_outcome(task, text)
-        reason = f"the worker process ended with status {code} before it had an answer: {last}"
+            return self._ended_result(task, text)
+        reason = f"the worker process ended with status {code} before it had a result: {last}"
         # A supervisor says that it has taken a job before the worker has it: one that was killed before it
         # said so has begun nothing. One that ended by itself with an error (an interpreter that cannot start)
         # would do so again.
         lost = not self._taken and code <= 0 and not overdue
-        return Outcome(task, error=JobFailedError(reason, Failure.NO_WORKER, text), lost=lost)
+        return TaskResult(task, error=JobFailedError(reason, Failure.NO_WORKER, text), lost=lost)
 
-    def _ended_outcome(self, task: Task, log_tail: str) -> Outcome:
-        """Return what became of a task that was to be ended, and whose worker went: no other one does it."""
-        return Outcome(task, error=JobFailedError(self._end_reason or "", Failure.ENDED, log_tail))
+    def _ended_result(self, task: Task, log_tail: str) -> TaskResult:
+        """Return the result of a task that was to be ended and whose worker went: no other one runs it."""
+        return TaskResult(task, error=JobFailedError(self._end_reason or "", Failure.ENDED, log_tail))
 
 
 def python_of(environment: str | None) -> str:
@@ -278,7 +280,7 @@ def environment_variables(environment: str | None) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith(_OWN_VARIABLES)}
     kept["PYTHONUNBUFFERED"] = "1"
     if environment is not None:
-        for name in _OF_THE_HOSTS_PYTHON:
+        for name in _PYTHON_VARIABLES:
             kept.pop(name, None)
         programs = Path(python_of(environment)).parent
         kept["PATH"] = os.pathsep.join((str(programs), kept.get("PATH", os.defpath)))

@@ -1,4 +1,4 @@
-"""What a worker's supervisor is told at its start."""
+"""What a worker's supervisor is given at its start."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerSettings:
-    """How a worker process is set apart.
+    """How a worker process is confined.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""The limits of a task, and the watch over a worker that keeps them."""
+"""The limits of a task, and the monitor that says when a worker has passed one."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from typing import Any
 from dicomnode.host.foundation.file_trees import disk_usage
 from dicomnode.host.foundation.free_space import disk_space
 from dicomnode.host.jobs.job_failure import Failure
-from dicomnode.host.workers.process_tree import descendants, memory_held, memory_share
+from dicomnode.host.workers.process_tree import descendants, memory_held, proportional_memory
 
 _LEAST_PAUSE, _DISK_PAUSE = 0.1, 0.5
-_PATIENCE_WITH_KERNEL = 0.2
+_KERNEL_TIMEOUT = 0.2
 _TIMES_MEASURED = 2
 _SHARE = 20
-"""Watching takes at most one twentieth of the time of a core, however much there is to look at."""
+"""The checks take at most one twentieth of the time of a core, however many processes and files there are."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,8 +64,8 @@ class Limits:
 Breach = tuple[Failure, str]
 
 
-class Watch:
-    """Says when a limit is passed. The calling process is the reaper of all that it watches.
+class LimitMonitor:
+    """Says when a limit is passed by a process below the calling one, which must be their reaper.
 
     Parameters
     ----------
@@ -81,14 +81,14 @@ class Watch:
         self._shares = _Shares()
 
     def due(self) -> float:
-        """Return the seconds until there is something to look at."""
+        """Return the seconds until the next check."""
         moments = [check.due for check in self._checks]
         if self._deadline is not None:
             moments.append(self._deadline)
         return max(0.0, min(moments) - time.monotonic())
 
     def breach(self) -> Breach | None:
-        """Return the limit that was passed and what to say of it, or ``None``."""
+        """Return the limit that was passed and the reason in words, or ``None``."""
         if self._deadline is not None and time.monotonic() >= self._deadline:
             return Failure.TIMEOUT, f"it ran longer than its timeout of {self._limits.timeout:g} s"
         for check in self._checks:
@@ -107,7 +107,7 @@ class Watch:
         return None
 
     def _memory(self, pids: Iterable[int], limit: int) -> int:
-        """Return what processes hold together, told apart only where the plain sum is over the limit."""
+        """Return what processes hold together; shared pages are divided where the plain sum is too much."""
         held = [memory_held(pid) for pid in pids]
         if sum(held) <= limit:
             return sum(held)
@@ -142,12 +142,13 @@ class _Shares:
         if self._thread is None or not self._thread.is_alive():
             self._thread = threading.Thread(target=self._measure, args=(pids,), daemon=True)
             self._thread.start()
-            self._thread.join(_PATIENCE_WITH_KERNEL)
+            self._thread.join(_KERNEL_TIMEOUT)
         return 0 if self._thread.is_alive() else self._sum
 
     def _measure(self, pids: tuple[int, ...]) -> None:
-        # While one of them forks, shares change: what was looked at before counts whole, and its child again.
-        self._sum = min(sum(memory_share(pid) for pid in pids) for _ in range(_TIMES_MEASURED))
+        # While one of them forks, shares change: a process measured before the fork counts whole, and its
+        # child counts again. Measured a second time, both have their share.
+        self._sum = min(sum(proportional_memory(pid) for pid in pids) for _ in range(_TIMES_MEASURED))
 
 
 class _Check:
@@ -160,7 +161,8 @@ class _Check:
     def __call__(self) -> Breach | None:
         if time.monotonic() < self.due:
             return None
-        before = time.thread_time()  # not the clock's: who starves this process must not be watched less
+        # Not the clock's time: a plugin that takes all of the CPU must not be checked less often.
+        before = time.thread_time()
         breach = self._check()
         self.due = time.monotonic() + max(self._pause, _SHARE * (time.thread_time() - before))
         return breach
