@@ -71,3 +71,56 @@ def test_every_new_directory_is_synced_into_the_one_above(
     synced.clear()
     with DataDirectory(root):
         assert synced == []
+
+
+def test_where_things_lie(tmp_path: Path) -> None:
+    """Each thing has its place in the directory, and looking does not make it."""
+    data = DataDirectory(tmp_path / "data")
+    places = {"ledger": "ledger.sqlite", "spool": "spool", "outbox": "outbox", "work": "work",
+              "results": "results", "control": "control.sock"}  # fmt: skip
+    assert {name: getattr(data, name).relative_to(data.root).as_posix() for name in places} == places
+    assert not data.root.exists()
+
+
+def test_what_was_open_to_others_is_closed(tmp_path: Path) -> None:
+    """Folders that somebody has opened are closed when the host starts."""
+    with DataDirectory(tmp_path):
+        pass
+    for path in (tmp_path, tmp_path / "outbox", tmp_path / "work"):
+        path.chmod(0o755)
+    with DataDirectory(tmp_path):
+        assert {
+            path.stat().st_mode & 0o777 for path in (tmp_path, tmp_path / "outbox", tmp_path / "work")
+        } == {0o700}
+
+
+@pytest.mark.parametrize(("note", "who"), [(b"", ""), (b"no number", ""), (b" 77\n", r" \(process 77\)")])
+def test_a_holder_is_named_where_it_said_who_it_is(tmp_path: Path, note: bytes, who: str) -> None:
+    """The process that holds the directory is named by its number, or not at all; nothing stays open."""
+    with DataDirectory(tmp_path):
+        (tmp_path / "host.lock").write_bytes(note)
+        before = len(list(Path("/proc/self/fd").iterdir()))
+        with pytest.raises(DataDirectoryError, match=f"is held by another host{who}[.] Stop that one"):
+            DataDirectory(tmp_path).hold()
+        assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+def test_a_longer_note_of_the_last_holder_is_replaced(tmp_path: Path) -> None:
+    """A host that was killed leaves its number: nothing of it is mixed with that of the next."""
+    (tmp_path / "host.lock").write_text("123456789012345\n")
+    with DataDirectory(tmp_path):
+        assert (tmp_path / "host.lock").read_text() == f"{os.getpid()}\n"
+
+
+def test_letting_go_twice_lets_go_once(tmp_path: Path) -> None:
+    """A second time closes nothing, also not the number of a file that was opened meanwhile."""
+    data = DataDirectory(tmp_path)
+    data.let_go()
+    data.hold()
+    data.let_go()
+    with (tmp_path / "other").open("w") as other:
+        data.let_go()
+        other.write("still open")
+    assert (tmp_path / "other").read_text() == "still open"
+    with DataDirectory(tmp_path), pytest.raises(DataDirectoryError):
+        data.hold()

@@ -8,14 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pydicom
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from dicomnode.errors import DataDirectoryError, StructureError
-from dicomnode.host.parsing.file_meta import FileMeta, decode_prefix, encode_prefix
-from dicomnode.host.spool.spool import Spool
+from dicomnode.host.parsing.file_meta import FileMeta
+from dicomnode.host.parsing.inspection import InspectionLimits
+from dicomnode.host.parsing.structure import WalkLimits
+from dicomnode.host.spool import spool as spool_module
+from dicomnode.host.spool.spool import Spool, read_index
 from dicomnode.host.spool.spool_writer import FinishedFile
 from receiving import encoded, small_dataset
 
@@ -204,22 +204,147 @@ def test_digest_is_of_the_data_set(tmp_path: Path) -> None:
     assert one.digest() != spooled(spool, b"other").digest()
 
 
-@given(st.from_regex(r"[12](\.[1-9][0-9]{0,5}){1,8}", fullmatch=True), st.text(max_size=16))
-def test_meta_information_is_what_pydicom_reads(uid: str, title: str) -> None:
-    """Our file meta header is read back by us and, as a file, by pydicom."""
-    meta = FileMeta("1.2", uid, "1.2.840.10008.1.2.1", "FROM", title.strip(" \0"))
-    prefix = encode_prefix(meta)
-    read, offset = decode_prefix(prefix + b"more")
-    assert offset == len(prefix)
-    assert read.MediaStorageSOPInstanceUID == uid
-    assert read.SourceApplicationEntityTitle == "FROM"
-    theirs = pydicom.dcmread(pydicom.filebase.DicomBytesIO(prefix)).file_meta
-    assert theirs.MediaStorageSOPInstanceUID == uid
-    assert theirs.SourceApplicationEntityTitle == "FROM"
+# -- names and directories ----------------------------------------------------------------------------------
 
 
-@given(st.binary(max_size=200))
-def test_broken_meta_information_is_refused(data: bytes) -> None:
-    """Noise after the prefix is read or refused, nothing else."""
+def test_directories_are_filled_one_after_the_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A directory takes so many files and no more, and the listing is in the order of arrival."""
+    monkeypatch.setattr(spool_module, "_FILES_PER_DIRECTORY", 2)
+    spool = Spool(tmp_path / "spool", "process")
+    kept = [Path(spooled(spool).keep(f"part {number}")) for number in range(5)]
+    assert [path.parent.name for path in kept] == ["000001", "000001", "000002", "000002", "000003"]
+    assert list(spool.iterate()) == kept
+
+
+def test_a_restart_begins_a_new_directory(tmp_path: Path) -> None:
+    """It has the number after the highest, also of one that was empty; the host's own folders stay."""
+    spool = Spool(tmp_path / "spool", "process")
+    kept = tmp_path / "spool" / "kept"
+    for name in ("00000f", "000003", "lost+found"):
+        (kept / name).mkdir()
+    spool = Spool(tmp_path / "spool", "process")
+    assert [path.name for path in kept.iterdir()] == ["lost+found"]
+    first = Path(spooled(spool).keep("a"))
+    assert first.parent.name == "000010"
+    assert Path(spooled(Spool(tmp_path / "spool", "process")).keep("a")).parent.name == "000011"
+
+
+def test_a_name_is_of_the_arrival_and_of_all_parts(tmp_path: Path) -> None:
+    """It begins with this run and a count, and ends with a digest that tells parts apart."""
+    spool = Spool(tmp_path / "spool", "process")
+    names = [Path(spooled(spool).keep(*parts)).name for parts in (("a", "b"), ("ab",), ("a", "b"), ("a",))]
+    runs, counts, digests = zip(*(name.removesuffix(".dcm").split("-") for name in names), strict=True)
+    assert len(set(runs)) == 1
+    assert [int(count, 16) for count in counts] == [0, 1, 2, 3]
+    assert digests[0] == digests[2]
+    assert len(set(digests)) == 3
+    assert all(name.startswith(Path(spool.incoming_prefix).name) for name in names)
+
+
+def test_unfinished_files_of_a_prefix_can_be_dropped(tmp_path: Path) -> None:
+    """What another process has begun under its prefix goes; files of other prefixes stay."""
+    spool = Spool(tmp_path / "spool", "process")
+    prefix = f"{spool.incoming_prefix}7-"
+    for name in (f"{prefix}1", f"{prefix}2", f"{spool.incoming_prefix}8-1"):
+        Path(name).touch()
+    spool.drop_incoming(prefix)
+    spool.drop_incoming(prefix)
+    assert [str(path) for path in (tmp_path / "spool" / "incoming").iterdir()] == [
+        f"{spool.incoming_prefix}8-1"
+    ]
+
+
+# -- durability ---------------------------------------------------------------------------------------------
+
+
+def test_what_is_synced_before_a_file_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The spool's folders when it is made, a new directory before it is filled; nothing with "process"."""
+    synced: list[str] = []
+    monkeypatch.setattr(spool_module, "sync_directory", lambda path: synced.append(Path(path).name))
+    spool = Spool(tmp_path / "spool")
+    assert synced == ["spool", tmp_path.name]
+    synced.clear()
+    for _ in range(2):
+        spooled(spool).keep("a")
+    assert synced == ["kept", "000001", "000001"]
+    synced.clear()
+    spooled(Spool(tmp_path / "other", "process")).keep("a")
+    assert synced == []
+
+
+def test_a_directory_that_may_go_with_the_power_is_not_filled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the directory of directories cannot be synced, the next file tries with another new one."""
+    spool = Spool(tmp_path / "spool")
+    sync, failures = spool_module.sync_directory, ["once"]
+
+    def failing(path: Path) -> None:
+        if Path(path).name == "kept" and failures:
+            failures.pop()
+            raise OSError(errno.EIO, "Input/output error")
+        sync(path)
+
+    monkeypatch.setattr(spool_module, "sync_directory", failing)
+    with pytest.raises(OSError, match="Input/output"):
+        spooled(spool).keep("a")
+    assert Path(spooled(spool).keep("b")).parent.name == "000002"
+
+
+def test_a_failure_of_an_old_directory_leaves_the_new_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sync that fails late gives up its own directory, not the one that is filled by then."""
+    monkeypatch.setattr(spool_module, "_FILES_PER_DIRECTORY", 2)
+    spool = Spool(tmp_path / "spool")
+    spooled(spool).keep("a")
+    sync, inner = spool_module.sync_directory, []
+
+    def failing(path: Path) -> None:
+        if Path(path).name == "000001" and not inner:
+            inner.append(Path(spooled(spool).keep("c")).parent.name)
+            raise OSError(errno.EIO, "Input/output error")
+        sync(path)
+
+    monkeypatch.setattr(spool_module, "sync_directory", failing)
+    with pytest.raises(OSError, match="Input/output"):
+        spooled(spool).keep("b")
+    assert inner == ["000002"]
+    assert Path(spooled(spool).keep("d")).parent.name == "000002"
+
+
+# -- reading ------------------------------------------------------------------------------------------------
+
+
+def test_a_file_must_be_what_it_is_named(tmp_path: Path) -> None:
+    """A data set of another instance than its file meta names is refused, unless names do not count."""
+    spool = Spool(tmp_path / "spool", "process")
+    dataset = small_dataset(SOPInstanceUID="1.2.4", PatientID="P1")
+    path = Path(spooled(spool, encoded(dataset)).keep("a"))
+    with pytest.raises(StructureError, match="SOPInstanceUID differs"):
+        spool.read_index(path, frozenset())
+    meta, index = read_index(path, frozenset(), InspectionLimits(), as_named=False)
+    assert meta == META
+    assert index[0x00100020] == "P1"
+
+
+def test_limits_of_the_spool_hold_for_reading(tmp_path: Path) -> None:
+    """A file past the limits that the spool was made with is refused."""
+    spool = Spool(tmp_path / "spool", "process")
+    path = Path(spooled(spool, encoded(small_dataset(SOPInstanceUID="1.2.3"))).keep("a"))
+    strict = Spool(tmp_path / "spool", "process", InspectionLimits(WalkLimits(elements=3)))
     with pytest.raises(StructureError):
-        decode_prefix(b"\0" * 128 + b"DICM\x02\0\0\0UL\x04\0\xc8\0\0\0" + data)
+        strict.read_index(path, frozenset())
+    assert spool.read_index(path, frozenset())[0] == META
+
+
+def test_reading_leaves_no_file_open(tmp_path: Path) -> None:
+    """Whether or not a file can be read."""
+    spool = Spool(tmp_path / "spool", "process")
+    path = Path(spooled(spool, encoded(small_dataset(SOPInstanceUID="1.2.3"))).keep("a"))
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    spool.read_index(path, frozenset())
+    path.write_bytes(b"broken")
+    with pytest.raises(StructureError):
+        spool.read_index(path, frozenset())
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
