@@ -9,7 +9,7 @@ import pytest
 
 from dicomnode.plugins.examination import examine, hook_arguments
 from dicomnode.plugins.hookspecs import INTERVENTIONS, NOTIFICATIONS
-from dicomnode.plugins.probe import every_trouble
+from dicomnode.plugins.probe import find_problems
 from dicomnode.plugins.registry import Registry, Status
 
 HOOKS = """
@@ -57,7 +57,7 @@ def examined(distribution):
 def loaded(distribution, timeout=60):
     """Return a plugin after it was loaded in a process of its own."""
     registry = Registry(only=[distribution])
-    every_trouble(registry, timeout)
+    find_problems(registry, timeout)
     return next(each for each in registry.plugins if each.distribution == distribution)
 
 
@@ -237,7 +237,7 @@ def test_loading_contains_whatever_a_plugin_does(plugins, module, reason):
     plugins.install("acme", {"pipelines": {"acme": "acme:Pipeline"}}, modules={"acme.py": module})
     plugins.install("fine", {"pipelines": {"fine": "fine:Pipeline"}}, modules={"fine.py": pipeline})
     registry = Registry(only=["acme", "fine"])
-    (trouble,) = every_trouble(registry, timeout=10 if "longer" in reason else 60)
+    (trouble,) = find_problems(registry, timeout=10 if "longer" in reason else 60)
     assert trouble.startswith("acme 1.0: failed: ")
     assert reason in trouble
 

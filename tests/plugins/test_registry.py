@@ -85,7 +85,7 @@ def test_what_goes_wrong_when_a_plugin_is_loaded_is_told_and_contained(plugins, 
     assert reason in found.reason
     assert "\n" not in found.reason
     assert registry.load("pipelines", "blur")
-    assert registry.trouble() == [f"acme-broken 1.0: failed: {found.reason}"]
+    assert registry.problems() == [f"acme-broken 1.0: failed: {found.reason}"]
 
 
 @pytest.mark.parametrize(
@@ -158,7 +158,7 @@ def test_a_conflict_is_settled_by_disabling_one(plugins):
     registry = Registry(disabled=["Acme_A"])
     assert plugin(registry, "acme-a").status is Status.DISABLED
     assert registry.registration("pipelines", "blur").distribution == "acme-b"
-    assert registry.trouble() == []
+    assert registry.problems() == []
 
 
 def test_only_what_is_allowed_is_used(plugins):

@@ -17,7 +17,7 @@ from dicomnode.errors import ConfigurationError
 if TYPE_CHECKING:
     from dicomnode.host.configuration.config import Config
     from dicomnode.host.configuration.configured_pipeline import ConfiguredPipeline, EnvironmentResolver
-    from dicomnode.host.configuration.in_force import Value
+    from dicomnode.host.configuration.effective_values import Value
     from dicomnode.plugins.registry import Registry
 
 _COMMENTS_FROM = 44
@@ -33,7 +33,7 @@ def config(root_config: Path | None, config: Path | None, *, as_json: bool) -> i
     Secrets are shown as asterisks. What is not set is a comment.
     """
     from dicomnode.host.configuration.config_loading import load_config
-    from dicomnode.host.configuration.in_force import values_in_force
+    from dicomnode.host.configuration.effective_values import effective_values
     from dicomnode.host.isolation.isolation import Isolation
     from dicomnode.plugins.registry import Registry
 
@@ -42,7 +42,7 @@ def config(root_config: Path | None, config: Path | None, *, as_json: bool) -> i
     names = registry.names("pipelines") if settings.pipelines is None else list(settings.pipelines)
     with Isolation.of(settings) as environments:
         configured_pipeline = _pipeline_by_name(settings, registry, environments)
-        values = list(values_in_force(settings, names, configured_pipeline))
+        values = list(effective_values(settings, names, configured_pipeline))
     if as_json:
         click.echo(json.dumps([value.to_json() for value in values], indent=2))
     else:

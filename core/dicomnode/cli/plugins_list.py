@@ -53,7 +53,7 @@ def list_plugins(config: Path | None, *, as_json: bool = False, load: bool = Fal
         click.echo(json.dumps([plugin.to_json() for plugin in registry.plugins], indent=2))
     else:
         _print_table(registry.plugins)
-    return NOT_DONE if registry.trouble() else DONE
+    return NOT_DONE if registry.problems() else DONE
 
 
 def require_sound(registry: Registry) -> None:
@@ -64,9 +64,9 @@ def require_sound(registry: Registry) -> None:
     PluginError
         With a line for each broken plugin.
     """
-    from dicomnode.plugins.probe import every_trouble
+    from dicomnode.plugins.probe import find_problems
 
-    if trouble := every_trouble(registry):
+    if trouble := find_problems(registry):
         msg = "refused to start (--strict), because of:\n" + "\n".join(f"  {line}" for line in trouble)
         raise PluginError(msg)
 

@@ -16,7 +16,7 @@ from dicomnode.host.configuration.config_values import Seconds
 from dicomnode.host.operation.operations import Operations
 from dicomnode.host.spool.spool_files import SpoolFiles
 from dicomnode.host.upkeep.quarantine import quarantined_files
-from dicomnode.pipeline.validation_messages import told_plainly
+from dicomnode.pipeline.validation_messages import plain_message
 
 
 @click.command()
@@ -78,5 +78,5 @@ def _seconds(text: str) -> float:
     try:
         seconds: float = TypeAdapter(Seconds).validate_python(text)
     except ValidationError as error:
-        raise click.UsageError(f"--older: {told_plainly(error.errors()[0])}") from error
+        raise click.UsageError(f"--older: {plain_message(error.errors()[0])}") from error
     return seconds

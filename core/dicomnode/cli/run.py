@@ -38,7 +38,7 @@ def run(root_config: Path | None, config: Path | None, *, strict: bool) -> int:
 
     file = config or root_config
     settings = load_config(file)
-    set_up_logging(settings.log, settings.named(("log", "file")))
+    set_up_logging(settings.log, settings.label(("log", "file")))
     host = Host(settings)
     if strict:
         from dicomnode.cli.plugins_list import require_sound

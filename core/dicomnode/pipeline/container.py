@@ -90,7 +90,7 @@ class Patient:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What a job knows of itself while it is processed.
+    """A job, as ``process`` sees it.
 
     Attributes
     ----------

@@ -9,7 +9,7 @@ from pydicom.dataset import Dataset
 from pydicom.tag import BaseTag, Tag
 
 from dicomnode.pipeline.history_state import HistoryState, HistoryStatus
-from dicomnode.pipeline.inputs import AbstractInput, Verdict
+from dicomnode.pipeline.inputs import AbstractInput, CheckResult
 
 Level = Literal["study", "series"]
 """What is looked for and fetched as a whole."""
@@ -88,8 +88,8 @@ class HistoricAbstractInput(AbstractInput):
         -------
         mapping of str to Any
             Keyword -> value that must match (PS3.4 section C.2.2.2), such as ``{"StudyDate": "20200101-"}``;
-            an empty value asks for the attribute to be told. At series level the attributes of studies narrow
-            down the studies, all others the series.
+            an empty value asks for the attribute to be returned. At series level the attributes of studies
+            narrow down the studies, all others the series.
         """
         return {}
 
@@ -117,7 +117,7 @@ class HistoricAbstractInput(AbstractInput):
             and not (date and str(each.get("StudyDate", "") or "") > date)
         ]
 
-    def validate(self) -> Verdict:
+    def validate(self) -> CheckResult:
         """Say whether the earlier images are here, or the author's choice is to go on without.
 
         Returns
@@ -127,12 +127,16 @@ class HistoricAbstractInput(AbstractInput):
         """
         status = self.history
         if status is None or status.state in (HistoryState.FETCHING, HistoryState.OVER):
-            return _told("earlier images are being fetched", status)
+            return _with_reason("earlier images are being fetched", status)
         if status.state is HistoryState.FAILED:
             missing = self.when_failed == "required" or len(self) > 0
-            return _told("earlier images could not be fetched", status) if missing else None
+            return _with_reason("earlier images could not be fetched", status) if missing else None
         if not self:
-            return _told("there are no earlier images", status) if self.when_nothing == "required" else None
+            return (
+                _with_reason("there are no earlier images", status)
+                if self.when_nothing == "required"
+                else None
+            )
         return super().validate()
 
     # -- what the host asks -------------------------------------------------------------------------------
@@ -163,5 +167,5 @@ class HistoricAbstractInput(AbstractInput):
             self.refused.add(str(image.SOPInstanceUID))
 
 
-def _told(what: str, status: HistoryStatus | None) -> str:
+def _with_reason(what: str, status: HistoryStatus | None) -> str:
     return f"{what}: {status.reason}" if status is not None and status.reason else what

@@ -26,16 +26,16 @@ _UIDS = 0x0020000D, 0x0020000E
 _PLAIN_RULES = frozenset({str, set, frozenset, tuple, list, re.Pattern})
 """Rules that ask nothing of text but what it is: they need no element made of it."""
 
-Verdict = bool | str | None
-"""What a check answers: ``None`` or ``True`` for yes, ``False`` for no, a text for no and why."""
+CheckResult = bool | str | None
+"""What a check returns: ``None`` or ``True`` for yes, ``False`` for no, a text for no and why."""
 
 
-def reason_of(verdict: Verdict, otherwise: str) -> str | None:
-    """Turn the answer of a check into a reason, or ``None`` where the check passed.
+def reason_of(result: CheckResult, otherwise: str) -> str | None:
+    """Turn the result of a check into a reason, or ``None`` where the check passed.
 
     Parameters
     ----------
-    verdict : bool, str or None
+    result : bool, str or None
         What the check returned.
     otherwise : str
         The reason for a plain ``False``.
@@ -45,13 +45,13 @@ def reason_of(verdict: Verdict, otherwise: str) -> str | None:
     TypeError
         When the check returned something else.
     """
-    if verdict is None or verdict is True:
+    if result is None or result is True:
         return None
-    if verdict is False:
+    if result is False:
         return otherwise
-    if isinstance(verdict, str):
-        return verdict or otherwise
-    msg = f"a check must return None or True (yes), False (no) or the reason as text, not {verdict!r}"
+    if isinstance(result, str):
+        return result or otherwise
+    msg = f"a check must return None or True (yes), False (no) or the reason as text, not {result!r}"
     raise TypeError(msg)
 
 
@@ -88,7 +88,7 @@ class AbstractInput(ImageTreeInterface):
     Parameters
     ----------
     name : str
-        The name under which the pipeline knows this input.
+        The name of this input in the pipeline.
     copied_tags : collection of int
         What the pipeline's blueprint copies from this input's images.
     """
@@ -114,7 +114,7 @@ class AbstractInput(ImageTreeInterface):
 
     # -- what an author overrides -------------------------------------------------------------------------
 
-    def validate_image(self, image: Dataset) -> Verdict:  # noqa: ARG002 - the author's argument
+    def validate_image(self, image: Dataset) -> CheckResult:  # noqa: ARG002 - the author's argument
         """Say whether an image that passed the rules belongs here.
 
         It may look at the images that are here already, but is not to rely on what earlier calls left
@@ -132,7 +132,7 @@ class AbstractInput(ImageTreeInterface):
         """
         return None
 
-    def validate(self) -> Verdict:
+    def validate(self) -> CheckResult:
         """Say whether the input is complete.
 
         Called when an association that brought an image has been released. It must not block. Override it to

@@ -20,7 +20,7 @@ from dicomnode.pipeline.container import InputContainer
 from dicomnode.pipeline.inputs import AbstractInput
 from dicomnode.pipeline.outputs import PipelineOutput
 from dicomnode.pipeline.secret import MissingVariableError
-from dicomnode.pipeline.validation_messages import told_plainly
+from dicomnode.pipeline.validation_messages import plain_message
 
 Trigger = Literal["release", "quiet", "both"]
 """When a patient's inputs are looked at."""
@@ -96,7 +96,7 @@ class AbstractPipeline(ABC):
         Bytes that a job may write, as results and in its working folder, before it is ended and counts as
         failed. Ten gigabytes.
     sorts_before_answer : bool
-        Whether a C-STORE is answered after the image has found its input (so that a refusal is told to the
+        Whether a C-STORE is answered after the image has found its input (so that a refusal reaches the
         sender), or as soon as the image is durable.
     changes_identity : bool
         Whether results may be of another patient than the images: a pipeline that pseudonymises, say. Unless
@@ -205,7 +205,7 @@ class AbstractPipeline(ABC):
                 {name: value for name, value in values.items() if name not in unknown}
             )
         except ValidationError as error:
-            problems += [(tuple(map(str, each["loc"])), told_plainly(each)) for each in error.errors()]
+            problems += [(tuple(map(str, each["loc"])), plain_message(each)) for each in error.errors()]
             causes = [each.get("ctx", {}).get("error") for each in error.errors()]
             missing = [each.variable for each in causes if isinstance(each, MissingVariableError)]
         if problems:

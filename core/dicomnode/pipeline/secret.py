@@ -1,4 +1,4 @@
-"""A secret in the configuration, which stands where it is kept and is shown nowhere."""
+"""A secret in the configuration: read from a variable or a file, and shown nowhere."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class MissingVariableError(ValueError):
         self.variable = variable
 
 
-def _from_where_it_is_kept(value: object) -> object:
+def _read_secret(value: object) -> object:
     if not isinstance(value, dict):
         return value
     if set(value) == {"env"}:
@@ -35,7 +35,7 @@ def _from_where_it_is_kept(value: object) -> object:
     raise ValueError(msg)
 
 
-Secret = Annotated[SecretStr, BeforeValidator(_from_where_it_is_kept)]
+Secret = Annotated[SecretStr, BeforeValidator(_read_secret)]
 """The type of a setting that is a secret: a password, say.
 
 In the configuration it is text, ``{ env = "VARIABLE" }`` or ``{ file = "/path" }``; in Python a

@@ -1,4 +1,4 @@
-"""What pydantic says of a wrong value, in the words of whoever writes a configuration."""
+"""The messages of pydantic in the words of a TOML file."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _IN_TOML = {
 """Kinds of error whose messages name types of Python."""
 
 
-def told_plainly(error: ErrorDetails) -> str:
+def plain_message(error: ErrorDetails) -> str:
     """Return what is wrong with a value, without the names of Python's types and exceptions."""
     return _IN_TOML.get(error["type"]) or error["msg"].removeprefix("Value error, ")
 
 
-__all__ = ["told_plainly"]
+__all__ = ["plain_message"]

@@ -29,7 +29,7 @@ from dicomnode.pipeline.outputs import DicomOutput, PipelineOutput
 from dicomnode.pipeline.pipelines import AbstractPipeline
 from dicomnode.plugins.declared_blueprint import declared_blueprint
 from dicomnode.plugins.declared_tables import DeclaredPipeline, GrinderTable, InputTable, OutputTable
-from dicomnode.plugins.named import imported
+from dicomnode.plugins.object_import import import_object
 from dicomnode.plugins.registry import Registration, Registry, owner_of
 from dicomnode.plugins.source import SourceError, Sources
 
@@ -169,7 +169,7 @@ def _grinder(table: GrinderTable, where: str) -> Grinder:
         msg = f"{where}: there is no grinder {table.grinder!r}; there are: {known}, and module:object"
         raise ConfigurationError(msg)
     if make is None:
-        make = imported(table.grinder, where)
+        make = import_object(table.grinder, where)
         if not isinstance(make, type) and not (table.tags or table.options):
             return make  # type: ignore[no-any-return]  # anything that can be called with images will do
     try:
@@ -205,7 +205,7 @@ class FunctionPipeline(AbstractPipeline):
 
     def setup(self) -> None:
         """Import the function. Runs in a worker process."""
-        self._function = imported(self._step, "process")
+        self._function = import_object(self._step, "process")
         try:
             inspect.signature(self._function).bind(None, **self.settings)
         except (TypeError, ValueError) as error:

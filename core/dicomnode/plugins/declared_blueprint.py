@@ -12,7 +12,7 @@ from dicomnode.dicom.elements.virtual_element import VirtualElement
 from dicomnode.dicom.values.tags import PrivateTag, TagLike
 from dicomnode.errors import ConfigurationError, DicomnodeError
 from dicomnode.plugins.declared_tables import BlueprintTable
-from dicomnode.plugins.named import imported
+from dicomnode.plugins.object_import import import_object
 from dicomnode.plugins.registry import Registry
 
 _PRIVATE = re.compile(r"\(?([0-9A-Fa-f]{4}),\s*xx([0-9A-Fa-f]{2})\)?")
@@ -98,7 +98,7 @@ class _Reader:
     def _argument(self, value: Any, where: str) -> Any:
         """Return an argument; ``{ import = "module:name" }`` is the object of that name."""
         if isinstance(value, Mapping) and set(value) == _IMPORT:
-            return imported(str(value["import"]), where)
+            return import_object(str(value["import"]), where)
         return value
 
 

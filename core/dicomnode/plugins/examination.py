@@ -1,8 +1,8 @@
-"""What the source of a plugin tells without running it: its hooks, and what an import would stumble over.
+"""What the source of a plugin shows without running it: its hooks, and why an import would fail.
 
 ``--list-plugins`` must show the hooks of a plugin and what is wrong with it, but must not import it: that may
 take seconds (torch), print, or end the process. So the modules that entry points name are parsed. Only what
-is certain counts as a fault; what the source does not tell is left to the import (``--list-plugins --load``,
+is certain counts as a fault; what the source does not show is left to the import (``--list-plugins --load``,
 ``run``).
 """
 
@@ -70,12 +70,12 @@ def examine(registry: Registry) -> None:
 
 
 def may_implement(registration: Registration, hook: str, sources: Sources) -> bool:
-    """Say whether an entry point's hook module may have a hook: it does, or its source does not tell."""
+    """Say whether an entry point's hook module may have a hook: it does, or its source does not show it."""
     try:
-        module = _importable(registration, sources)
+        module = _module_of(registration, sources)
         found, complete = _hook_functions(registration.entry_point.attr, module, sources)
     except (SourceError, ValueError):
-        return False  # it would be left out; --list-plugins tells why
+        return False  # it would be left out; --list-plugins shows why
     return not complete or any(function.name == hook for function in found)
 
 
@@ -83,7 +83,7 @@ def _examine(plugin: Plugin, sources: Sources) -> None:
     for registration in plugin.registrations:
         where = f"{registration.name} = {registration.value}"
         try:
-            module = _importable(registration, sources)
+            module = _module_of(registration, sources)
             if registration.kind == "hooks":
                 plugin.note_hooks(_hooks(registration, module, sources))
             else:
@@ -92,7 +92,7 @@ def _examine(plugin: Plugin, sources: Sources) -> None:
             plugin.fail(f"{where}: {error}")
 
 
-def _importable(registration: Registration, sources: Sources) -> Module:
+def _module_of(registration: Registration, sources: Sources) -> Module:
     """Return the module of an entry point.
 
     Raises
@@ -101,10 +101,10 @@ def _importable(registration: Registration, sources: Sources) -> Module:
         When importing it, or a package that it is in, would certainly fail.
     """
     parts = registration.entry_point.module.split(".")
-    return [_sound(".".join(parts[:end]), sources) for end in range(1, len(parts) + 1)][-1]
+    return [_importable_module(".".join(parts[:end]), sources) for end in range(1, len(parts) + 1)][-1]
 
 
-def _sound(name: str, sources: Sources) -> Module:
+def _importable_module(name: str, sources: Sources) -> Module:
     module = sources.module(name)
     if module is None:
         msg = f"there is no module {name!r}"
@@ -178,7 +178,7 @@ def _check_class(registration: Registration, module: Module, sources: Sources) -
 def _descends(
     module: Module, node: ast.ClassDef, root: tuple[str, str], sources: Sources, depth: int = 0
 ) -> bool | None:
-    """Say whether a class descends from another; ``None`` where the source does not tell."""
+    """Say whether a class descends from another; ``None`` where the source does not show it."""
     if (module.name, node.name) == root:
         return True
     if (module.name, node.name) in _ROOTS.values():
@@ -201,7 +201,7 @@ def _descends(
 
 
 def _hooks(registration: Registration, module: Module, sources: Sources) -> list[str]:
-    """Return the names of the hooks that an entry point implements, as far as the source tells.
+    """Return the names of the hooks that an entry point implements, as far as the source shows.
 
     Raises
     ------

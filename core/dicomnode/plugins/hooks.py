@@ -1,9 +1,9 @@
-"""The hooks, typed: one method a hook, so that nobody else calls pluggy.
+"""The hooks, typed: one method a hook, so that no other module calls pluggy.
 
 An intervention's answer counts: any veto wins, additions are merged or their conflict is reported, and of
 those that do the whole thing (``dicomnode_process``, ``dicomnode_executor``) the first result wins. A
-notification reaches every plugin on its own, and a plugin that fails at it disturbs nobody. In whatever order
-plugins were installed, the outcome is the same: they are asked sorted by name.
+notification reaches every plugin on its own, and the failure of one does not keep it from the others. In
+whatever order plugins were installed, the outcome is the same: they are called sorted by name.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ import pluggy
 from dicomnode.errors import OutputError, PluginError
 from dicomnode.pipeline.outputs import PipelineOutput
 from dicomnode.plugins import defaults, hookspecs
-from dicomnode.plugins.calls import answers, first_veto
 from dicomnode.plugins.examination import may_implement
+from dicomnode.plugins.hook_calls import call_each, first_veto
 from dicomnode.plugins.merging import merged_blueprint, merged_commands
 from dicomnode.plugins.registry import Registry
 from dicomnode.plugins.source import Sources
@@ -53,7 +53,7 @@ class Hooks:
         self._manager = pluggy.PluginManager(hookspecs.PROJECT_NAME)
         self._manager.add_hookspecs(hookspecs)
         self._manager.register(defaults, name=_CORE)
-        # pluggy asks the last registered first, so that now the first by name is asked first.
+        # pluggy calls the last registered first: registered in reverse, the first by name is called first.
         by_name = sorted(registry.registrations("hooks"), key=lambda each: (each.distribution, each.name))
         sources = Sources()
         for registration in reversed(by_name):
@@ -97,22 +97,22 @@ class Hooks:
         raise PluginError(msg)
 
     @property
-    def validating(self) -> tuple[str, ...]:
-        """The plugins that have a say whether an image belongs, in order of their names."""
+    def image_validators(self) -> tuple[str, ...]:
+        """The plugins that decide with others whether an image belongs, in order of their names."""
         hook = self._manager.hook.dicomnode_validate_image
         return tuple(sorted(each.plugin_name for each in hook.get_hookimpls()))
 
     @property
-    def others_validate(self) -> bool:
-        """Whether anybody but the core has a say whether an image belongs."""
-        return self.validating != (_CORE,)
+    def plugins_validate_images(self) -> bool:
+        """Whether any plugin but the core decides whether an image belongs."""
+        return self.image_validators != (_CORE,)
 
     # -- interventions ------------------------------------------------------------------------------------
 
     def validate_image(
         self, pipeline: AbstractPipeline, input_name: str, held: AbstractInput, image: Dataset
     ) -> str | None:
-        """Return the reason to refuse an image to an input, or ``None`` where nobody refuses.
+        """Return the reason to refuse an image to an input, or ``None`` where no implementation refuses.
 
         Raises
         ------
@@ -133,7 +133,7 @@ class Hooks:
         input_name: str,
         held: AbstractInput,
     ) -> str | None:
-        """Return what an input is still missing, or ``None`` where nobody holds it back.
+        """Return what an input is still missing, or ``None`` where no implementation holds it back.
 
         Raises
         ------
@@ -161,7 +161,7 @@ class Hooks:
             back.
         """
         given = {"pipeline": pipeline, "blueprint": blueprint}
-        return merged_blueprint(blueprint, answers(self._manager.hook.dicomnode_blueprint, given))
+        return merged_blueprint(blueprint, call_each(self._manager.hook.dicomnode_blueprint, given))
 
     def process(self, pipeline: AbstractPipeline, inputs: InputContainer) -> list[PipelineOutput]:
         """Process a patient's inputs and return every output, those that plugins add included.
@@ -187,7 +187,7 @@ class Hooks:
         Raises
         ------
         PluginError
-            When nobody provides it, or somebody provides something else than an executor.
+            When no plugin provides one, or something else than an executor is provided.
         """
         executor = self._manager.hook.dicomnode_executor(config=config)
         if isinstance(executor, Executor):
@@ -199,30 +199,30 @@ class Hooks:
     # -- notifications ------------------------------------------------------------------------------------
 
     def host_started(self, host: Any) -> None:
-        """Tell that the host receives."""
+        """Notify that the host receives."""
         self._notify(self._manager.hook.dicomnode_host_started, host=host)
 
     def host_stopping(self, host: Any) -> None:
-        """Tell that the host is about to stop."""
+        """Notify that the host is about to stop."""
         self._notify(self._manager.hook.dicomnode_host_stopping, host=host)
 
     def job_changed(self, job: Any) -> None:
-        """Tell that a job's state changed."""
+        """Notify that a job's state changed."""
         self._notify(self._manager.hook.dicomnode_job_changed, job=job)
 
     def commands(self, cli: click.Group) -> None:
-        """Let plugins add commands. One that takes a name that is taken is reported and left out."""
-        for trouble in merged_commands(cli, self._manager.hook.dicomnode_commands):
-            _log.error("%s", trouble)
+        """Let plugins add commands. One whose name is taken is reported and left out."""
+        for problem in merged_commands(cli, self._manager.hook.dicomnode_commands):
+            _log.error("%s", problem)
 
     def _notify(self, hook: pluggy.HookCaller, **given: Any) -> None:
-        """Tell each implementation on its own: one that fails does not keep the news from the others."""
-        for answer in answers(hook, given):
-            if answer.error is not None:
+        """Call each implementation on its own, also after one has failed."""
+        for result in call_each(hook, given):
+            if result.error is not None:
                 # What a plugin raises may hold patient data, so that only its type is logged before DEBUG.
-                what = type(answer.error).__name__
-                _log.error("%s of the plugin %s failed: %s", hook.name, answer.plugin, what)
-                _log.debug("%s of the plugin %s", hook.name, answer.plugin, exc_info=answer.error)
+                what = type(result.error).__name__
+                _log.error("%s of the plugin %s failed: %s", hook.name, result.plugin, what)
+                _log.debug("%s of the plugin %s", hook.name, result.plugin, exc_info=result.error)
 
 
 def _fault(callers: Iterable[pluggy.HookCaller], implementation: object) -> str:

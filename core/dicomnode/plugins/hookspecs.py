@@ -2,7 +2,7 @@
 
 An *intervention* (an answer counts) is one of ``dicomnode_validate_image``, ``dicomnode_validate_input``,
 ``dicomnode_blueprint``, ``dicomnode_process``, ``dicomnode_output``, ``dicomnode_executor``. A *notification*
-(nobody's answer counts, and one that fails is reported and disturbs nothing) is one of
+(no result counts, and the failure of one is reported and keeps it from no other) is one of
 ``dicomnode_host_started``, ``dicomnode_host_stopping``, ``dicomnode_job_changed``, ``dicomnode_commands``.
 
 An implementation takes those of a hook's arguments that it needs, by name. The page of each hook is
@@ -39,15 +39,15 @@ INTERVENTIONS = frozenset(
         "dicomnode_executor",
     }
 )
-"""The hooks whose answers count."""
+"""The hooks whose results count."""
 
 NOTIFICATIONS = frozenset(
     {"dicomnode_host_started", "dicomnode_host_stopping", "dicomnode_job_changed", "dicomnode_commands"}
 )
-"""The hooks whose answers do not count."""
+"""The hooks whose results do not count."""
 
 WRAPPABLE = frozenset({"dicomnode_process", "dicomnode_output", "dicomnode_executor"})
-"""The hooks that take ``@hookimpl(wrapper=True)``. Elsewhere a wrapper could overrule another's veto."""
+"""The hooks that take ``@hookimpl(wrapper=True)``. Of the others a wrapper could overrule a veto."""
 
 hookspec = pluggy.HookspecMarker(PROJECT_NAME)
 hookimpl = pluggy.HookimplMarker(PROJECT_NAME)

@@ -1,4 +1,4 @@
-"""What several plugins add to one thing: merged whatever their order, or told as a conflict."""
+"""What several plugins add to one thing: merged in whatever order, or reported as a conflict."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from dicomnode.errors import PluginError
-from dicomnode.plugins.calls import Answer, ask
+from dicomnode.plugins.hook_calls import HookResult, call_implementation
 
 if TYPE_CHECKING:
     import click
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from dicomnode.dicom.blueprint.blueprint import Blueprint
 
 
-def merged_blueprint(blueprint: Blueprint, added: Iterable[Answer]) -> Blueprint:
+def merged_blueprint(blueprint: Blueprint, added: Iterable[HookResult]) -> Blueprint:
     """Return a blueprint with what plugins add to it.
 
     Raises
     ------
     PluginError
-        When two plugins want different things of one attribute, or one answered something else than a
+        When two plugins want different things of one attribute, or one returned something else than a
         blueprint.
     Exception
         What a plugin raised.
@@ -31,32 +31,32 @@ def merged_blueprint(blueprint: Blueprint, added: Iterable[Answer]) -> Blueprint
 
     chosen: dict[Any, tuple[str, Any]] = {}
     classes: dict[str, str] = {}
-    for answer in added:
-        if answer.error is not None:
-            raise answer.error
-        addition = answer.value
+    for result in added:
+        if result.error is not None:
+            raise result.error
+        addition = result.value
         if addition is None:
             continue
         if not isinstance(addition, Blueprint):
             what = type(addition).__name__
-            msg = f"dicomnode_blueprint of the plugin {answer.plugin} returned {what}, not a Blueprint"
+            msg = f"dicomnode_blueprint of the plugin {result.plugin} returned {what}, not a Blueprint"
             raise PluginError(msg)
         for element in addition:
-            other, theirs = chosen.setdefault(element.key, (answer.plugin, element))
+            other, theirs = chosen.setdefault(element.key, (result.plugin, element))
             if theirs != element:
-                _report(other, answer.plugin, element.keyword)
+                _raise_conflict(other, result.plugin, element.keyword)
         if addition.SOPClassUID is not None:
             for uid, other in classes.items():
                 if uid != addition.SOPClassUID:
-                    _report(other, answer.plugin, "SOPClassUID")
-            classes[str(addition.SOPClassUID)] = answer.plugin
+                    _raise_conflict(other, result.plugin, "SOPClassUID")
+            classes[str(addition.SOPClassUID)] = result.plugin
     if not chosen and not classes:
         return blueprint
     addition = Blueprint((element for _, element in chosen.values()), SOPClassUID=next(iter(classes), None))
     return blueprint + addition
 
 
-def _report(one: str, other: str, what: str) -> None:
+def _raise_conflict(one: str, other: str, what: str) -> None:
     one, other = sorted((one, other))
     msg = f"the plugins {one} and {other} add {what} to the blueprint, each with another value; disable one"
     raise PluginError(msg)
@@ -83,7 +83,7 @@ def merged_commands(cli: click.Group, hook: pluggy.HookCaller) -> Iterator[str]:
     offered: dict[str, list[tuple[str, click.Command]]] = defaultdict(list)
     for implementation in hook.get_hookimpls():
         plugin = implementation.plugin_name
-        error = ask(hook, implementation, {"cli": groups[plugin]}).error
+        error = call_implementation(hook, implementation, {"cli": groups[plugin]}).error
         if error is not None:
             yield f"dicomnode_commands of the plugin {plugin} failed: {type(error).__name__}: {error}"
     for plugin, group in groups.items():

@@ -1,4 +1,4 @@
-"""What the registry tells of a plugin: what it registers, and how it stands."""
+"""A plugin as the registry has it: what it registers, and its status."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ GROUPS = {
     "outputs": "dicomnode.outputs",
     "hooks": "dicomnode.hooks",
 }
-"""Our word for a kind of registration -> the entry-point group."""
+"""A kind of registration -> its entry-point group."""
 
 
 class Status(Enum):
-    """How a plugin stands."""
+    """The status of a plugin."""
 
     ACTIVE = "active"
     DISABLED = "disabled"
@@ -28,7 +28,7 @@ class Status(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Registration:
-    """One entry point: a name, what it points to, and whose it is."""
+    """One entry point: a name, what it points to, and the distribution that has it."""
 
     kind: str
     name: str
@@ -43,7 +43,7 @@ class Registration:
 
 @dataclass(slots=True)
 class Plugin:
-    """One distribution that registers something, and how it stands.
+    """One distribution that registers something, and its status.
 
     Attributes
     ----------
@@ -56,7 +56,7 @@ class Plugin:
     requires_python : str
         The Python versions that it runs on; empty for any.
     status : Status
-        How it stands.
+        Its status.
     reason : str
         Why it is not active, in one line.
     hooks : list of str
@@ -78,7 +78,7 @@ class Plugin:
 
     @property
     def broken(self) -> bool:
-        """Whether it is left out although nobody asked for that."""
+        """Whether it is left out although the configuration does not say so."""
         return self.status in (Status.FAILED, Status.CONFLICT)
 
     def fail(self, reason: str, status: Status = Status.FAILED) -> None:

@@ -1,4 +1,4 @@
-"""Loading every plugin for certain, each in a process of its own: what it does there hurts nobody."""
+"""Loading every plugin, each in a process of its own, which it may end without harm to the host."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TIMEOUT = 120.0
 """Seconds that a plugin may take to be imported."""
 
 
-def every_trouble(registry: Registry, timeout: float = TIMEOUT) -> list[str]:
+def find_problems(registry: Registry, timeout: float = TIMEOUT) -> list[str]:
     """Return a line for each plugin that is not fine: what ``run --strict`` refuses to start with.
 
     Parameters
@@ -33,7 +33,7 @@ def every_trouble(registry: Registry, timeout: float = TIMEOUT) -> list[str]:
     """
     examine(registry)
     load_each(registry, timeout)
-    return registry.trouble()
+    return registry.problems()
 
 
 def load_each(registry: Registry, timeout: float = TIMEOUT) -> None:
@@ -64,8 +64,8 @@ def _load(plugin: Plugin, timeout: float) -> None:
             plugin.fail(f"importing it takes longer than {timeout:g} s")
             return
         finally:
-            _end(process)
-        if not report.exists():  # os._exit, a segfault: whatever ended it left no word
+            _kill(process)
+        if not report.exists():  # os._exit or a segfault: it ended before the report
             plugin.fail(f"importing it ended the process ({_described(code)})")
             return
         found = json.loads(report.read_text(encoding="utf-8"))
@@ -74,8 +74,8 @@ def _load(plugin: Plugin, timeout: float) -> None:
         plugin.fail(found["reason"])
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """End the process, and everything that the plugin may have started."""
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """Kill the process, and everything that the plugin may have started in its group."""
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()

@@ -25,7 +25,8 @@ from dicomnode.plugins.requirements import HOST_DISTRIBUTION, RequirementsOf, Ve
 
 __all__ = ["GROUPS", "HOST_DISTRIBUTION", "Plugin", "Registration", "Registry", "Status", "host_version"]
 
-Key = tuple[str, str]
+KindAndName = tuple[str, str]
+"""What claims are made for: a kind of registration, and a name of it."""
 
 
 class Registry:
@@ -44,7 +45,7 @@ class Registry:
 
     def __init__(self, disabled: Collection[str] = (), only: Collection[str] | None = None) -> None:
         self._plugins = {canonicalize_name(plugin.distribution): plugin for plugin in _installed()}
-        self._usable: dict[Key, Registration] = {}
+        self._usable: dict[KindAndName, Registration] = {}
         self._hooks: list[Registration] = []
         self._outcomes: dict[Registration, Any] = {}
         self._leave_out(disabled, only)
@@ -61,7 +62,7 @@ class Registry:
             key=lambda each: (each.distribution != HOST_DISTRIBUTION, each.distribution),
         )
 
-    def trouble(self) -> list[str]:
+    def problems(self) -> list[str]:
         """Return a line for each plugin known to be broken: with any, ``run --strict`` refuses to start."""
         return [
             f"{plugin}: {plugin.status.value}: {plugin.reason}" for plugin in self.plugins if plugin.broken
@@ -79,12 +80,12 @@ class Registry:
         yield from sorted(usable, key=lambda each: (each.name, each.distribution))
 
     def registration(self, kind: str, name: str) -> Registration:
-        """Return who registers a name.
+        """Return the registration of a name.
 
         Raises
         ------
         PluginError
-            When nobody does, or who does is not fine.
+            When no usable plugin does.
         """
         found = self._usable.get((kind, name))
         if found is None and kind == "hooks":
@@ -106,7 +107,7 @@ class Registry:
         Raises
         ------
         PluginError
-            When nobody registers the name, it cannot be imported, or it is of the wrong kind.
+            When no usable plugin registers the name, it cannot be imported, or it is of the wrong kind.
         """
         return self.load_registration(self.registration(kind, name))
 
@@ -124,7 +125,7 @@ class Registry:
         return self._plugins[canonicalize_name(registration.distribution)]
 
     def unknown(self, distributions: Collection[str]) -> list[str]:
-        """Return those of some distributions that register nothing here: a slip of the pen in a list, say."""
+        """Return those of some distributions that register nothing here: misspelt in a list, say."""
         return sorted(name for name in distributions if canonicalize_name(name) not in self._plugins)
 
     def _loaded(self, registration: Registration) -> Any:
@@ -133,7 +134,7 @@ class Registry:
             _check_kind(registration, loaded)
         except KeyboardInterrupt:
             raise
-        except BaseException as error:  # SystemExit too: a plugin must not take the host along
+        except BaseException as error:  # SystemExit too: a plugin must not end the host
             reason = f"{registration.value} cannot be used: {type(error).__name__}: {error}".rstrip(": ")
             self.plugin_of(registration).fail(reason)
             failure = PluginError(f"plugin {registration.distribution} {registration.version}: {reason}")
@@ -146,7 +147,7 @@ class Registry:
         allowed = None if only is None else {canonicalize_name(name) for name in only}
         for name, plugin in self._plugins.items():
             if name == HOST_DISTRIBUTION:
-                continue  # without its own outputs and elements the host is none
+                continue  # the host needs its own outputs and elements
             if name in disabled:
                 plugin.fail("disabled in the configuration (plugins.disabled)", Status.DISABLED)
             elif allowed is not None and name not in allowed:
@@ -155,10 +156,10 @@ class Registry:
     def _claim_names(self) -> None:
         """Give each name to the one plugin that claims it; where several do, none of them has it.
 
-        Only the host's own names are the host's, whoever else claims them. The names of hook modules have no
+        A name of the host's own stays the host's, whatever else claims it. The names of hook modules have no
         meaning, so they cannot conflict.
         """
-        claims: dict[Key, list[Registration]] = defaultdict(list)
+        claims: dict[KindAndName, list[Registration]] = defaultdict(list)
         for plugin in self.plugins:
             if plugin.status is Status.ACTIVE:
                 for each in plugin.registrations:
@@ -168,7 +169,7 @@ class Registry:
             if len(claimants) > 1:
                 ours = any(each.distribution == HOST_DISTRIBUTION for each in claimants)
                 owners = " and ".join(str(self.plugin_of(each)) for each in claimants)
-                told = (
+                problem = (
                     "is the host's own; it needs another name"
                     if ours
                     else f"is claimed by {owners}; disable all but one"
@@ -176,7 +177,7 @@ class Registry:
                 for each in claimants:
                     if each.distribution != HOST_DISTRIBUTION:
                         self.plugin_of(each).fail(
-                            f"the name {name!r} in {GROUPS[kind]} {told}", Status.CONFLICT
+                            f"the name {name!r} in {GROUPS[kind]} {problem}", Status.CONFLICT
                         )
         usable = [
             each for plugin in self.plugins if plugin.status is Status.ACTIVE for each in plugin.registrations
@@ -235,7 +236,7 @@ def _installed() -> Iterator[Plugin]:
         try:
             entry_points = [each for each in dist.entry_points if each.group in GROUPS.values()]
         except Exception as error:
-            # Whoever broke it, every tool that reads entry points will stumble: tell it where it names us.
+            # Every tool that reads entry points fails at this file: it is reported where it names our groups.
             text = dist.read_text("entry_points.txt") or ""
             if not any(group in text for group in GROUPS.values()):
                 continue
@@ -278,7 +279,7 @@ def _described(dist: Any) -> Plugin:
 
 
 def _check_metadata(plugin: Plugin, version_of: VersionOf, requirements_of: RequirementsOf) -> None:
-    """Note what metadata alone tell: a host that is too old, a package that is not there."""
+    """Note what metadata alone show: a host that is too old, a package that is not installed."""
     for reason in unmet(plugin.requires, plugin.requires_python, version_of, requirements_of):
         plugin.fail(reason)
     for each in plugin.registrations:

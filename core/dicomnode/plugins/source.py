@@ -19,12 +19,12 @@ _DEEPEST = 12
 
 
 class SourceError(Exception):
-    """Something that an import would certainly stumble over. The message is one line."""
+    """Something at which an import would certainly fail. The message is one line."""
 
 
 @dataclass(frozen=True)
 class ImportedName:
-    """A name from elsewhere: ``from ORIGIN import NAME``, or ``import ORIGIN`` where there is no name."""
+    """A name of another module: ``from ORIGIN import NAME``, or ``import ORIGIN`` where there is no name."""
 
     origin: str
     name: str | None
@@ -59,7 +59,7 @@ class Module:
 
     @cached_property
     def opaque(self) -> bool:
-        """Whether names may come from where the source does not tell."""
+        """Whether names may come from what the source does not show."""
         return (
             self.tree is None
             or "__getattr__" in self.bindings
@@ -129,8 +129,8 @@ class Sources:
         Returns
         -------
         tuple or None
-            ``None`` where the source does not tell: the name is bound several times, comes from a star import
-            or from a module without source.
+            ``None`` where the source does not show it: the name is bound several times, comes from a star
+            import or from a module without source.
         """
         match expression:
             case ast.Name(id=name):

@@ -19,7 +19,7 @@ from dicomnode.host.configuration.result_content import content_digest, settings
 from dicomnode.host.gathering.pipeline_tree import PipelineTree
 from dicomnode.host.jobs.job import JobDescription, job_identity, run_job
 from dicomnode.host.jobs.job_folder import Manifest, read_manifest
-from dicomnode.host.jobs.job_plugin import Prepared
+from dicomnode.host.jobs.job_plugin import PreparedPipeline
 from dicomnode.host.parsing.index import ALWAYS_WANTED
 from dicomnode.pipeline.pipelines import AbstractPipeline
 from dicomnode.plugins.declared import changed_pipeline, resolve_pipeline
@@ -105,7 +105,7 @@ def run_pipeline(
         configured.pipeline.setup()
         run_job(
             description.to_json(),
-            Prepared(configured.pipeline, asked, {}, dict(settings or {}), Lock()),
+            PreparedPipeline(configured.pipeline, asked, {}, dict(settings or {}), Lock()),
         )
         return _result(read_manifest(Path(description.folder)))
 

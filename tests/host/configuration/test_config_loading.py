@@ -344,4 +344,4 @@ def test_the_line_of_every_key_is_found(tables, data):
 
 def test_a_configuration_made_by_a_program_names_keys_alone():
     """Where there is neither file nor environment."""
-    assert Config().named(("host", "bind")) == "host.bind"
+    assert Config().label(("host", "bind")) == "host.bind"

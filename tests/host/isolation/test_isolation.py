@@ -20,7 +20,7 @@ from pydicom.dataset import Dataset
 
 from dicomnode.dicom.reading.lazy import LazyDataset
 from dicomnode.errors import ConfigurationError, JobFailedError, PluginError, SettingsError
-from dicomnode.host.configuration.configured_pipeline import Installed
+from dicomnode.host.configuration.configured_pipeline import InstalledPipeline
 from dicomnode.host.configuration.result_content import settings_digest
 from dicomnode.host.isolation.description import (
     HISTORIC_DATA,
@@ -127,7 +127,7 @@ def isolation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Isolation]:
 
 
 @pytest.fixture(scope="module")
-def installed(isolation: Isolation, environment: Path) -> Installed:
+def installed(isolation: Isolation, environment: Path) -> InstalledPipeline:
     """Describe the plugin of the environment."""
     return isolation.pipeline("elsewhere", environment, settings={})
 
@@ -206,7 +206,7 @@ def test_a_job_fails_as_it_does_at_home(environments: Environments, tmp_path: Pa
 
 
 def test_data_need_no_worker_and_methods_do(
-    installed: Installed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    installed: InstalledPipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Rules that are data refuse without a worker; predicates and methods are called in the environment."""
     good, wide, wrong, thirteen = mr_slices(4)
@@ -224,7 +224,7 @@ def test_data_need_no_worker_and_methods_do(
     assert "Modality is PT" in str(held.why_not(wrong))
 
 
-def test_the_worker_sees_what_the_host_holds(installed: Installed, images: list[LazyDataset]) -> None:
+def test_the_worker_sees_what_the_host_holds(installed: InstalledPipeline, images: list[LazyDataset]) -> None:
     """Completeness is asked of the same images: as they come and go, and after the worker was lost."""
     held = installed.pipeline.inputs["images"]("images")
     assert held.missing() == "0 of 4"
@@ -244,7 +244,7 @@ def test_the_worker_sees_what_the_host_holds(installed: Installed, images: list[
     assert other.missing() == "0 of 4"
 
 
-def test_what_code_raises_costs_no_worker(installed: Installed, tmp_path: Path) -> None:
+def test_what_code_raises_costs_no_worker(installed: InstalledPipeline, tmp_path: Path) -> None:
     """An exception of a rule is an answer: the same worker is asked on."""
     bad = mr_slices(1)[0]
     bad.InstanceNumber = 99
@@ -257,7 +257,7 @@ def test_what_code_raises_costs_no_worker(installed: Installed, tmp_path: Path) 
     assert started_here() == before
 
 
-def test_the_host_cannot_process(installed: Installed) -> None:
+def test_the_host_cannot_process(installed: InstalledPipeline) -> None:
     """The class that stands for a pipeline in the host never processes."""
     with pytest.raises(PluginError, match="its own environment"):
         installed.pipeline.process(None)  # type: ignore[arg-type]  # it is never looked at
@@ -386,7 +386,7 @@ def test_a_rule_that_is_code_is_no_data() -> None:
         assert rule_to_json(rule) is None
 
 
-def test_a_description_survives_json(installed: Installed) -> None:
+def test_a_description_survives_json(installed: InstalledPipeline) -> None:
     """A description comes back from JSON as it was."""
     described = installed.pipeline.description
     assert PipelineDescription.from_json(json.loads(json.dumps(described.to_json()))) == described
@@ -403,7 +403,7 @@ def test_settings_are_judged_there(isolation: Isolation, environment: Path) -> N
     assert [key for key, _ in caught.value.problems] == [("colour",)]
 
 
-def test_settings_in_force_there_decide_about_uids(installed: Installed) -> None:
+def test_settings_in_force_there_decide_about_uids(installed: InstalledPipeline) -> None:
     """The digest from which UIDs derive is of what the settings class there makes, with its defaults."""
     described = installed.pipeline.description
     assert len(installed.settings_digest) == 64

@@ -26,7 +26,7 @@ from dicomnode.pipeline.secret import Secret
 from dicomnode.plugins.declared_tables import DeclaredPipeline
 
 WRONG_REFERENCE = "wrong_reference"
-"""The kind of error of names that lead nowhere; the first one, :func:`.wrong_references` knows all."""
+"""The kind of error for names that refer to nothing; :func:`.wrong_references` yields all of them."""
 
 
 class _Table(BaseModel):
@@ -303,7 +303,7 @@ class PipelineTable(DeclaredPipeline):
         What an image does that comes while its patient's job is queued or runs: wait for a new job with what
         comes with it, or join that job's images, for a new job that takes its place.
     sorts_before_answer : bool, optional
-        Whether a C-STORE is answered after the image has found its input, so that a refusal is told to the
+        Whether a C-STORE is answered after the image has found its input, so that a refusal reaches the
         sender, or as soon as the image is durable.
     history : str, optional
         The peer that is asked for earlier images, where an input wants them; by default the only peer that
@@ -389,9 +389,9 @@ class Config(_Table):
         """Where the keys come from."""
         return self._sources
 
-    def named(self, path: KeyPath) -> str:
+    def label(self, path: KeyPath) -> str:
         """Return how to call a key in a message: ``dicomnode.toml:3: host.bind``, or the key alone."""
-        source = self._sources.where(path)
+        source = self._sources.location(path)
         return f"{source}: {'.'.join(path)}" if source else ".".join(path)
 
     def changed_besides_peers(self, other: Config) -> list[str]:
@@ -403,7 +403,7 @@ class Config(_Table):
         return [name for name in type(self).model_fields if getattr(ours, name) != getattr(theirs, name)]
 
     @model_validator(mode="after")
-    def _names_lead_somewhere(self) -> Config:
+    def _check_references(self) -> Config:
         held: Any = {
             "host": {"allow"},
             "peers": {"__all__": {"address"}},

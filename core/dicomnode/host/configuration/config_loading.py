@@ -21,7 +21,7 @@ from dicomnode.host.configuration.config_sources import (
     suggestion,
 )
 from dicomnode.host.configuration.references import wrong_references
-from dicomnode.pipeline.validation_messages import told_plainly
+from dicomnode.pipeline.validation_messages import plain_message
 from dicomnode.plugins.declared_tables import read_blueprint_files
 
 ENVIRONMENT_PREFIX = "DICOMNODE_"
@@ -58,8 +58,8 @@ def load_config(file: Path | None, environment: Mapping[str, str] = os.environ) 
     try:
         config = Config.model_validate(tables, context={"folder": folder})
     except ValidationError as error:
-        problems += [_told(each, sources) for each in error.errors() if each["type"] != WRONG_REFERENCE]
-    problems += [f"{_named(path, sources)}{what}" for path, what in wrong]
+        problems += [_error_line(each, sources) for each in error.errors() if each["type"] != WRONG_REFERENCE]
+    problems += [f"{_label(path, sources)}{what}" for path, what in wrong]
     if problems:
         raise ConfigurationError("\n".join(problems))
     return config.from_sources(sources)
@@ -133,22 +133,22 @@ def _value(text: str) -> Any:
         return text
 
 
-def _told(error: ErrorDetails, sources: ConfigSources) -> str:
+def _error_line(error: ErrorDetails, sources: ConfigSources) -> str:
     """Return one thing that is wrong, in a line."""
     path = tuple(part for part in error["loc"] if isinstance(part, str))
-    from_variable = sources.where(path) in sources.variables.values()
-    return f"{_named(path, sources)}{_what(error, path, from_variable=from_variable)}"
+    from_variable = sources.location(path) in sources.variables.values()
+    return f"{_label(path, sources)}{_message(error, path, from_variable=from_variable)}"
 
 
-def _named(path: KeyPath, sources: ConfigSources) -> str:
-    return "".join(f"{each}: " for each in (sources.where(path), ".".join(path)) if each)
+def _label(path: KeyPath, sources: ConfigSources) -> str:
+    return "".join(f"{each}: " for each in (sources.location(path), ".".join(path)) if each)
 
 
-def _what(error: ErrorDetails, path: KeyPath, *, from_variable: bool) -> str:
+def _message(error: ErrorDetails, path: KeyPath, *, from_variable: bool) -> str:
     kind, value = error["type"], error["input"]
     if kind == "extra_forbidden":
         return suggestion(path[-1], known_keys(Config, path[:-1]))
-    what = told_plainly(error)
+    what = plain_message(error)
     if isinstance(value, str | int | float) and not is_secret(Config, path):
         shown = repr(value)
         what += f" (it is {shown if len(shown) <= _LONGEST_SHOWN else shown[:_LONGEST_SHOWN] + '...'})"

@@ -38,7 +38,7 @@ class ConfigSources:
     text: str = ""
     variables: Mapping[KeyPath, str] = field(default_factory=dict)
 
-    def where(self, path: KeyPath) -> str:
+    def location(self, path: KeyPath) -> str:
         """Return where a key is set: ``dicomnode.toml:3``, a variable's name, or an empty text.
 
         For a key that is missing, where the table is begun that lacks it.
@@ -69,7 +69,7 @@ class ConfigSources:
         """Return on which line each key and table begins.
 
         Whatever a file's beginning up to a line adds, when it is read as TOML, stands there; so TOML's own
-        reader knows about quotes, dots and values of several lines. Configurations are short.
+        reader understands quotes, dots and values of several lines. Configurations are short.
         """
         found: dict[KeyPath, int] = {}
         lines = self.text.splitlines()

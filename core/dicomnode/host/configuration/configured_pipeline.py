@@ -114,7 +114,7 @@ class ConfiguredPipeline:
 
 
 @dataclass(frozen=True, slots=True)
-class Installed:
+class InstalledPipeline:
     """A pipeline's object, where it comes from, and in which environment (``None``: the host's own).
 
     ``settings_digest`` is as :class:`ConfiguredPipeline` has it.
@@ -137,7 +137,7 @@ class EnvironmentResolver(Protocol):
         plugin: str | None,
         settings: Mapping[str, Any],
         declared: Mapping[str, Any] | None,
-    ) -> Installed:
+    ) -> InstalledPipeline:
         """Return a pipeline of another environment."""
         ...
 
@@ -193,7 +193,7 @@ def configure_pipelines(
         have one AE title: all that is wrong, in a line each.
     """
     checked = checked_pipelines(config, registry, environments)
-    if config.pipelines is None:  # nobody asked for them by name: the registry says why they are left out
+    if config.pipelines is None:  # none is asked for by name: the registry shows why one is left out
         for each in checked:
             if each.configured is None:
                 plugin = registry.plugin_of(registry.registration("pipelines", each.name))
@@ -238,7 +238,7 @@ def checked_pipelines(
         other = by_title.setdefault(each.ae_title, each)
         if other is not each:
             each.problems.append(
-                f"{config.named(('pipelines', each.name, 'ae_title'))}: pipelines {other.name!r} and"
+                f"{config.label(('pipelines', each.name, 'ae_title'))}: pipelines {other.name!r} and"
                 f" {each.name!r} are both called {each.ae_title!r}: set pipelines.{each.name}.ae_title to"
                 " another AE title"
             )
@@ -265,15 +265,15 @@ def _checked(
     name: str, table: PipelineTable, config: Config, registry: Registry, environments: EnvironmentResolver
 ) -> PipelineCheck:
     """Find out all that is wrong with one pipeline, as far as its class can be loaded."""
-    where = config.named(("pipelines", name))
+    where = config.label(("pipelines", name))
     checked = PipelineCheck(name, table.ae_title)
     kind: type[AbstractPipeline] | None = None
-    installed: Installed | None = None
+    installed: InstalledPipeline | None = None
     try:
         if table.environment is None:
             resolved = resolve_pipeline(registry, name, table.plugin, table.declaration())
             kind = resolved.kind  # also where it cannot be made: its AE title and resources are checked, too
-            installed = Installed(make_pipeline(resolved, table.settings), resolved.registration)
+            installed = InstalledPipeline(make_pipeline(resolved, table.settings), resolved.registration)
         else:
             installed = environments.pipeline(
                 name,
@@ -287,7 +287,7 @@ def _checked(
         whose = "".join(getattr(error, "__notes__", ()))
         checked.variables = error.variables
         for key, what in error.problems:
-            checked.problems.append(f"{config.named(('pipelines', name, 'settings', *key))}: {what}{whose}")
+            checked.problems.append(f"{config.label(('pipelines', name, 'settings', *key))}: {what}{whose}")
     except (ConfigurationError, PluginError) as error:
         checked.problems.append(f"{where}: {error}" + "".join(getattr(error, "__notes__", ())))
     if kind is None:
@@ -322,10 +322,10 @@ def _lacking(resources: Mapping[str, int], where: str, config: Config) -> list[s
     return [f"{where}: {what}"]
 
 
-def installed_pipeline(name: str, table: PipelineTable, registry: Registry) -> Installed:
+def installed_pipeline(name: str, table: PipelineTable, registry: Registry) -> InstalledPipeline:
     """Return a pipeline of the host's own environment."""
     resolved = resolve_pipeline(registry, name, table.plugin, table.declaration())
-    return Installed(make_pipeline(resolved, table.settings), resolved.registration)
+    return InstalledPipeline(make_pipeline(resolved, table.settings), resolved.registration)
 
 
 def default_destination(config: Config) -> str:

@@ -36,7 +36,7 @@ def receiver_settings(config: Config) -> ReceiverSettings:
             **config.receiver.model_dump(),
         )
     except ConfigurationError as error:
-        msg = f"{config.named(('host', 'bind'))}: {error}"
+        msg = f"{config.label(('host', 'bind'))}: {error}"
         raise ConfigurationError(msg) from error
 
 

@@ -1,4 +1,4 @@
-"""What the receiver can be told. Plain data: :mod:`.receiver_building` makes it of the configuration."""
+"""The settings of the receiver. Plain data: :mod:`.receiver_building` makes it of the configuration."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class ReceiverSettings:
     host : str
         The address to bind to.
     port : int
-        0 takes a free one; :attr:`Receiver.address` tells which.
+        0 takes a free one; :attr:`Receiver.address` says which.
     ae_title : str
         How this node calls itself. Which called AE titles are accepted is up to the sink.
     peers : tuple of AllowedPeer

@@ -18,7 +18,7 @@ def wrong_references(tables: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str]]
     ----------
     tables : mapping
         The configuration as it was read, whatever else is wrong with it: what is no table, list or text is
-        passed over here. So these are told together with all other mistakes.
+        passed over here. So these are reported together with all other mistakes.
     """
     peers = _table(tables.get("peers"))
     for name in _texts(_table(tables.get("host")).get("allow")):

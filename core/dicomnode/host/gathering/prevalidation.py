@@ -99,7 +99,7 @@ def _is_code(kind: type[AbstractInput]) -> bool:
 
 def _to_judge(pipeline: type[AbstractPipeline], hooks: Hooks) -> list[str]:
     """Return the inputs of a pipeline that are worth being asked in a receiver process."""
-    return [name for name, kind in pipeline.inputs.items() if hooks.others_validate or _is_code(kind)]
+    return [name for name, kind in pipeline.inputs.items() if hooks.plugins_validate_images or _is_code(kind)]
 
 
 class _PipelineRules:
@@ -227,7 +227,7 @@ class PrevalidatorFactory:
             and configured.rules.sorts_before_answer
             and _to_judge(configured.kind, hooks)
         )
-        return cls(pipelines, plugins, hooks.validating) if pipelines else None
+        return cls(pipelines, plugins, hooks.image_validators) if pipelines else None
 
     def __call__(self) -> Prevalidator:
         """Load the rules.
@@ -239,7 +239,7 @@ class PrevalidatorFactory:
         """
         registry = Registry(self.plugins.disabled, self.plugins.only)
         hooks = Hooks(registry)
-        if hooks.validating != self.validating:
+        if hooks.image_validators != self.validating:
             raise PluginError("other plugins validate images here than in the host")
         rules = {}
         for each in self.pipelines:

@@ -49,7 +49,7 @@ def ready_environment(declared: Path | Sequence[str], home: Path) -> Path:
             msg = f"{path} is no virtual environment: it has no bin/python. Make one: python -m venv {path}"
             raise ConfigurationError(msg)
     else:
-        path = _made(declared, home)
+        path = _environment_of(declared, home)
     _check_host(path)
     return path
 
@@ -57,24 +57,24 @@ def ready_environment(declared: Path | Sequence[str], home: Path) -> Path:
 def _check_host(path: Path) -> None:
     """Check that an environment has the host's own package, in its version."""
     python, version = python_of(str(path)), host_version()
-    told = _run([python, "-P", "-c", _VERSION], path, _START_TIMEOUT)
-    found = told.stdout.strip()
-    if told.returncode == 0 and found == version:
+    done = _run([python, "-P", "-c", _VERSION], path, _START_TIMEOUT)
+    found = done.stdout.strip()
+    if done.returncode == 0 and found == version:
         return
-    has = f"has {HOST_DISTRIBUTION} {found}" if told.returncode == 0 else f"has no {HOST_DISTRIBUTION}"
+    has = f"has {HOST_DISTRIBUTION} {found}" if done.returncode == 0 else f"has no {HOST_DISTRIBUTION}"
     how = f"{python} -m pip install {HOST_DISTRIBUTION}=={version}"
     msg = f"{path} {has}, and needs {version}, which this host is: {how}"
     raise ConfigurationError(msg)
 
 
-def _made(declared: Path | Sequence[str], home: Path) -> Path:
+def _environment_of(declared: Path | Sequence[str], home: Path) -> Path:
     """Return the environment of some requirements; make it where there is none."""
     requirements = _requirements(declared)
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with _alone(home), tempfile.TemporaryDirectory(prefix=".new-", dir=home) as waiting:
+    with _locked(home), tempfile.TemporaryDirectory(prefix=".new-", dir=home) as waiting:
         wheel = write_own_wheel(Path(waiting))
-        told = [requirements, sys.version, hashlib.sha256(wheel.read_bytes()).hexdigest()]
-        path = home / hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
+        content = [requirements, sys.version, hashlib.sha256(wheel.read_bytes()).hexdigest()]
+        path = home / hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
         if not (path / _COMPLETE).exists():
             _make(path, [str(wheel), *requirements])
     return path
@@ -108,11 +108,11 @@ def _make(path: Path, packages: Sequence[str]) -> None:
         "--no-input",
         "--disable-pip-version-check",
     ]
-    told = _run([*command, "--", *packages], path, None)
-    if told.returncode != 0:
+    done = _run([*command, "--", *packages], path, None)
+    if done.returncode != 0:
         remove_or_move_aside(path)
         asked = ", ".join(packages[1:])
-        msg = f"the environment of {asked} cannot be made; pip says:\n{told.stderr.strip()[-_SHOWN:]}"
+        msg = f"the environment of {asked} cannot be made; pip says:\n{done.stderr.strip()[-_SHOWN:]}"
         raise ConfigurationError(msg)
     (path / _COMPLETE).touch()
 
@@ -134,7 +134,7 @@ def _run(command: Sequence[str], path: Path, timeout: float | None) -> subproces
 
 
 @contextmanager
-def _alone(home: Path) -> Iterator[None]:
+def _locked(home: Path) -> Iterator[None]:
     """Keep another host with the same data from making environments at the same time."""
     descriptor = os.open(home / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:

@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from dicomnode.errors import ConfigurationError, JobFailedError, SettingsError
 from dicomnode.host.configuration.config import Config
-from dicomnode.host.configuration.configured_pipeline import Installed
+from dicomnode.host.configuration.configured_pipeline import InstalledPipeline
 from dicomnode.host.isolation.description import PipelineDescription
 from dicomnode.host.isolation.environment import ready_environment
 from dicomnode.host.isolation.proxies import isolated_pipeline
@@ -57,7 +57,7 @@ class Isolation:
         plugin: str | None = None,
         settings: Mapping[str, Any],
         declared: Mapping[str, Any] | None = None,
-    ) -> Installed:
+    ) -> InstalledPipeline:
         """Return a pipeline of another environment.
 
         Parameters
@@ -89,7 +89,7 @@ class Isolation:
         origin = {"distribution": described.distribution, "version": described.version}
         kind = isolated_pipeline(described, RemoteMethods(self, {**request, **origin}))
         registration = Registration("pipelines", plugin or name, described.value, **origin, entry_point=None)
-        return Installed(kind(dict(settings)), registration, path, described.settings)
+        return InstalledPipeline(kind(dict(settings)), registration, path, described.settings)
 
     def _described(self, request: Mapping[str, Any]) -> PipelineDescription:
         try:

@@ -21,7 +21,7 @@ from dicomnode.host.jobs.job_failure import Failure, failing_as
 from dicomnode.host.jobs.job_folder import JobFolder
 from dicomnode.host.jobs.job_identity import job_identity
 from dicomnode.host.jobs.job_inputs import InputFiles
-from dicomnode.host.jobs.job_plugin import Prepared, prepare
+from dicomnode.host.jobs.job_plugin import PreparedPipeline, prepare
 from dicomnode.host.jobs.output_check import check_outputs
 from dicomnode.pipeline.container import InputContainer, Job
 from dicomnode.pipeline.destination import OutboxItem
@@ -148,14 +148,14 @@ class JobDescription:
         return cls(**{**plain, "inputs": inputs, "disabled": tuple(plain["disabled"]), "only": only})
 
 
-def run_job(description: Mapping[str, Any], prepared: Prepared | None = None) -> dict[str, Any]:
+def run_job(description: Mapping[str, Any], prepared: PreparedPipeline | None = None) -> dict[str, Any]:
     """Do a job: load the plugin, grind, process, write the results, check them, and put them into the outbox.
 
     Parameters
     ----------
     description : mapping
         What :meth:`JobDescription.to_json` returned.
-    prepared : Prepared, optional
+    prepared : PreparedPipeline, optional
         A pipeline that is ready to process, instead of the one that the description names: for a test.
 
     Returns
@@ -209,7 +209,7 @@ def run_job(description: Mapping[str, Any], prepared: Prepared | None = None) ->
     return {"folder": job.folder}
 
 
-def _processed(job: JobDescription, prepared: Prepared, files: InputFiles) -> list[PipelineOutput]:
+def _processed(job: JobDescription, prepared: PreparedPipeline, files: InputFiles) -> list[PipelineOutput]:
     """Let the pipeline process, and return its outputs with those that hooks add."""
     pipeline, hooks, name = prepared.pipeline, prepared.hooks, type(prepared.pipeline).__name__
     unknown = sorted(set(files.images) - set(pipeline.inputs))
@@ -251,7 +251,7 @@ def _written(outputs: Sequence[PipelineOutput], folder: JobFolder) -> list[Outbo
     return items
 
 
-def _copies_study(prepared: Prepared) -> bool:
+def _copies_study(prepared: PreparedPipeline) -> bool:
     """Say whether results are meant to be filed in the study of their source."""
     return isinstance(prepared.pipeline.blueprint.get("StudyInstanceUID"), CopyElement)
 

@@ -2,7 +2,7 @@
 
 What a plugin might do by mistake to a file that it was given (write to it, move it, delete it) must not cost
 an instance that was acknowledged. So it gets other names of the files (hard links), whose mode lets nobody
-write; and whoever goes around that is found out by digest.
+write; and a change that was made all the same is found by digest.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from dicomnode.host.jobs.job_failure import Failure
 
 
 @dataclass(frozen=True, slots=True)
-class _Seal:
+class _FileState:
     """A file as it was before the plugin ran.
 
     ``changed`` (ctime) is set by the kernel at every write, truncation, change of mode and rename, and no
@@ -36,7 +36,7 @@ class _Seal:
     sha256: str
 
     @classmethod
-    def of(cls, path: Path) -> _Seal:
+    def of(cls, path: Path) -> _FileState:
         with path.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         return cls(*_status(path), sha256)
@@ -80,7 +80,7 @@ class InputFiles:
         self._inputs = inputs
         self._indexes = {Path(path): index for images in inputs.values() for path, index in images}
         names = {path: _linked(path, links / f"{i:06d}.dcm") for i, path in enumerate(self._indexes)}
-        self._seals = {path: self._sealed(path) for path in self._indexes}
+        self._states = {path: self._state_of(path) for path in self._indexes}
         self._check_received(checksums)
         self.images = {
             name: tuple(LazyDataset(names[Path(path)], index) for path, index in images)
@@ -88,20 +88,22 @@ class InputFiles:
         }
 
     @staticmethod
-    def _sealed(path: Path) -> _Seal:
+    def _state_of(path: Path) -> _FileState:
         try:
-            return _Seal.of(path)
+            return _FileState.of(path)
         except OSError as error:
             msg = f"the input file {path} cannot be read: {error.strerror}"
             raise JobFailedError(msg, Failure.INPUT) from error
 
     def _check_received(self, checksums: Mapping[str, str]) -> None:
         damaged = [
-            path for path, seal in self._seals.items() if checksums.get(str(path), seal.sha256) != seal.sha256
+            path
+            for path, state in self._states.items()
+            if checksums.get(str(path), state.sha256) != state.sha256
         ]
         if damaged:
             msg = (
-                f"{len(damaged)} of its {len(self._seals)} input files are not what was received:"
+                f"{len(damaged)} of its {len(self._states)} input files are not what was received:"
                 f" {damaged[0]} and its like were changed on the disk. Send these images again, which puts"
                 " them in the place of the damaged ones, and replay the job"
             )
@@ -120,20 +122,20 @@ class InputFiles:
         JobFailedError
             Naming those that are not.
         """
-        changed = [str(path) for path, seal in self._seals.items() if not self._same(path, seal)]
+        changed = [str(path) for path, state in self._states.items() if not self._same(path, state)]
         if changed:
             msg = (
-                f"the plugin changed {len(changed)} of its {len(self._seals)} input files, the first of them "
-                f"{changed[0]}. Inputs are read-only: work on copies, or in inputs.job.workdir."
+                f"the plugin changed {len(changed)} of its {len(self._states)} input files, the first of them"
+                f" {changed[0]}. Inputs are read-only: work on copies, or in inputs.job.workdir."
             )
             raise JobFailedError(msg, Failure.INPUT)
 
     @staticmethod
-    def _same(path: Path, seal: _Seal) -> bool:
+    def _same(path: Path, state: _FileState) -> bool:
         try:
-            if _status(path) == (seal.inode, seal.size, seal.modified, seal.changed):
+            if _status(path) == (state.inode, state.size, state.modified, state.changed):
                 return True
-            return _Seal.of(path).sha256 == seal.sha256
+            return _FileState.of(path).sha256 == state.sha256
         except OSError:
             return False
 
@@ -144,7 +146,7 @@ class InputFiles:
                 {
                     "path": path,
                     "SOPInstanceUID": str(index.get(0x00080018) or ""),
-                    "sha256": self._seals[Path(path)].sha256,
+                    "sha256": self._states[Path(path)].sha256,
                 }
                 for path, index in images
             ]

@@ -19,7 +19,7 @@ from dicomnode.plugins.registry import host_version, installed_packages
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
+class PreparedPipeline:
     """A pipeline that is ready to process.
 
     Attributes
@@ -43,7 +43,7 @@ class Prepared:
     lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
 
-def prepare(request: PipelineRequest) -> Prepared:
+def prepare(request: PipelineRequest) -> PreparedPipeline:
     """Return the pipeline of a job; the first job of a process loads it and calls its ``setup``.
 
     Raises
@@ -55,7 +55,7 @@ def prepare(request: PipelineRequest) -> Prepared:
         return _pipelines.get(request)
 
 
-def _set_up(loaded: LoadedPipeline) -> Prepared:
+def _set_up(loaded: LoadedPipeline) -> PreparedPipeline:
     pipeline, settings = loaded.pipeline, loaded.pipeline.settings
     shown = TypeAdapter(type(settings)).dump_python(settings, mode="json", fallback=str)
     with failing_as(f"setup of {type(pipeline).__name__}"):
@@ -67,7 +67,7 @@ def _set_up(loaded: LoadedPipeline) -> Prepared:
         "plugins": {plugin.distribution: plugin.version for plugin in loaded.registry.plugins},
         "packages": _packages(),
     }
-    return Prepared(pipeline, loaded.hooks, environment, shown)
+    return PreparedPipeline(pipeline, loaded.hooks, environment, shown)
 
 
 _packages = cache(installed_packages)

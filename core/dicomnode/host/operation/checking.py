@@ -20,7 +20,7 @@ from dicomnode.host.operation.checking_disk import check_data, check_folders
 from dicomnode.host.operation.checking_peers import check_peers
 from dicomnode.host.operation.finding import Finding, Verdict
 from dicomnode.host.operation.operations import Operations
-from dicomnode.plugins.probe import every_trouble
+from dicomnode.plugins.probe import find_problems
 from dicomnode.plugins.registry import HOST_DISTRIBUTION, Registry
 
 
@@ -55,7 +55,7 @@ def check_node(config: Config, environments: EnvironmentResolver) -> Iterator[Fi
 
 def _plugins(registry: Registry, config: Config) -> Iterator[Finding]:
     """Load each plugin in a process of its own, so that one that ends its process is told like any other."""
-    every_trouble(registry)
+    find_problems(registry)
     for name in registry.unknown([*config.plugins.disabled, *(config.plugins.only or ())]):
         yield Finding("plugins", name, Verdict.WARNING, "named in [plugins], but it registers nothing here")
     for plugin in registry.plugins:

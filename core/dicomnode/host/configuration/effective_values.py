@@ -41,7 +41,7 @@ class Value:
         return {"key": ".".join(self.path), "value": self.value, "origin": self.origin}
 
 
-def values_in_force(
+def effective_values(
     config: Config, names: list[str], configured_pipeline: Callable[[str], ConfiguredPipeline]
 ) -> Iterator[Value]:
     """Yield every key with what holds for it, table by table.
@@ -53,7 +53,7 @@ def values_in_force(
     names : list of str
         The pipelines that run.
     configured_pipeline : callable
-        Name -> the pipeline as it is configured. What a pipeline's class says can be told, and which of its
+        Name -> the pipeline as it is configured. What a pipeline's class says can be shown, and which of its
         settings are secrets is known, only if the class can be had: it may raise ConfigurationError.
     """
     for name in type(config).model_fields:

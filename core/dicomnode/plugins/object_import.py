@@ -9,7 +9,7 @@ from typing import Any
 from dicomnode.errors import ConfigurationError
 
 
-def imported(reference: str, where: str) -> Any:
+def import_object(reference: str, where: str) -> Any:
     """Import an object by ``module:name``.
 
     Parameters
@@ -17,7 +17,7 @@ def imported(reference: str, where: str) -> Any:
     reference : str
         The reference; ``module:Class.attribute`` works too.
     where : str
-        What asks for it; named in messages.
+        The key that names it, for messages.
 
     Raises
     ------
@@ -32,6 +32,6 @@ def imported(reference: str, where: str) -> Any:
         return reduce(getattr, name.split("."), import_module(module))
     except KeyboardInterrupt:
         raise
-    except BaseException as error:  # SystemExit too: an import must not take the host along
+    except BaseException as error:  # SystemExit too: an import must not end the host
         msg = f"{where}: {reference} cannot be imported: {type(error).__name__}: {error}"
         raise ConfigurationError(msg) from error
