@@ -13,11 +13,11 @@ from pydicom.sequence import Sequence
 
 from dicomnode.host.dimse.message_templates import (
     StoreTemplates,
-    as_pdus,
     decode_command,
     encode_store_request,
     encode_store_response,
 )
+from dicomnode.host.dimse.p_data import as_pdus
 from dicomnode.host.parsing.inspection import RefusedDataSetError, inspect
 from dicomnode.host.parsing.layout_cache import LayoutCache
 from dicomnode.host.parsing.statuses import Status
@@ -191,7 +191,7 @@ def test_templates_do_what_the_general_case_does(requests: list[tuple[str, str, 
         assert read is not None
         assert read.store is not None
         for status, comment in ((0, None), (0xA700, "full"), (0, "ignored")):
-            general = as_pdus(5, encode_store_response(read.store, status, comment), longest)
+            general = as_pdus(5, encode_store_response(read.store, status, comment), longest, command=True)
             assert templates.respond(5, read.store, status, comment) == general
 
 

@@ -12,7 +12,7 @@ from pydicom.uid import generate_uid
 
 from dicomnode.errors import DeliveryError
 from dicomnode.host.delivery.delivery_outcome import delivery_after
-from dicomnode.host.dimse.dimse_scu import DimseAssociation, Message
+from dicomnode.host.dimse.dimse_scu import DimseAssociation, DimseMessage
 from dicomnode.host.parsing.statuses import (
     UNKNOWN_FAILURE_REASON,
     Service,
@@ -136,7 +136,7 @@ class CommitmentRequest:
                 raise DeliveryError(msg)
         association.serve(wait, until=lambda: self._reported)
 
-    def handle(self, message: Message) -> int:
+    def handle(self, message: DimseMessage) -> int:
         """Take a report that comes on the association of the request. It may be on an earlier one."""
         if message.field != _N_EVENT_REPORT_RQ:
             return Status.UNRECOGNISED_OPERATION

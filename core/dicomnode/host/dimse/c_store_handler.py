@@ -8,7 +8,6 @@ than C-STORE are collected and handed on whole.
 from __future__ import annotations
 
 import logging
-import struct
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -21,8 +20,8 @@ from dicomnode.host.dimse.message_templates import (
     Command,
     StoreCommand,
     StoreTemplates,
-    as_pdus,
 )
+from dicomnode.host.dimse.p_data import COMMAND, LAST, PDV_HEADER, EncodedMessage, read_pdv
 from dicomnode.host.dimse.spooled_file import IncomingFile, IncomingSpool
 from dicomnode.host.dimse.store_handler import (
     AssociationInfo,
@@ -38,14 +37,12 @@ from dicomnode.host.parsing.layout_cache import LayoutCache
 from dicomnode.host.parsing.statuses import Status, StoreResponse
 
 _LOG = logging.getLogger(__name__)
-_PDV = struct.Struct(">IBB").unpack_from
-_PDV_OVERHEAD: Final = 2  # context ID and control header are part of a PDV's length
 _HEAD: Final = 16_384
 _LONGEST_FOREIGN: Final = 1_048_576
 _FAILED = StoreResponse.plain(Status.PROCESSING_FAILURE, "internal error, see the log")
 
-ServeOther = Callable[[bytes], bool]
-"""Serves a whole message that is no C-STORE, given as PDUs; False ends the association."""
+ServeOther = Callable[[EncodedMessage], bool]
+"""Serves a whole message that is no C-STORE; False ends the association."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,21 +104,17 @@ class CStoreHandler:
         """
         buffer = self._buffer
         while begin < end:
-            if begin + 6 > end:
-                raise ConnectionEndedError("broken P-DATA-TF", 0x06)
-            length, context_id, control = _PDV(buffer, begin)
-            data = begin + 6
-            begin += 4 + length
-            if length < _PDV_OVERHEAD or begin > end:
-                raise ConnectionEndedError("broken presentation data value", 0x06)
-            if control & 1:
-                self._take_command(context_id, buffer[data:begin], last=control & 2 != 0)
+            context_id, control, after = read_pdv(buffer, begin, end)
+            fragment = buffer[begin + PDV_HEADER : after]
+            begin = after
+            if control & COMMAND:
+                self._take_command(context_id, fragment, last=control & LAST != 0)
             else:
                 message = self._message
                 if message is None or message.context_id != context_id:
                     raise ConnectionEndedError("data set without a command", 0x02)
-                message.add(buffer[data:begin])
-                if control & 2:
+                message.add(fragment)
+                if control & LAST:
                     message.complete()
                     self._message = self.deadline = None
 
@@ -296,7 +289,7 @@ class _OtherMessage:
 
     def __init__(self, handler: CStoreHandler, context_id: int, command: bytes, serve: ServeOther) -> None:
         self._handler, self.context_id, self._serve = handler, context_id, serve
-        self._pdus = [as_pdus(context_id, command, 0)]
+        self._command = command
         self._data = bytearray()
         self._has_data = False
 
@@ -310,12 +303,9 @@ class _OtherMessage:
         """Nothing: what was added was copied."""
 
     def complete(self) -> None:
-        if self._has_data:
-            length = len(self._data) + _PDV_OVERHEAD
-            header = struct.pack(">BxIIBB", 0x04, length + 4, length, self.context_id, 0x02)
-            self._pdus.append(header + bytes(self._data))
         self._handler.fairness.release()
-        if not self._serve(b"".join(self._pdus)):
+        data_set = bytes(self._data) if self._has_data else None
+        if not self._serve(EncodedMessage(self.context_id, self._command, data_set)):
             raise ConnectionEndedError("a request that is not served")
 
     def abandon(self) -> None:

@@ -7,14 +7,12 @@ are made once; the file is read into the gaps between them (``preadv``) and the 
 from __future__ import annotations
 
 import os
-import struct
 from collections.abc import Callable
 from typing import Final
 
-_HEADER = struct.Struct(">BxIIBB")
-_P_DATA: Final = 0x04
-_LAST: Final = 0x02
-_PDV_OVERHEAD: Final = 6
+from dicomnode.host.dimse.bounded_reader import P_DATA
+from dicomnode.host.dimse.p_data import LAST, PDU_AND_PDV_HEADER, PDV_HEADER
+
 _ROOM_FOR_COMMAND: Final = 1024
 _BUFFER: Final = 1_048_576
 _MOST_FRAMES: Final = 512  # IOV_MAX is 1024
@@ -34,13 +32,13 @@ class DataSetFrames:
 
     def __init__(self, max_pdu_length: int) -> None:
         longest = min(max_pdu_length or _LONGEST, _LONGEST)
-        self._room = max(longest - _PDV_OVERHEAD, 2) & ~1  # fragments have an even length
-        self._step = _HEADER.size + self._room
+        self._room = max(longest - PDV_HEADER, 2) & ~1  # fragments have an even length
+        self._step = PDU_AND_PDV_HEADER.size + self._room
         self._count = min(max(_BUFFER // self._step, 1), _MOST_FRAMES)
         self._buffer = memoryview(bytearray(_ROOM_FOR_COMMAND + self._count * self._step))
         begins = [_ROOM_FOR_COMMAND + number * self._step for number in range(self._count)]
         self._begins = begins
-        self._gaps = [self._buffer[at + _HEADER.size : at + self._step] for at in begins]
+        self._gaps = [self._buffer[at + PDU_AND_PDV_HEADER.size : at + self._step] for at in begins]
         self._context_id = -1
 
     def send(  # noqa: PLR0917 - the file, and what it is sent with
@@ -88,16 +86,16 @@ class DataSetFrames:
         at = self._begins[frames - 1]
         length = left - (frames - 1) * self._room
         gaps = [*self._gaps[: frames - 1], self._gaps[frames - 1][:length]]
-        self._mark(at, length, self._context_id, _LAST)
+        self._mark(at, length, self._context_id, LAST)
         try:
             self._read(descriptor, gaps, begin)
-            send(self._buffer[first : at + _HEADER.size + length])
+            send(self._buffer[first : at + PDU_AND_PDV_HEADER.size + length])
         finally:
             self._mark(at, self._room, self._context_id, 0)
 
     def _mark(self, at: int, length: int, context_id: int, control: int) -> None:
-        _HEADER.pack_into(
-            self._buffer, at, _P_DATA, length + _PDV_OVERHEAD, length + _PDV_OVERHEAD - 4, context_id, control
+        PDU_AND_PDV_HEADER.pack_into(
+            self._buffer, at, P_DATA, length + PDV_HEADER, length + PDV_HEADER - 4, context_id, control
         )
 
     @staticmethod

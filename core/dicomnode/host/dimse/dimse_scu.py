@@ -23,14 +23,13 @@ from pydicom.uid import UID
 from dicomnode.dicom.values.encodings import EXPLICIT_LITTLE
 from dicomnode.errors import DeliveryError
 from dicomnode.host.dimse.association_request import Proposal, Route
-from dicomnode.host.dimse.bounded_reader import ABORT, P_DATA, RELEASE_RQ, ConnectionEndedError
-from dicomnode.host.dimse.message_templates import LONGEST_COMMAND, NO_DATA_SET, as_pdus
+from dicomnode.host.dimse.bounded_reader import ConnectionEndedError
+from dicomnode.host.dimse.message_templates import NO_DATA_SET
 from dicomnode.host.dimse.outgoing_association import AssociationEndedError, OutgoingAssociation
+from dicomnode.host.dimse.p_data import EncodedMessage, as_pdus
 from dicomnode.host.parsing.statuses import PENDING, Status
 
-_PDV = struct.Struct(">IBB").unpack_from
-_PDV_OVERHEAD: Final = 6
-_LONGEST_DATA: Final = 4 * 2**20
+_LONGEST_DATA_SET: Final = 4 * 2**20
 _LONGEST_ANSWER, _LONGEST_RECEIVED = 16_384, 131_072
 _RESPONSE: Final = 0x8000
 _NUMBERS: Final = frozenset(
@@ -39,13 +38,28 @@ _NUMBERS: Final = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
+class DimseMessage:
     """A DIMSE message: its command set, its data set as it was encoded, and its presentation context."""
 
     command: Dataset
     data: bytes
     context_id: int
     transfer_syntax_uid: str
+
+    @classmethod
+    def decode(cls, encoded: EncodedMessage, transfer_syntax_uid: str) -> DimseMessage:
+        """Decode the command set of a message.
+
+        Raises
+        ------
+        ConnectionEndedError
+            When it is broken.
+        """
+        try:
+            command = _decoded_command(encoded.command)
+        except Exception as error:  # whatever pydicom stumbles over
+            raise ConnectionEndedError(f"a broken message ({type(error).__name__})") from None
+        return cls(command, encoded.data_set or b"", encoded.context_id, transfer_syntax_uid)
 
     @property
     def field(self) -> int:
@@ -86,7 +100,7 @@ class Message:
         return dataset
 
 
-def decoded_command(data: bytes) -> Dataset:
+def _decoded_command(data: bytes) -> Dataset:
     """Decode a command set, all of its elements.
 
     Raises
@@ -101,7 +115,7 @@ def decoded_command(data: bytes) -> Dataset:
     return command
 
 
-RequestHandler = Callable[[Message], int]
+RequestHandler = Callable[[DimseMessage], int]
 """What answers a request of the peer's: message -> status."""
 
 
@@ -169,7 +183,7 @@ class DimseAssociation(OutgoingAssociation):
 
     def request(
         self, command: dict[str, Any], dataset: Dataset | None, timeout: float | None = None
-    ) -> Iterator[Message]:
+    ) -> Iterator[DimseMessage]:
         """Send a request and yield the responses, the last of which is not pending.
 
         Parameters
@@ -217,18 +231,18 @@ class DimseAssociation(OutgoingAssociation):
             raise AssociationEndedError(f"the association with {self._called!r} has ended")
         longest = acceptance.max_pdu_length
         has_data = NO_DATA_SET if dataset is None else 0x0001
-        pdus = as_pdus(
-            route.context_id, _encoded_command({**command, "CommandDataSetType": has_data}), longest
-        )
+        encoded = _encoded_command({**command, "CommandDataSetType": has_data})
+        pdus = as_pdus(route.context_id, encoded, longest, command=True)
         if dataset is not None:
-            pdus += _data_pdus(route.context_id, _encoded(dataset, route.transfer_syntax_uid), longest)
+            encoded = _encoded(dataset, route.transfer_syntax_uid)
+            pdus += as_pdus(route.context_id, encoded, longest, command=False)
         reader.rewind()
         try:
             reader.send(pdus)
         except ConnectionEndedError as error:
             raise self._ended(str(error)) from None
 
-    def _next(self, deadline: float) -> Message:
+    def _next(self, deadline: float) -> DimseMessage:
         """Return the next response; requests that come before it are answered."""
         while True:
             message = self._received(deadline)
@@ -238,7 +252,7 @@ class DimseAssociation(OutgoingAssociation):
                 return message
             self._answer(message)
 
-    def _answer(self, request: Message) -> None:
+    def _answer(self, request: DimseMessage) -> None:
         status: int = Status.UNRECOGNISED_OPERATION
         if self._handler is not None and not request.field & _RESPONSE:
             status = self._handler(request)
@@ -249,62 +263,26 @@ class DimseAssociation(OutgoingAssociation):
                 answer[keyword] = request.command[keyword].value
         self._send(Route(request.context_id, request.transfer_syntax_uid), answer, None)
 
-    def _received(self, deadline: float, *, may_be_silent: bool = False) -> Message | None:
+    def _received(self, deadline: float, *, may_be_silent: bool = False) -> DimseMessage | None:
         """Return the next message; ``None`` where none has begun in time, if that is allowed."""
         try:
-            command, data, context_id = self._collected(deadline)
-            decoded = decoded_command(command)
+            encoded = self._receive_message(deadline, _LONGEST_DATA_SET)
+            return DimseMessage.decode(encoded, self._syntax(encoded.context_id))
         except ConnectionEndedError as error:
             silent = self._reader is not None and not self._reader.has_partial
             if may_be_silent and silent and time.monotonic() >= deadline:
                 return None
             raise self._ended(str(error)) from None
-        except Exception as error:  # whatever pydicom stumbles over
-            raise self._ended(f"a broken message ({type(error).__name__})") from None
-        syntax = self._syntax(context_id)
-        return Message(decoded, data, context_id, syntax)
 
     def _syntax(self, context_id: int) -> str:
         contexts = {} if self._acceptance is None else self._acceptance.contexts()
         if context_id not in contexts:
-            raise self._ended("a message in no accepted context")
+            raise ConnectionEndedError("a message in no accepted context")
         return contexts[context_id][1]
-
-    def _collected(self, deadline: float) -> tuple[bytes, bytes, int]:
-        reader = self._reader
-        if reader is None or not self.established:
-            raise ConnectionEndedError("not open")
-        command, data, whole = bytearray(), bytearray(), False
-        while True:
-            kind, begin, end = reader.next_pdu(deadline)
-            if kind == RELEASE_RQ:
-                raise ConnectionEndedError("released by the peer")
-            if kind != P_DATA:
-                raise ConnectionEndedError("aborted by the peer" if kind == ABORT else "an unexpected PDU")
-            while begin < end:
-                if begin + _PDV_OVERHEAD > end:
-                    raise ConnectionEndedError("a broken message")
-                length, context_id, control = _PDV(reader.buffer, begin)
-                after = begin + 4 + length
-                if length < 2 or after > end:  # noqa: PLR2004 - context ID and control header
-                    raise ConnectionEndedError("a broken message")
-                (command if control & 1 else data).extend(reader.buffer[begin + _PDV_OVERHEAD : after])
-                if len(command) > LONGEST_COMMAND or len(data) > _LONGEST_DATA:
-                    raise ConnectionEndedError("a message that is too long")
-                begin = after
-                whole = bool(control & 2) and (not control & 1 or not _has_data(command))
-                if whole:
-                    return bytes(command), bytes(data), context_id
 
     def _ended(self, reason: str) -> AssociationEndedError:
         self.abort()
         return AssociationEndedError(f"the association with {self._called!r} has ended: {reason}")
-
-
-def _has_data(command: bytearray) -> bool:
-    """Say whether a whole command set announces a data set: CommandDataSetType (0000,0800)."""
-    at = command.find(b"\0\0\x00\x08\x02\0\0\0")
-    return at < 0 or command[at + 8 : at + 10] != NO_DATA_SET.to_bytes(2, "little")
 
 
 def _encoded_command(values: dict[str, Any]) -> bytes:
@@ -321,15 +299,3 @@ def _encoded(dataset: Dataset, transfer_syntax: str) -> bytes:
     buffer.is_implicit_VR, buffer.is_little_endian = syntax.is_implicit_VR, syntax.is_little_endian
     write_dataset(buffer, dataset)
     return buffer.getvalue()
-
-
-def _data_pdus(context_id: int, data: bytes, max_pdu_length: int) -> bytes:
-    """Wrap a data set into P-DATA-TF PDUs."""
-    room = max(max_pdu_length - _PDV_OVERHEAD, 2) & ~1 if max_pdu_length else max(len(data), 1)
-    pdus = []
-    for at in range(0, max(len(data), 1), room):
-        piece = data[at : at + room]
-        control = 0x02 if at + room >= len(data) else 0x00
-        length = len(piece) + 2
-        pdus.append(struct.pack(">BxIIBB", 0x04, length + 4, length, context_id, control) + piece)
-    return b"".join(pdus)

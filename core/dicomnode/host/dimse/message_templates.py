@@ -5,6 +5,8 @@ from __future__ import annotations
 import struct
 from typing import Final, NamedTuple
 
+from dicomnode.host.dimse.p_data import PDU_AND_PDV_HEADER, as_pdus
+
 C_STORE_RQ, C_STORE_RSP = 0x0001, 0x8001
 NO_DATA_SET: Final = 0x0101
 LONGEST_COMMAND: Final = 16_384
@@ -16,7 +18,6 @@ _RESPONDED_TO, _STATUS, _COMMENT = 0x0120, 0x0900, 0x0902
 _NUMBER_LENGTH: Final = 2
 _LONGEST_UID: Final = 64
 _MOST_ANSWERS: Final = 256
-_PDU_AND_PDV: Final = 12
 _RESPONDED_TO_HEADER: Final = b"\0\0\x20\x01\x02\0\0\0"
 
 
@@ -149,18 +150,6 @@ def _element(element: int, value: bytes, pad: bytes) -> bytes:
     return _ELEMENT.pack(0, element, len(value)) + value
 
 
-def as_pdus(context_id: int, command: bytes, max_pdu_length: int) -> bytes:
-    """Wrap a command set into P-DATA-TF PDUs of at most `max_pdu_length` bytes (0: any length)."""
-    room = max(max_pdu_length - 6 if max_pdu_length else len(command), 1)
-    pdus = []
-    for at in range(0, len(command), room):
-        piece = command[at : at + room]
-        control = 0x03 if at + room >= len(command) else 0x01
-        length = len(piece) + 2
-        pdus.append(struct.pack(">BxIIBB", 0x04, length + 4, length, context_id, control) + piece)
-    return b"".join(pdus)
-
-
 class _Frame(NamedTuple):
     """What two C-STORE-RQs of one peer have in common: all but message ID and SOP Instance UID."""
 
@@ -208,14 +197,16 @@ class StoreTemplates:
         """Return the PDUs of a C-STORE-RSP."""
         uid = command.AffectedSOPInstanceUID
         if status != 0 or not uid.isascii():
-            return as_pdus(context_id, encode_store_response(command, status, comment), self._longest)
+            return as_pdus(
+                context_id, encode_store_response(command, status, comment), self._longest, command=True
+            )
         key = context_id, command.AffectedSOPClassUID, len(uid)
         parts = self._answers.get(key)
         if parts is None:
             whole = encode_store_response(command, status, None)
-            pdus = as_pdus(context_id, whole, self._longest)
+            pdus = as_pdus(context_id, whole, self._longest, command=True)
             if (
-                len(pdus) - len(whole) != _PDU_AND_PDV
+                len(pdus) - len(whole) != PDU_AND_PDV_HEADER.size
                 or len(self._answers) >= _MOST_ANSWERS
                 or len(uid) > _LONGEST_UID
             ):

@@ -21,10 +21,14 @@ from dicomnode.host.dimse.bounded_reader import (
     ASSOCIATE_RJ,
     FROM_ACCEPTOR,
     HEADER_LENGTH,
+    P_DATA,
     RELEASE_RP,
+    RELEASE_RQ,
     BoundedReader,
     ConnectionEndedError,
 )
+from dicomnode.host.dimse.message_templates import LONGEST_COMMAND, decode_command
+from dicomnode.host.dimse.p_data import COMMAND, LAST, PDV_HEADER, EncodedMessage, read_pdv
 
 _LONGEST_ANSWER: Final = 65_536
 _LAST_WAIT: Final = 5.0
@@ -145,6 +149,44 @@ class OutgoingAssociation:
             if self._broken_off:
                 raise ConnectionEndedError("broken off")
         return sock
+
+    # -- receiving ------------------------------------------------------------------------------------------
+
+    def _receive_message(self, deadline: float, longest_data_set: int) -> EncodedMessage:
+        """Wait for a whole DIMSE message.
+
+        Raises
+        ------
+        ConnectionEndedError
+            If the peer ends the association, breaks the protocol, or goes on past `deadline` or the bound.
+        """
+        reader = self._reader
+        if reader is None or not self.established:
+            raise ConnectionEndedError("not open")
+        command, data_set, announced = bytearray(), bytearray(), False
+        while True:
+            kind, begin, end = reader.next_pdu(deadline)
+            if kind == RELEASE_RQ:
+                raise ConnectionEndedError("released by the peer")
+            if kind != P_DATA:
+                raise ConnectionEndedError("aborted by the peer" if kind == ABORT else "an unexpected PDU")
+            while begin < end:
+                context_id, control, after = read_pdv(reader.buffer, begin, end)
+                (command if control & COMMAND else data_set).extend(reader.buffer[begin + PDV_HEADER : after])
+                begin = after
+                if len(command) > LONGEST_COMMAND or len(data_set) > longest_data_set:
+                    raise ConnectionEndedError("a message that is too long")
+                if control & COMMAND and control & LAST:
+                    decoded = decode_command(bytes(command))
+                    if decoded is None:
+                        raise ConnectionEndedError("a broken message")
+                    announced = decoded.has_data_set
+                    if not announced:
+                        return EncodedMessage(context_id, bytes(command), None)
+                elif control & LAST:
+                    if not announced:
+                        raise ConnectionEndedError("a data set without a command")
+                    return EncodedMessage(context_id, bytes(command), bytes(data_set))
 
     # -- ending ---------------------------------------------------------------------------------------------
 

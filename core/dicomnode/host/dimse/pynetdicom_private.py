@@ -37,6 +37,7 @@ from dicomnode.dicom.values.encodings import (
     JPIP_DEFLATED,
 )
 from dicomnode.dicom.values.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from dicomnode.host.dimse.p_data import EncodedMessage, as_pdus
 from dicomnode.host.parsing.statuses import Status
 
 TESTED_VERSIONS: Final = ("3.0.4",)
@@ -233,14 +234,15 @@ class AcceptedAssociation:
         """The longest PDU body that the peer takes; 0 is any."""
         return int(self._association.requestor.maximum_length or 0)
 
-    def serve(self, pdus: bytes) -> bool:
-        """Let pynetdicom serve a whole DIMSE message, given as P-DATA-TF PDUs; False when it has aborted."""
+    def serve(self, message: EncodedMessage) -> bool:
+        """Let pynetdicom serve a whole DIMSE message; False when it has aborted."""
         association = self._association
-        for pdu in _split(pdus):
-            association.dul.feed(pdu)
-        context_id, message = association.dimse.get_msg(block=False)
-        if message is not None and context_id is not None:
-            association._serve_request(message, context_id)
+        association.dul.feed(as_pdus(message.context_id, message.command, 0, command=True))
+        if message.data_set is not None:
+            association.dul.feed(as_pdus(message.context_id, message.data_set, 0, command=False))
+        context_id, request = association.dimse.get_msg(block=False)
+        if request is not None and context_id is not None:
+            association._serve_request(request, context_id)
         return association.is_established and not association.dul._kill_thread
 
     def release(self, pdu: bytes) -> bool:
@@ -253,14 +255,6 @@ class AcceptedAssociation:
         association.is_released = True
         association.is_established = False
         return True
-
-
-def _split(pdus: bytes) -> Iterable[bytes]:
-    at = 0
-    while at < len(pdus):
-        length = 6 + int.from_bytes(pdus[at + 2 : at + 6], "big")
-        yield pdus[at : at + length]
-        at += length
 
 
 def quiet_loggers() -> None:

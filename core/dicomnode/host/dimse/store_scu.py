@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import os
 import ssl
-import struct
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -18,21 +17,19 @@ from typing import Final
 
 from dicomnode.errors import DeliveryError, StructureError
 from dicomnode.host.dimse.association_request import Proposal, Route
-from dicomnode.host.dimse.bounded_reader import ABORT, P_DATA, BoundedReader, ConnectionEndedError
+from dicomnode.host.dimse.bounded_reader import ConnectionEndedError
 from dicomnode.host.dimse.data_set_frames import DataSetFrames
 from dicomnode.host.dimse.message_templates import (
-    LONGEST_COMMAND,
     StoreAnswer,
-    as_pdus,
     decode_store_response,
     encode_store_request,
 )
 from dicomnode.host.dimse.outgoing_association import AssociationEndedError, OutgoingAssociation
+from dicomnode.host.dimse.p_data import as_pdus
 from dicomnode.host.dimse.transfer_syntax_conversion import converted
 from dicomnode.host.parsing.file_meta import decode_prefix
 
 _LOG = logging.getLogger(__name__)
-_PDV = struct.Struct(">IBB").unpack_from
 _HEAD, _LONGEST_HEAD = 4096, 65_536
 _LEAST_RATE: Final = 16_384
 """Bytes a second: a peer that takes a data set more slowly is given up."""
@@ -171,7 +168,7 @@ class StoreAssociation(OutgoingAssociation):
         frames = self._frames = self._frames or DataSetFrames(acceptance.max_pdu_length)
         self._message_id = self._message_id % 0xFFFF + 1
         command = encode_store_request(sop_class, sop_instance, self._message_id)
-        pdus = as_pdus(route.context_id, command, acceptance.max_pdu_length)
+        pdus = as_pdus(route.context_id, command, acceptance.max_pdu_length, command=True)
         deadline = time.monotonic() + self._timeout + (end - begin) / _LEAST_RATE
 
         def send(data: memoryview) -> None:
@@ -181,32 +178,17 @@ class StoreAssociation(OutgoingAssociation):
 
         reader.rewind()
         frames.send(descriptor, begin, end, route.context_id, pdus, send)
-        answer = self._answer(reader, time.monotonic() + self._timeout)
+        answer = self._answer(time.monotonic() + self._timeout)
         if answer.message_id != self._message_id:
             raise ConnectionEndedError("an answer to another message")
         self.error_comment = answer.comment
         return answer.status
 
-    def _answer(self, reader: BoundedReader, deadline: float) -> StoreAnswer:
-        command = bytearray()
-        while True:
-            kind, begin, end = reader.next_pdu(deadline)
-            if kind != P_DATA:
-                raise ConnectionEndedError("aborted by the peer" if kind == ABORT else "an unexpected PDU")
-            while begin < end:
-                if begin + 6 > end:
-                    raise ConnectionEndedError("a broken answer")
-                length, _context, control = _PDV(reader.buffer, begin)
-                after = begin + 4 + length
-                if length < 2 or after > end or not control & 1 or len(command) > LONGEST_COMMAND:  # noqa: PLR2004 - its two bytes of context and control
-                    raise ConnectionEndedError("a broken answer")
-                command += reader.buffer[begin + 6 : after]
-                begin = after
-                if control & 2:
-                    answer = decode_store_response(bytes(command))
-                    if answer is None:
-                        raise ConnectionEndedError("an answer that is none to a C-STORE")
-                    return answer
+    def _answer(self, deadline: float) -> StoreAnswer:
+        answer = decode_store_response(self._receive_message(deadline, longest_data_set=0).command)
+        if answer is None:
+            raise ConnectionEndedError("an answer that is none to a C-STORE")
+        return answer
 
 
 def _opened(path: Path, expected: tuple[str, str, str]) -> tuple[int, int, int]:

@@ -6,7 +6,6 @@ They are received as on an association that a peer opens: by the receiver's lane
 from __future__ import annotations
 
 import secrets
-import struct
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,16 +19,15 @@ from pydicom.uid import UID, JPEG2000Lossless, JPEGLosslessSV1, JPEGLSLossless, 
 from dicomnode.dicom.values.encodings import EXPLICIT_LITTLE
 from dicomnode.host.configuration.receiver_settings import ReceiverSettings
 from dicomnode.host.dimse.bounded_reader import ABORT, P_DATA, ConnectionEndedError
-from dicomnode.host.dimse.c_store_handler import AssociationContext, CStoreHandler
-from dicomnode.host.dimse.dimse_scu import DimseAssociation, Message, decoded_command
+from dicomnode.host.dimse.c_store_handler import AssociationContext, CStoreHandler, ServeOther
+from dicomnode.host.dimse.dimse_scu import DimseAssociation, DimseMessage
+from dicomnode.host.dimse.p_data import EncodedMessage
 from dicomnode.host.dimse.store_handler import AssociationEnd, AssociationInfo, StoreHandler
 from dicomnode.host.spool.spool import Spool
 
 STUDY_ROOT_GET: Final = "1.2.840.10008.5.1.4.1.2.2.3"
 _COMPRESSED: Final = (JPEG2000Lossless, JPEGLosslessSV1, JPEGLSLossless, RLELossless)
 _MOST_PAIRS: Final = 126  # an association has 128 contexts, and two are for the service itself
-_PDU_HEADER: Final = struct.Struct(">BxI")
-_PDV_AT: Final = 12
 # PS3.6 annex A; what is asked for where the PACS does not say what a study holds.
 _USUAL: Final = (
     "1.2.840.10008.5.1.4.1.1.2",  # CT
@@ -100,7 +98,7 @@ class GetAssociation(DimseAssociation):
         info: AssociationInfo,
         receiving: RetrieveTarget,
         deadline: float,
-    ) -> Message:
+    ) -> DimseMessage:
         """Send a C-GET, receive what comes, and return the last response.
 
         Parameters
@@ -121,13 +119,15 @@ class GetAssociation(DimseAssociation):
         DeliveryError
             When the association ends before, or it takes too long.
         """
-        answers: list[Message] = []
+        answers: list[DimseMessage] = []
 
-        def answered(pdus: bytes) -> bool:
-            answers[:] = [_message(pdus)]  # only the last one counts, and a peer may send any number
+        def take_response(message: EncodedMessage) -> bool:
+            answers[:] = [
+                DimseMessage.decode(message, EXPLICIT_LITTLE)
+            ]  # only the last one counts, and a peer may send any number
             return True
 
-        with self._receiving(info, receiving, answered) as handler:
+        with self._receiving(info, receiving, take_response) as handler:
             self._message_id += 1
             self._send(self.route, {**command, "MessageID": self._message_id}, identifier)
             while not (answers and not answers[-1].pending):
@@ -136,7 +136,7 @@ class GetAssociation(DimseAssociation):
 
     @contextmanager
     def _receiving(
-        self, info: AssociationInfo, receiving: RetrieveTarget, answered: Any
+        self, info: AssociationInfo, receiving: RetrieveTarget, take_response: ServeOther
     ) -> Iterator[CStoreHandler]:
         reader, acceptance = self._reader, self._acceptance
         if reader is None or acceptance is None:
@@ -149,7 +149,7 @@ class GetAssociation(DimseAssociation):
             receiving.settings,
             acceptance.max_pdu_length,
         )
-        handler = CStoreHandler(reader, common, answered)
+        handler = CStoreHandler(reader, common, take_response)
         end = AssociationEnd.ABORTED
         try:
             yield handler
@@ -183,17 +183,6 @@ def association_info(peer_title: str, peer_address: str, called: str) -> Associa
         peer_address=peer_address,
         negotiated=datetime.now(UTC),
     )
-
-
-def _message(pdus: bytes) -> Message:
-    """Read a whole message that is given as PDUs, its command set in the first."""
-    _kind, length = _PDU_HEADER.unpack_from(pdus)
-    command = pdus[_PDV_AT : _PDU_HEADER.size + length]
-    try:
-        decoded = decoded_command(command)
-    except Exception as error:  # whatever pydicom stumbles over
-        raise ConnectionEndedError(f"a broken message ({type(error).__name__})") from None
-    return Message(decoded, b"", 0, EXPLICIT_LITTLE)
 
 
 __all__ = ["STUDY_ROOT_GET", "GetAssociation", "RetrieveTarget", "association_info", "wanted_contexts"]

@@ -11,7 +11,7 @@ from pydicom.dataset import Dataset
 
 from dicomnode.dicom.values.safe import safe_text
 from dicomnode.errors import DeliveryError
-from dicomnode.host.dimse.dimse_scu import Message
+from dicomnode.host.dimse.dimse_scu import DimseMessage
 from dicomnode.host.dimse.peer import Peer
 from dicomnode.host.history.get_scu import (
     STUDY_ROOT_GET,
@@ -244,7 +244,7 @@ def _asked(asked: Dataset) -> Dataset:
     return _identifier("SERIES" if "SeriesInstanceUID" in keys else "STUDY", keys)
 
 
-def _moved(answer: Message) -> Moved:
+def _moved(answer: DimseMessage) -> Moved:
     command = answer.command
     sent = sum(int(command.get(f"NumberOf{kind}Suboperations", 0) or 0) for kind in ("Completed", "Warning"))
     return Moved(sent, int(command.get("NumberOfFailedSuboperations", 0) or 0))
@@ -264,6 +264,6 @@ def _uid(dataset: Dataset) -> str:
     return str(dataset.get("StudyInstanceUID", "") or "")
 
 
-def _failure(what: str, answer: Message) -> DeliveryError:
+def _failure(what: str, answer: DimseMessage) -> DeliveryError:
     status = status_text(answer.status, Service.RETRIEVE)
     return DeliveryError(f"{what}: {status}", safe_text(answer.comment, longest=64))
