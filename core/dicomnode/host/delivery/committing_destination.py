@@ -88,7 +88,7 @@ class CommittingDestination:
             return
         take_report = partial(self._commitments.take_report, self._destination.ae_title)
         request = CommitmentRequest(stored, take_report)
-        with self._destination.peer.asking(STORAGE_COMMITMENT, request.handle) as association:
+        with self._destination.peer.service_association(STORAGE_COMMITMENT, request.handle) as association:
             association.ensure_offered()
             self._commitments.remember(request.TransactionUID, self.name, stored)  # it may report at once
             request.ask(association, wait)

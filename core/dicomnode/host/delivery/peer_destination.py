@@ -97,7 +97,7 @@ class PeerDestination:
 
     def _store_over_one_association(self, waiting: deque[OutboxItem]) -> Iterator[tuple[OutboxItem, Outcome]]:
         kinds = dict.fromkeys((item.SOPClassUID, item.TransferSyntaxUID) for item in waiting)
-        with self.peer.storing(kinds) as association:
+        with self.peer.store_association(kinds) as association:
             while waiting and association.established:
                 item = waiting.popleft()
                 yield item, _stored(association, item)

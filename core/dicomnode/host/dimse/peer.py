@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, TypeVar
 
 from dicomnode.errors import ConfigurationError, DeliveryError
@@ -17,7 +17,6 @@ from dicomnode.host.dimse.outgoing_association import OutgoingAssociation
 from dicomnode.host.dimse.store_scu import StoreAssociation
 
 _A = TypeVar("_A", bound=OutgoingAssociation)
-_D = TypeVar("_D", bound=DimseAssociation)
 _CALLING_NOT_RECOGNISED = (1, 3)
 _CALLED_NOT_RECOGNISED = (1, 7)
 
@@ -65,8 +64,9 @@ class Peer:
             for association in self._open:
                 association.break_off()
 
-    @contextmanager
-    def storing(self, contexts: Iterable[tuple[str, str]]) -> Iterator[StoreAssociation]:
+    def store_association(
+        self, contexts: Iterable[tuple[str, str]]
+    ) -> AbstractContextManager[StoreAssociation]:
         """Open an association for C-STORE, and release it afterwards.
 
         Parameters
@@ -79,41 +79,54 @@ class Peer:
         DeliveryError
             When there is none to be had; the message says what to do where that is known.
         """
-        table, address = self.table, _address(self.name, self.table)
-        association = StoreAssociation(
-            address.host,
-            address.port,
-            table.ae_title,
-            self._calling,
-            contexts,
-            timeout=table.timeout,
-            tls=client_context(self.name, table),
-        )
-        with self._opened(association):
-            yield association
+        return self.association(StoreAssociation, contexts)
 
-    @contextmanager
-    def asking(self, sop_class: str, handler: RequestHandler | None = None) -> Iterator[DimseAssociation]:
+    def service_association(
+        self, sop_class: str, handler: RequestHandler | None = None
+    ) -> AbstractContextManager[DimseAssociation]:
         """Open an association for another service, and release it afterwards.
+
+        Parameters
+        ----------
+        sop_class : str
+            Of the service.
+        handler : callable, optional
+            What answers requests of the peer.
 
         Raises
         ------
         DeliveryError
-            As :meth:`storing`.
+            As :meth:`store_association`.
         """
-        with self.asking_as(DimseAssociation, sop_class, handler=handler) as association:
-            yield association
+        return self.association(DimseAssociation, sop_class, handler=handler)
 
     @contextmanager
-    def asking_as(self, kind: type[_D], sop_class: str, **options: Any) -> Iterator[_D]:
-        """Open an association of a kind of its own; see :meth:`asking`."""
+    def association(self, kind: type[_A], proposed: Any, **options: Any) -> Iterator[_A]:
+        """Open an association of any kind, and release it afterwards.
+
+        Parameters
+        ----------
+        kind : type
+            Its class.
+        proposed
+            What the class takes after the AE titles: presentation contexts, or the SOP class of a service.
+        **options
+            Further arguments of the class.
+
+        Raises
+        ------
+        DeliveryError
+            As :meth:`store_association`.
+        """
         table, address = self.table, _address(self.name, self.table)
-        association = kind(
+        # Each kind has a signature of its own after the AE titles, which a type variable cannot say.
+        make: Callable[..., _A] = kind
+        association = make(
             address.host,
             address.port,
             table.ae_title,
             self._calling,
-            sop_class,
+            proposed,
             timeout=table.timeout,
             tls=client_context(self.name, table),
             **options,

@@ -37,6 +37,7 @@ from dicomnode.dicom.values.encodings import (
     JPIP_DEFLATED,
 )
 from dicomnode.dicom.values.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from dicomnode.host.configuration.receiver_settings import ReceiverSettings
 from dicomnode.host.dimse.p_data import EncodedMessage, as_pdus
 from dicomnode.host.parsing.statuses import Status
 
@@ -117,40 +118,27 @@ class Negotiator:
 
     Parameters
     ----------
-    ae_title : str
-        Of this node.
-    max_pdu_length : int
-        That this node announces.
-    sop_classes, transfer_syntaxes : iterable of str
-        To accept, beyond all that pynetdicom knows.
-    deflated : bool
-        Accept deflated transfer syntaxes too.
+    settings : ReceiverSettings
+        The node's AE title and longest PDU, and what it accepts beyond all that pynetdicom knows.
     commitments : callable, optional
-        Takes reports about storage commitment, which a peer sends as the SCP (PS3.4 section J.3.3).
+        Takes reports on storage commitment, which a peer sends as the SCP (PS3.4 section J.3.3).
     """
 
-    def __init__(
-        self,
-        ae_title: str,
-        max_pdu_length: int,
-        *,
-        sop_classes: Iterable[str] = (),
-        transfer_syntaxes: Iterable[str] = (),
-        deflated: bool = False,
-        commitments: CommitmentHandler | None = None,
-    ) -> None:
+    def __init__(self, settings: ReceiverSettings, commitments: CommitmentHandler | None = None) -> None:
         self.commitments = commitments
-        self._entity = AE(ae_title)
+        self._entity = AE(settings.ae_title)
         self._entity.implementation_class_uid = IMPLEMENTATION_CLASS_UID
         self._entity.implementation_version_name = IMPLEMENTATION_VERSION_NAME
-        self.max_pdu_length = max_pdu_length
+        self.max_pdu_length = settings.max_pdu_length
         # When a peer offers several for one context it can send any; uncompressed ones serve most.
         first, last = [EXPLICIT_LITTLE, IMPLICIT_LITTLE], [EXPLICIT_BIG]
-        refused = set() if deflated else {DEFLATED, *JPIP_DEFLATED}
+        refused = set() if settings.deflated else {DEFLATED, *JPIP_DEFLATED}
         others = [uid for uid in ALL_TRANSFER_SYNTAXES if uid not in {*first, *last, *refused}]
-        syntaxes = [*first, *others, *transfer_syntaxes, *last]
+        syntaxes = [*first, *others, *settings.extra_transfer_syntaxes, *last]
         storage = [str(context.abstract_syntax) for context in AllStoragePresentationContexts]
-        self._contexts = {uid: build_context(uid, syntaxes) for uid in (*storage, *sop_classes)}
+        self._contexts = {
+            uid: build_context(uid, syntaxes) for uid in (*storage, *settings.extra_sop_classes)
+        }
         self._contexts[VERIFICATION] = build_context(VERIFICATION)
         if commitments is not None:
             context = self._contexts[STORAGE_COMMITMENT] = build_context(STORAGE_COMMITMENT)

@@ -152,7 +152,7 @@ class Search:
     def _find(self, identifier: Dataset, deadline: float) -> list[Dataset]:
         command = {"CommandField": _C_FIND_RQ, "AffectedSOPClassUID": STUDY_ROOT_FIND, "Priority": _MEDIUM}
         found: list[Dataset] = []
-        with self._peer.asking(STUDY_ROOT_FIND) as association:
+        with self._peer.service_association(STUDY_ROOT_FIND) as association:
             wait = min(self._peer.table.timeout, max(deadline - time.monotonic(), 0.0))
             for answer in association.request(command, identifier, wait):
                 if answer.pending:
@@ -190,7 +190,7 @@ def move(peer: Peer, asked: Dataset, destination: str, deadline: float) -> Moved
         "Priority": _MEDIUM,
         "MoveDestination": destination,
     }
-    with peer.asking(STUDY_ROOT_MOVE) as association:
+    with peer.service_association(STUDY_ROOT_MOVE) as association:
         wait = max(deadline - time.monotonic(), 0.0)
         for answer in association.request(command, _asked(asked), wait):
             if answer.pending:
@@ -230,7 +230,7 @@ def get(peer: Peer, asked: Dataset, title: str, deadline: float, receiving: Retr
     command = {"CommandField": _C_GET_RQ, "AffectedSOPClassUID": STUDY_ROOT_GET, "Priority": _MEDIUM}
     address = "" if peer.table.address is None else peer.table.address.host
     info = association_info(peer.table.ae_title, address, title)
-    with peer.asking_as(GetAssociation, STUDY_ROOT_GET, received=wanted_contexts(asked)) as association:
+    with peer.association(GetAssociation, STUDY_ROOT_GET, received=wanted_contexts(asked)) as association:
         answer = association.retrieve(command, _asked(asked), info, receiving, deadline)
     if answer.status not in (Status.SUCCESS, SUB_OPERATIONS_FAILED):
         raise _failure("the peer does not send", answer)

@@ -54,5 +54,5 @@ def c_echo(peer: Peer) -> int:
         When there is no association to be had, or no answer.
     """
     command = {"CommandField": _C_ECHO_RQ, "AffectedSOPClassUID": VERIFICATION}
-    with peer.asking(VERIFICATION) as association:
+    with peer.service_association(VERIFICATION) as association:
         return next(answer.status for answer in association.request(command, None))

@@ -84,13 +84,7 @@ def _not_received(settings: ReceiverSettings, sop_class: str, transfer_syntax: s
     """Say why the receiver would not even read it; ``None`` where it would."""
     if size > settings.max_object_size:
         return f"it has {size} bytes; the association is ended at receiver.max_object_size"
-    negotiator = Negotiator(
-        settings.ae_title,
-        settings.max_pdu_length,
-        sop_classes=settings.extra_sop_classes,
-        transfer_syntaxes=settings.extra_transfer_syntaxes,
-        deflated=settings.deflated,
-    )
+    negotiator = Negotiator(settings)
     reason = negotiator.why_not(sop_class, transfer_syntax)
     if reason is None:
         return None

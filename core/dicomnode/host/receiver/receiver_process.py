@@ -65,14 +65,7 @@ def _committed(calling: str, information: Dataset) -> int:
 class _ReceiverProcess:
     def __init__(self, told: ProcessSettings) -> None:
         settings = told.settings
-        negotiator = Negotiator(
-            settings.ae_title,
-            settings.max_pdu_length,
-            sop_classes=settings.extra_sop_classes,
-            transfer_syntaxes=settings.extra_transfer_syntaxes,
-            deflated=settings.deflated,
-            commitments=_committed if told.commitments else None,
-        )
+        negotiator = Negotiator(settings, _committed if told.commitments else None)
         self._tls = ServerTLS(settings.tls) if settings.tls is not None else None
         self._told = told
         self._judge = self._made_judge()

@@ -68,14 +68,7 @@ class Receiver:
         prevalidator_factory: PrevalidatorFactory | None = None,
     ) -> None:
         quiet_loggers()
-        negotiator = Negotiator(
-            settings.ae_title,
-            settings.max_pdu_length,
-            sop_classes=settings.extra_sop_classes,
-            transfer_syntaxes=settings.extra_transfer_syntaxes,
-            deflated=settings.deflated,
-            commitments=commitments,
-        )
+        negotiator = Negotiator(settings, commitments)
         allowed = AllowedPeers(settings.peers)
         tls = ServerTLS(settings.tls) if settings.tls is not None else None
         self._settings = settings

@@ -34,13 +34,7 @@ class Sender:
 
     def __init__(self, host: SimulatedHost) -> None:
         self._host, settings = host, host.settings
-        self._negotiator = Negotiator(
-            settings.ae_title,
-            settings.max_pdu_length,
-            sop_classes=settings.extra_sop_classes,
-            transfer_syntaxes=settings.extra_transfer_syntaxes,
-            deflated=settings.deflated,
-        )
+        self._negotiator = Negotiator(settings)
 
     def find(self, folder: Path) -> tuple[list[Found], list[Path]]:
         """Return the DICOM files of a folder, and those that are none."""
