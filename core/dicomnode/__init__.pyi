@@ -71,6 +71,7 @@ from .pipeline.pipelines import AbstractQueuedPipeline as AbstractQueuedPipeline
 from .pipeline.pipelines import AbstractThreadedPipeline as AbstractThreadedPipeline
 from .pipeline.secret import Secret as Secret
 from .plugins.hookspecs import hookimpl as hookimpl
+from .plugins.terminable_executor import TerminableExecutor as TerminableExecutor
 
 __all__ = [
     "IOD",
@@ -133,6 +134,7 @@ __all__ = [
     "StaticElement",
     "StudyTree",
     "TagGrinder",
+    "TerminableExecutor",
     "UIDSource",
     "VirtualElement",
     "Volume",

@@ -280,6 +280,50 @@ def test_a_job_that_is_being_delivered_is_shown_and_given_up(tmp_path):
         assert {row["state"] for row in told("show", 1, *on)["deliveries"]} == {"discarded"}
 
 
+ON_A_THREAD = (
+    PRELUDE
+    + """
+from concurrent.futures import ThreadPoolExecutor
+from dicomnode import hookimpl
+
+@hookimpl
+def dicomnode_executor(config):
+    return ThreadPoolExecutor(1)
+
+class Pipeline(AbstractPipeline):
+    inputs = {"images": Images}
+
+    def process(self, inputs):
+        while not Path(__file__).with_suffix(".end").exists():
+            time.sleep(0.02)
+        return FileOutput({"report.txt": "done"})
+"""
+)
+"""A pipeline that ends when its author puts a file beside it, and an executor that cannot end it before."""
+
+
+def test_a_job_that_cannot_be_ended_is_shown_until_it_has(tmp_path, site):
+    """Log and `status` say that it may go on; when it has ended nothing of it is left or delivered."""
+    site.add("thread", ON_A_THREAD, pipelines={"thread": "Pipeline"}, hooks={"thread": ""})
+    config = f'[pipelines.thread]\ndestinations = ["file:{tmp_path / "results"}"]\n'
+    with RunningHost(tmp_path / "host", config, environment=site.environment) as host:
+        send_to(host.port, "THREAD", ct_slices())
+        host.wait_for_jobs(1, "running")
+        on = ("--config", host.config)
+        command("discard", 1, "--reason", "the wrong one", *on, **site.environment)
+        host.wait_for_log(
+            "what runs it cannot be ended: it may go on running, and its result will be dropped"
+        )
+        shown = told("status", *on, **site.environment)
+        assert shown["host"]["unstoppable_jobs"] == [{"job": 1, "pipeline": "thread"}]
+        assert "attention: job 1 was discarded" in command("status", *on, **site.environment).stdout
+        (site.folder / "thread.end").touch()
+        host.wait_for_log("what ran on has ended; its result is dropped")
+        assert told("status", *on, **site.environment)["attention"] == []
+        assert not list((host.data / "outbox").iterdir())
+    assert not (tmp_path / "results").exists()
+
+
 def test_a_delivery_that_waits_is_shown_and_hurried(tmp_path):
     """`status` and `show` say until when a peer is left alone; `replay` tries at once, and so does SIGHUP."""
     config = (

@@ -54,7 +54,7 @@ def status(
     reserve = host.reserve if live is None else live["reserve"]  # it may have been started with another one
     disk = disk_status(operations.data.root, reserve)
     left_alone(recorded["deliveries"].values(), live)
-    told = attention(recorded, disk)
+    told = attention(recorded, disk, live)
     if as_json:
         plain = {"running": live is not None, "host": live, "ledger": recorded, "disk": disk}
         _print_json({**plain, "attention": told})

@@ -43,6 +43,7 @@ from dicomnode.host.jobs.describing import describe_job
 from dicomnode.host.jobs.job import JobDescription
 from dicomnode.host.jobs.job_events import JobEvents
 from dicomnode.host.jobs.jobs import Jobs
+from dicomnode.host.jobs.running_jobs import end_executor
 from dicomnode.host.jobs.scheduler import Scheduler
 from dicomnode.host.ledger.ledger import Ledger
 from dicomnode.host.ledger.ledger_records import InstanceRecord, JobRecord
@@ -207,9 +208,7 @@ class Host:
         )
         starting.callback(self.outbox.stop, _LAST_SENDS)
         executor = self.hooks.executor(self.config)
-        starting.callback(_end_executor, executor)
-        if isinstance(executor, WorkerPool):
-            job_events.given_up.subscribe(lambda number: executor.end(str(number), "given up"))
+        starting.callback(end_executor, executor)
         self.scheduler = Scheduler(
             ledger=self.ledger,
             jobs=self.jobs,
@@ -391,6 +390,7 @@ class Host:
             trees=self.trees.values(),
             discarded=self.reception.discarded,
             backoffs=self.outbox.backoffs(),
+            unstoppable=self.scheduler.unstoppable,
             patients=patients,
         )
 
@@ -429,14 +429,6 @@ class _OwnExecutor:
     def dicomnode_executor(self) -> Executor:
         """Make the pool of worker processes."""
         return self._make()
-
-
-def _end_executor(executor: Executor) -> None:
-    """End what runs jobs, and with it the jobs that still run: they run again after the next start."""
-    if isinstance(executor, WorkerPool):
-        executor.terminate()
-    else:
-        executor.shutdown(wait=False, cancel_futures=True)
 
 
 def _destinations(

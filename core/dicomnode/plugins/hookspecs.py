@@ -326,7 +326,9 @@ def dicomnode_executor(config: Any) -> Executor | None:
     Returns
     -------
     concurrent.futures.Executor or None
-        ``None`` to leave it to the next. The host shuts it down when it stops.
+        ``None`` to leave it to the next. The host shuts it down when it stops. One that is a
+        :class:`~dicomnode.plugins.terminable_executor.TerminableExecutor`, too, is asked to end jobs that are
+        discarded while they run.
 
     Examples
     --------

@@ -253,7 +253,7 @@ def test_whoever_runs_a_job_learns_that_it_was_given_up(bench):
     """The host ends a job that runs when it is discarded."""
     on = bench()
     ended = []
-    on.job_events.given_up.subscribe(ended.append)
+    on.job_events.withdrawn.subscribe(ended.append)
     job = on.job(RUN)
     on.jobs.discard(job, "too slow")
     assert ended == [job]

@@ -150,12 +150,13 @@ def test_a_job_that_has_not_begun_can_be_cancelled(client: Callable[..., Client]
 
 
 def test_a_job_can_be_ended(client: Callable[..., Client]) -> None:
-    """A job that runs, or waits, is ended by its number with a reason; others go on."""
+    """A job that runs, or waits, is ended by its future with a reason; others go on."""
     jobs = client(1)
     held, _ = jobs.hold(id="7")
     waiting, third = jobs.submit(id="8"), jobs.submit(id="9")
-    for number in ("8", "7", "none"):
-        jobs.pool.end(number, "discarded by the operator")
+    jobs.pool.terminate_job(Future(), "it is not the pool's")
+    for future in (waiting, held):
+        assert jobs.pool.terminate_job(future, "discarded by the operator")
     for future in (held, waiting):
         with pytest.raises(JobFailedError, match="discarded by the operator") as caught:
             future.result(30)
@@ -282,7 +283,7 @@ def test_a_job_that_is_ended_before_its_worker_took_it(client: Callable[..., Cli
     job = job_of("one", jobs.root, settings={"code": PID})
     future = jobs.pool.submit(run_job, job.to_json())
     eventually(future.running)
-    jobs.pool.end(job.id, "given up")
+    jobs.pool.terminate_job(future, "given up")
     os.kill(worker, signal.SIGKILL)
     os.kill(supervisor, signal.SIGCONT)
     with pytest.raises(JobFailedError, match="given up") as caught:
@@ -383,7 +384,7 @@ def test_a_pool_that_has_ended_touches_no_file(tmp_path: Path) -> None:
     pool.shutdown()
     pairs = [socket.socketpair() for _ in range(8)]
     try:
-        pool.end("1", "nobody runs it")
+        pool.terminate_job(Future(), "nobody runs it")
         pool.terminate()
         pool.shutdown()
         for each in itertools.chain(*pairs):

@@ -22,11 +22,11 @@ class JobEvents:
         Deliveries in the ledger are new, or in another state.
     deliveries_due : Notifier of iterable of str
         Something for these destinations is due in the ledger: they are left alone no longer.
-    given_up : Notifier of int
-        Nobody wants the result of the job of this number any more: whatever runs it may stop.
+    withdrawn : Notifier of int
+        The job of this number was discarded or superseded: nobody wants its result, what runs it may stop.
     """
 
     queued: Notifier[()] = field(default_factory=Notifier[()])
     deliveries_entered: Notifier[()] = field(default_factory=Notifier[()])
     deliveries_due: Notifier[Iterable[str]] = field(default_factory=Notifier)
-    given_up: Notifier[int] = field(default_factory=Notifier)
+    withdrawn: Notifier[int] = field(default_factory=Notifier)

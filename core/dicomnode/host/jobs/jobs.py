@@ -155,7 +155,7 @@ class Jobs:
             except ValueError:  # it was built in the meantime: the late images make a new job
                 continue
             tree.put_back(container_key, self._images(rows))
-            self._job_events.given_up.notify(job.id)
+            self._job_events.withdrawn.notify(job.id)
             self.changed(record, record.reason)
 
     # -- ending -------------------------------------------------------------------------------------------
@@ -187,7 +187,7 @@ class Jobs:
             record = self._end(number, JobState.DISCARDED, reason, _GIVEN_UP)
         except ValueError as error:  # its state changed in this very moment
             raise JobStateError(str(error)) from error
-        self._job_events.given_up.notify(number)
+        self._job_events.withdrawn.notify(number)
         return record
 
     def replay(self, number: int, *, rerun: bool = False) -> JobRecord:

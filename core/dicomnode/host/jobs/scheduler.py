@@ -9,31 +9,34 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import CancelledError, Executor, Future
+from concurrent.futures import CancelledError, Executor
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from dicomnode.errors import DicomnodeError, JobFailedError, OutputError
+from dicomnode.errors import DicomnodeError, JobFailedError
 from dicomnode.host.configuration.configured_pipeline import ConfiguredPipeline
 from dicomnode.host.foundation.error_text import told
 from dicomnode.host.foundation.events import Event, Events, Station
 from dicomnode.host.foundation.failpoints import failpoint
 from dicomnode.host.foundation.free_space import FreeSpace
-from dicomnode.host.jobs.job import JobDescription, run_job
+from dicomnode.host.jobs.delivery_planning import plan_deliveries, with_folders
+from dicomnode.host.jobs.job import JobDescription
 from dicomnode.host.jobs.job_events import JobEvents
 from dicomnode.host.jobs.job_failure import Failure, failure_word
 from dicomnode.host.jobs.job_folder import read_manifest
 from dicomnode.host.jobs.jobs import Jobs
+from dicomnode.host.jobs.running_jobs import RunningJob, RunningJobs
 from dicomnode.host.ledger.ledger import Ledger
 from dicomnode.host.ledger.ledger_records import InstanceRecord, JobRecord
-from dicomnode.host.ledger.ledger_writes import DeliveryPlan, Write, job_built, together, transition_job
+from dicomnode.host.ledger.ledger_writes import Write, job_built, together, transition_job
 from dicomnode.host.ledger.provenance_ledger import record_provenance
 from dicomnode.host.ledger.states import InstanceState, JobState
 from dicomnode.host.spool.data_directory import DataDirectory
 from dicomnode.host.spool.spool import Spool
-from dicomnode.pipeline.destination import Destination, OutboxItem
+from dicomnode.pipeline.destination import Destination
 from dicomnode.pipeline.outputs import PipelineOutput
 
 _LOG = logging.getLogger(__name__)
@@ -42,8 +45,6 @@ _PAUSE = 1.0
 _UNTIL_THERE_IS_ROOM = 5.0
 _MOST_PASSED = 20
 """How many jobs of other pipelines may begin while one has a job that waits for a worker alone."""
-
-_Finished = tuple[JobRecord, "Future[dict[str, Any]]"]
 
 
 class Scheduler:
@@ -60,7 +61,7 @@ class Scheduler:
     nodes : mapping of str to Node
         The configured pipelines by name.
     executor : concurrent.futures.Executor
-        What runs :func:`~dicomnode.host.jobs.job.run_job`.
+        What runs :func:`~dicomnode.host.jobs.job.run_job`; see :class:`.RunningJobs`.
     data : DataDirectory
     spool : Spool
     destinations : mapping of str to Destination
@@ -98,35 +99,36 @@ class Scheduler:
         workers: int | None = None,
         least_free: int = 0,
     ) -> None:
-        self._ledger, self._jobs, self._configured_pipelines, self._executor = (
-            ledger,
-            jobs,
-            configured_pipelines,
-            executor,
-        )
+        self._ledger, self._jobs, self._configured_pipelines = ledger, jobs, configured_pipelines
         self._data, self._spool, self._destinations = data, spool, destinations
         self._output_class, self._events, self._resources = output_class, events, Counter(resources)
         self._describe = describe
         self._least_free, self._full, self._free = least_free, False, FreeSpace(data.root)
         self._workers = workers
         self._passed: Counter[str] = Counter()
-        self._running: dict[int, JobRecord] = {}
-        self._ended: list[_Finished | None] = []
+        self._running = RunningJobs(executor, lambda run: self._messages.put(partial(self._end, run)))
+        self._undone: list[Callable[[], None]] = []
         self._ready: dict[int, tuple[int, float]] = {}
-        self._finished: queue.SimpleQueue[_Finished | None] = queue.SimpleQueue()
+        self._messages: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._stopping = threading.Event()
         self._idle = threading.Event()
         self._thread = threading.Thread(target=self._run, name="scheduler", daemon=True)
         self._job_events = job_events
         job_events.queued.subscribe(self.wake)
+        job_events.withdrawn.subscribe(lambda number: self._messages.put(partial(self._withdraw, number)))
 
     def start(self) -> None:
         """Begin to run jobs."""
         self._thread.start()
 
+    @property
+    def unstoppable(self) -> list[JobRecord]:
+        """Jobs that were withdrawn, and that the executor cannot end: it runs them to their end."""
+        return self._running.unstoppable
+
     def wake(self) -> None:
         """Look into the ledger: there is something new. Returns at once."""
-        self._finished.put(None)
+        self._messages.put(lambda: None)
 
     def stop(self, grace: float) -> None:
         """Start no more jobs, and give those that run `grace` seconds. The others are queued again."""
@@ -136,7 +138,7 @@ class Scheduler:
             return
         self._thread.join(grace)
         if self._thread.is_alive():
-            _LOG.warning("%d jobs are cut off; they run again after the next start", len(self._running))
+            _LOG.warning("%d jobs are cut off; they run again after the next start", self._running.awaited)
             self._idle.set()
             self.wake()
             self._thread.join()
@@ -147,14 +149,13 @@ class Scheduler:
         wait: float | None = 0.0
         while True:
             with suppress(queue.Empty):
-                self._ended.append(self._finished.get(timeout=wait))
+                self._undone.append(self._messages.get(timeout=wait))
             try:
-                while self._ended:
-                    if (finished := self._ended[0]) is not None:
-                        self._end(*finished)
-                    del self._ended[0]
+                while self._undone:
+                    self._undone[0]()
+                    del self._undone[0]
                 if self._stopping.is_set():
-                    if not self._running or self._idle.is_set():
+                    if not self._running.awaited or self._idle.is_set():
                         return
                     wait = None
                 else:
@@ -171,7 +172,7 @@ class Scheduler:
         if self._no_room():
             return _UNTIL_THERE_IS_ROOM
         soonest: float | None = None
-        per_pipeline: Counter[str] = Counter(job.pipeline for job in self._running.values())
+        per_pipeline: Counter[str] = Counter(job.pipeline for job in self._running.records)
         blocked: set[str] = set()
         started: Counter[str] = Counter()
         left: set[str] = set()
@@ -237,7 +238,7 @@ class Scheduler:
             job
             for name, configured in self._configured_pipelines.items()
             for job in self._ledger.queued_jobs(name, configured.rules.concurrency)
-            if job.id not in self._running  # given up and queued anew: what runs of it ends first
+            if job.id not in self._running  # withdrawn and queued anew: what runs of it ends first
         ]
 
         def fairness(job: JobRecord) -> tuple[bool, int, int]:
@@ -248,7 +249,7 @@ class Scheduler:
 
     def _fits(self, configured: ConfiguredPipeline) -> bool:
         used: Counter[str] = Counter()
-        for job in self._running.values():
+        for job in self._running.records:
             used.update(self._configured_pipelines[job.pipeline].rules.resources)
         return all(
             used[name] + count <= self._resources[name] for name, count in configured.rules.resources.items()
@@ -265,21 +266,31 @@ class Scheduler:
             return
         failpoint("job claimed")
         self._jobs.changed(record, f"runs (attempt {attempt})")
-        self._running[job.id] = record
-        try:
-            _check_whole(rows)
-            future = self._executor.submit(run_job, self._describe(record, configured, rows).to_json())
-        except Exception as error:
-            future = Future()
-            future.set_exception(error)
-        future.add_done_callback(lambda done: self._finished.put((record, done)))
+        self._running.start(record, lambda: self._checked_description(record, configured, rows))
 
-    def _end(self, job: JobRecord, future: Future[dict[str, Any]]) -> None:
-        self._running.pop(job.id, None)
+    def _checked_description(
+        self, job: JobRecord, configured: ConfiguredPipeline, rows: Sequence[InstanceRecord]
+    ) -> dict[str, Any]:
+        _check_whole(rows)
+        return self._describe(job, configured, rows).to_json()
+
+    def _withdraw(self, number: int) -> None:
+        """End a job that runs and is not wanted any more; say so where its executor cannot."""
+        run = self._running.withdraw(number)
+        if run is not None:
+            message = "what runs it cannot be ended: it may go on running, and its result will be dropped"
+            self._tell(run.record, message, "", level=logging.WARNING)
+
+    def _end(self, run: RunningJob) -> None:
+        job = run.record
+        self._running.remove(job.id)
         self._ready.pop(job.id, None)
+        if run.withdrawn:
+            self._drop(run)
+            return
         configured = self._configured_pipelines[job.pipeline]
         try:
-            folder = Path(future.result()["folder"])
+            folder = Path(run.future.result()["folder"])
             failpoint("output built")
             self._built(job, configured, folder)
         except sqlite3.Error:
@@ -287,14 +298,28 @@ class Scheduler:
         except (Exception, CancelledError) as error:
             self._failed(job, configured, error)
 
+    def _drop(self, run: RunningJob) -> None:
+        """Remove what a job gave that was withdrawn."""
+        with suppress(Exception):  # it ended with an error, or was cancelled: there is nothing of it
+            folder = Path(run.future.result()["folder"])
+            self._jobs.remove_result(_with_folder(run.record, folder, self._data.outbox))
+        if run.unstoppable:
+            self._tell(run.record, "what ran on has ended; its result is dropped", "", level=logging.WARNING)
+
     def _built(self, job: JobRecord, configured: ConfiguredPipeline, folder: Path) -> None:
         manifest = read_manifest(folder)
-        plan = self._plan(configured, [_filed(item, job) for item in manifest.items])
+        plan = plan_deliveries(
+            [with_folders(item, job) for item in manifest.items],
+            configured.destinations,
+            self._destinations,
+            output_class=self._output_class,
+            outbox=self._data.outbox,
+        )
         try:
             built = job_built(job.id, str(folder.relative_to(self._data.outbox)), plan)
             origin = record_provenance(job.id, manifest.plain, self._spool.name_of)
             record = self._ledger.write(together(built, origin))
-        except ValueError:  # given up while it ran
+        except ValueError:  # discarded or superseded in this moment
             self._jobs.remove_result(_with_folder(job, folder, self._data.outbox))
             return
         failpoint("job built")
@@ -304,24 +329,6 @@ class Scheduler:
         count = f"{len(manifest.items)} result{'s' * (len(manifest.items) != 1)}"
         self._jobs.changed(record, f"{count} in the outbox, {len(plan)} to deliver")
         self._job_events.deliveries_entered.notify()
-
-    def _plan(self, configured: ConfiguredPipeline, items: Iterable[OutboxItem]) -> list[DeliveryPlan]:
-        """Return what goes where."""
-        plan: list[DeliveryPlan] = []
-        for item in items:
-            names = configured.destinations if item.destinations is None else item.destinations
-            unknown = [name for name in names if name not in self._destinations]
-            if unknown:
-                known = ", ".join(self._destinations) or "none"
-                msg = f"an output is for {', '.join(unknown)}, which is not configured; there are: {known}"
-                raise OutputError(msg)
-            kind = self._output_class(item.output)
-            takers = [name for name in names if kind.goes_to(self._destinations[name])]
-            if not takers:
-                msg = f"none of the destinations ({', '.join(names)}) takes the output {item.output!r}"
-                raise OutputError(msg)
-            plan.extend((name, item.to_json(self._data.outbox)) for name in takers)
-        return plan
 
     def _failed(self, job: JobRecord, configured: ConfiguredPipeline, error: BaseException) -> None:
         ended = isinstance(error, CancelledError) or failure_word(error) == Failure.ENDED
@@ -364,23 +371,18 @@ class Scheduler:
                 count = f"{job.attempts} attempt{'s' * (job.attempts != 1)}"
                 message = f"failed ({kind}) after {count}: a dead letter, its inputs are kept"
                 self._jobs.changed(record, message, reason, level=logging.ERROR)
-        except ValueError:  # given up while it ran
-            _LOG.info("job %d was given up while it ran", job.id)
+        except ValueError:  # in this moment
+            _LOG.info("job %d was discarded or superseded while it ran", job.id)
 
     @staticmethod
     def _move(job: JobRecord, new: JobState, reason: str, **values: Any) -> Write[JobRecord]:
-        """Change the state of a job that ran: one that was given up meanwhile, or queued anew, stays so."""
+        """Change the state of a job that ran: one that was withdrawn meanwhile, or queued anew, stays so."""
         return transition_job(job.id, new, reason, only_from=JobState.RUNNING, **values)
 
     def _tell(self, job: JobRecord, message: str, detail: str, *, level: int) -> None:
         self._events.tell(
             Event(Station.JOB, message, pipeline=job.pipeline, job=str(job.id), detail=detail, level=level)
         )
-
-
-def _filed(item: OutboxItem, job: JobRecord) -> OutboxItem:
-    """Give what names no folder that of its job: files of two patients must not meet under one name."""
-    return item if item.folders else replace(item, folders=(job.pipeline, job.container_key))
 
 
 def _check_whole(rows: Sequence[InstanceRecord]) -> None:

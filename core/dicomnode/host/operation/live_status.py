@@ -9,6 +9,7 @@ from typing import Any
 
 from dicomnode.host.foundation.timestamps import iso_timestamp
 from dicomnode.host.gathering.pipeline_tree import PipelineTree
+from dicomnode.host.ledger.ledger_records import JobRecord
 from dicomnode.plugins.registry import host_version
 
 
@@ -21,6 +22,7 @@ def live_status(
     trees: Iterable[PipelineTree],
     discarded: Mapping[str, int],
     backoffs: Mapping[str, tuple[float, str]],
+    unstoppable: Iterable[JobRecord],
     patients: bool = False,
 ) -> dict[str, Any]:
     """Return what only the running host knows, as plain data.
@@ -41,6 +43,8 @@ def live_status(
         How many images each pipeline answered with Success and dropped.
     backoffs : mapping of str to (float, str)
         Destination -> for how many more seconds nothing is sent to it, and why.
+    unstoppable : iterable of JobRecord
+        Jobs that were discarded or superseded, and that the executor cannot end.
     patients : bool
         Whether to name the patients that wait, and what each is missing.
     """
@@ -59,6 +63,7 @@ def live_status(
             name: {"until": iso_timestamp(time.time() + seconds), "reason": reason}
             for name, (seconds, reason) in backoffs.items()
         },
+        "unstoppable_jobs": [{"job": job.id, "pipeline": job.pipeline} for job in unstoppable],
     }
 
 

@@ -76,8 +76,18 @@ def disk_status(data: Path, reserve: int) -> dict[str, Any]:
     }
 
 
-def attention(recorded: Mapping[str, Any], disk: Mapping[str, Any]) -> list[str]:
-    """Return what the operator should look after, each in a sentence."""
+def attention(
+    recorded: Mapping[str, Any], disk: Mapping[str, Any], live: Mapping[str, Any] | None = None
+) -> list[str]:
+    """Return what the operator should look after, each in a sentence.
+
+    Parameters
+    ----------
+    recorded, disk : mapping
+        What :func:`recorded_status` and :func:`disk_status` returned.
+    live : mapping or None
+        What :func:`~dicomnode.host.operation.live_status.live_status` returned, where a host runs.
+    """
     found = []
     if disk["refuses_images"]:
         found.append(
@@ -88,6 +98,11 @@ def attention(recorded: Mapping[str, Any], disk: Mapping[str, Any]) -> list[str]
         found.append("no job is started: less of the disk is free than half of the reserve")
     if recorded["dead_letters"]:
         found.append(f"{recorded['dead_letters']} jobs need attention: dicomnode-host jobs --failed")
+    found += [
+        f"job {each['job']} was discarded or superseded, and its executor cannot end it: it may go on"
+        " running, and its result will be dropped"
+        for each in (live or {}).get("unstoppable_jobs", ())
+    ]
     return found
 
 

@@ -54,7 +54,7 @@ class WorkerPool(Executor):
     fails with :class:`JobFailedError`, whose ``kind`` is a
     :class:`~dicomnode.host.jobs.job_failure.Failure`, and never hangs: a worker that does not answer within
     its timeout is taken for dead. A job that has not begun can be cancelled (``future.cancel()``), one that
-    has begun can be ended (:meth:`end`).
+    has begun can be ended (:meth:`terminate_job`).
 
     Parameters
     ----------
@@ -90,7 +90,7 @@ class WorkerPool(Executor):
         self._scratch = scratch or Path(tempfile.gettempdir())
         self._lock = threading.Lock()
         self._queue: deque[Task] = deque()
-        self._to_end: list[tuple[str, str]] = []
+        self._to_end: dict[Future[Any], str] = {}
         self._closing = self._killing = False
         self._workers: list[WorkerProcess] = []
         self._ending: dict[WorkerProcess, float] = {}
@@ -149,11 +149,12 @@ class WorkerPool(Executor):
         self._wakeup.notify()
         return task.future
 
-    def end(self, job: str, reason: str) -> None:
-        """End a job by its number, begun or not; its future fails as ``ENDED`` for that reason."""
+    def terminate_job(self, future: Future[Any], reason: str) -> bool:
+        """End the job of a future, begun or not; the future fails as ``ENDED`` for that reason."""
         with self._lock:
-            self._to_end.append((job, reason))
+            self._to_end[future] = reason
         self._wakeup.notify()
+        return True
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Take no more, finish what was taken (or cancel what has not begun), and end all workers."""
@@ -282,18 +283,18 @@ class WorkerPool(Executor):
                 self._settle(worker.reap())
 
     def _end_requested(self) -> None:
-        """End the jobs that :meth:`end` named, in the queue and in workers."""
+        """End the jobs that :meth:`terminate_job` named, in the queue and in workers."""
         with self._lock:
-            asked, self._to_end = dict(self._to_end), []
+            asked, self._to_end = self._to_end, {}
             if self._killing:
                 everything = [*self._queue, *(worker.task for worker in self._workers if worker.task)]
-                asked |= dict.fromkeys((task.id for task in everything), "the host stops")
-            waiting = [task for task in self._queue if task.id in asked]
+                asked |= dict.fromkeys((task.future for task in everything), "the host stops")
+            waiting = [task for task in self._queue if task.future in asked]
         for task in waiting:
-            self._dequeue(task, JobFailedError(asked[task.id], Failure.ENDED))
+            self._dequeue(task, JobFailedError(asked[task.future], Failure.ENDED))
         for worker in self._workers:
-            if worker.task is not None and worker.task.id in asked:
-                worker.end_task(asked[worker.task.id])
+            if worker.task is not None and worker.task.future in asked:
+                worker.end_task(asked[worker.task.future])
 
     # -- which worker runs which task -----------------------------------------------------------------------
 

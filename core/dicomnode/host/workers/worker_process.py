@@ -51,17 +51,11 @@ class Task:
     """Since when it waits."""
     lost: int = 0
     """How many workers were lost before they began with it."""
+    future: Future[Any] = field(default_factory=Future)
 
     def count_lost_worker(self) -> None:
         """Count a worker that was lost before it began with the task."""
         self.lost += 1
-
-    future: Future[Any] = field(default_factory=Future)
-
-    @property
-    def id(self) -> str:
-        """The job's number."""
-        return str(self.argument.get("id", ""))
 
 
 @dataclass(frozen=True, slots=True)
