@@ -30,7 +30,7 @@ from dicomnode.host.ledger.ledger_writes import (
     transition_instances,
     transition_job,
 )
-from dicomnode.host.ledger.states import DeliveryState, InstanceState, JobState
+from dicomnode.host.ledger.states import UNBUILT, DeliveryState, InstanceState, JobState
 from dicomnode.host.spool.spool_files import SpoolFiles
 
 # An operator's command works without a host on the ledger by this module: nothing of DICOM or of plugins is
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from dicomnode.host.gathering.pipeline_tree import PipelineTree, TakenContainer
 
 _LOG = logging.getLogger(__name__)
-_UNBUILT = (JobState.QUEUED, JobState.RUNNING, JobState.FAILED)
 _GIVEN_UP = "given up by the operator"
 """The operator's own words may name a patient: they are kept beside it."""
 _REPLAYED = "replayed by the operator"
@@ -143,7 +142,7 @@ class Jobs:
         """
         if tree.configured.rules.late_images != "join" or tree.quiet_for(container_key) is None:
             return
-        for job in self._ledger.jobs(*_UNBUILT):
+        for job in self._ledger.jobs(*UNBUILT):
             if (job.pipeline, job.container_key) != (tree.configured.name, container_key):
                 continue
             if not tree.fits(container_key, self._images(self._ledger.instances(job=job.id))):

@@ -10,7 +10,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Self, TypeVar
 
 from dicomnode.host.ledger.ledger_records import InstanceRecord, JobRecord
-from dicomnode.host.ledger.states import UNSETTLED, DeliveryState, InstanceState, JobState, check_transition
+from dicomnode.host.ledger.states import (
+    UNBUILT,
+    UNSETTLED,
+    DeliveryState,
+    InstanceState,
+    JobState,
+    check_transition,
+)
 
 T = TypeVar("T")
 Write = Callable[[sqlite3.Connection], T]
@@ -453,6 +460,10 @@ def reopen_job(number: int, reason: str) -> Write[tuple[JobRecord, tuple[Instanc
     """
 
     def write(connection: sqlite3.Connection) -> tuple[JobRecord, tuple[InstanceRecord, ...]]:
+        old = read_job(connection, number)
+        if old.state not in UNBUILT:  # such as one that is built, and could be given up by the operator alone
+            msg = f"job {number} is {old.state.value}"
+            raise ValueError(msg)
         cursor = connection.execute(
             "SELECT * FROM instance WHERE job = ? AND state = ?", (number, InstanceState.IN_JOB)
         )

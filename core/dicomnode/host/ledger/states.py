@@ -116,6 +116,9 @@ TRANSITIONS: dict[type[StrEnum], dict[StrEnum, frozenset[StrEnum]]] = {
 UNSETTLED = (DeliveryState.PENDING, DeliveryState.STORED)
 """The states in which a delivery is not over. A built job is settled once no delivery of it is in them."""
 
+UNBUILT = (JobState.QUEUED, JobState.RUNNING, JobState.FAILED)
+"""The states in which a job has no result yet, and may have one."""
+
 OVER = frozenset({JobState.DELIVERED, JobState.DISCARDED})
 """The states in which a job needs nothing any more."""
 
