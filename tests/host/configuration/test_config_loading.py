@@ -7,14 +7,9 @@ import re
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from dicomnode.errors import ConfigurationError
-from dicomnode.host.configuration.config import Config
 from dicomnode.host.configuration.config_loading import load_config
-from dicomnode.host.configuration.config_sources import ConfigSources
-from dicomnode.host.configuration.receiver_building import receiver_settings
 
 
 @pytest.fixture
@@ -230,7 +225,7 @@ def test_a_title_of_digits_can_be_set_in_the_environment(load):
     assert load("", DICOMNODE_HOST__AE_TITLE='"12"').host.ae_title == "12"
 
 
-# -- secrets, paths, durations -----------------------------------------------------------------------------
+# -- secrets, paths ----------------------------------------------------------------------------------------
 
 
 def secret(load, value):
@@ -281,67 +276,3 @@ def test_relative_paths_are_relative_to_the_file(load, tmp_path, monkeypatch):
     assert config.log.file == tmp_path / "logs" / "x"
     assert config.tls.certificate == Path.home() / "c.pem"
     assert config.tls.key == Path("/k.pem")
-
-
-@pytest.mark.parametrize(
-    ("written", "seconds"),
-    [
-        ("'90 s'", 90),
-        ("'10 min'", 600),
-        ("'2h'", 7200),
-        ("'14 d'", 14 * 86400),
-        ("1.5", 1.5),
-        ("'250 ms'", 0.25),
-    ],
-)
-def test_durations_have_units(load, written, seconds):
-    """A number is seconds."""
-    assert load(f"[host]\ndrain = {written}").host.drain == seconds
-
-
-@pytest.mark.parametrize(
-    ("text", "told"),
-    [
-        (
-            '[host]\nbind = "0.0.0.0:11112"',
-            "dicomnode.toml:2: host.bind: the receiver would listen on 0.0.0.0",
-        ),
-        ('[host]\nallow = ["PACKS"]', "dicomnode.toml:2: host.allow: 'PACKS' is no peer"),
-    ],
-)
-def test_what_the_receiver_cannot_do_is_told_with_its_line(load, text, told):
-    """Closed by default: an address that others reach needs a list of peers, mutual TLS or `insecure`."""
-    with pytest.raises(ConfigurationError) as caught:
-        receiver_settings(load(text))
-    assert told in str(caught.value)
-
-
-# -- where keys come from ----------------------------------------------------------------------------------
-
-KEYS = st.text("abcdefghijklmnopqrstuvwxyz_-", min_size=1, max_size=8)
-VALUES = st.sampled_from(
-    ['"text"', "1", "[\n 1,\n 2,\n]", '"""\n[table]\nkey = 1\n"""', "{ a = 1, b = { c = 2 } }"]
-)
-
-
-@given(st.dictionaries(KEYS, st.dictionaries(KEYS, VALUES, max_size=4), max_size=4), st.data())
-def test_the_line_of_every_key_is_found(tables, data):
-    """Values of several lines, and lines in them that look like tables, mislead nobody."""
-    lines, expected = [], {}
-    for name, keys in tables.items():
-        lines += data.draw(st.lists(st.sampled_from(["", "# [comment]"]), max_size=2))
-        lines.append(f"[{name}]")
-        expected[name,] = len(lines)
-        for key, value in keys.items():
-            expected[name, key] = len("\n".join([*lines, ""]).split("\n"))
-            lines += f"{key} = {value}".split("\n")
-    sources = ConfigSources(Path("x.toml"), "\n".join(lines))
-    assert {path: sources.origin(path) for path in expected} == {
-        path: f"x.toml:{line}" for path, line in expected.items()
-    }
-    assert sources.origin(("no such table",)) == ""
-
-
-def test_a_configuration_made_by_a_program_names_keys_alone():
-    """Where there is neither file nor environment."""
-    assert Config().label(("host", "bind")) == "host.bind"
