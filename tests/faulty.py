@@ -18,7 +18,7 @@ from raw_peer import echo_time
 
 
 def _serve(pipe: Any, directory: str, options: dict[str, Any]) -> None:
-    from receiving import RecordingSink, receiving
+    from receiving import RecordingStoreHandler, receiving
 
     delay, durability = options.pop("delay", 0), options.pop("durability", "process")
     forgets = options.pop("forgets", False)
@@ -26,7 +26,7 @@ def _serve(pipe: Any, directory: str, options: dict[str, Any]) -> None:
     path = Path(directory)
     logging.basicConfig(filename=path / "log", level=logging.INFO, force=True)
 
-    class Sink(RecordingSink):
+    class PipedStoreHandler(RecordingStoreHandler):
         def received(self, request: Any, index: Any, spooled: Any, prevalidation: Any = None) -> Any:
             time.sleep(delay)
             try:
@@ -40,13 +40,18 @@ def _serve(pipe: Any, directory: str, options: dict[str, Any]) -> None:
             if forgets:
                 self.ended.clear()
 
-    with receiving(path, Sink(), durability, **options) as (receiver, sink, _spool):
+    with receiving(path, PipedStoreHandler(), durability, **options) as (receiver, store_handler, _spool):
         pipe.send(receiver.address)
         while (question := pipe.recv()) != "stop":
             if question == "kept":
-                pipe.send([(request.AffectedSOPInstanceUID, str(where)) for request, _i, where in sink.kept])
+                pipe.send(
+                    [
+                        (request.AffectedSOPInstanceUID, str(where))
+                        for request, _i, where in store_handler.kept
+                    ]
+                )
             elif question == "ended":
-                pipe.send([released for _association, released in sink.ended])
+                pipe.send([released for _association, released in store_handler.ended])
 
 
 @dataclass

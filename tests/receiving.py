@@ -1,4 +1,4 @@
-"""Help for tests of the receiver: a sink that remembers, data sets as bytes, a receiver that cleans up."""
+"""Help for tests of the receiver: a store handler that records, data sets as bytes."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from programs import program
 
 
 @dataclass
-class RecordingSink:
+class RecordingStoreHandler:
     """Keeps everything, and remembers what it was told."""
 
     wanted: frozenset[int] = frozenset({0x00100020, 0x00080060})
@@ -80,15 +80,18 @@ class RecordingSink:
 
 @contextmanager
 def receiving(
-    directory: Path, sink: RecordingSink | None = None, durability: Any = "process", **settings: Any
-) -> Iterator[tuple[Receiver, RecordingSink, Spool]]:
+    directory: Path,
+    store_handler: RecordingStoreHandler | None = None,
+    durability: Any = "process",
+    **settings: Any,
+) -> Iterator[tuple[Receiver, RecordingStoreHandler, Spool]]:
     """Run a receiver on a free port of the loopback interface."""
-    sink = sink or RecordingSink()
+    store_handler = store_handler or RecordingStoreHandler()
     spool = Spool(directory / "spool", durability)
-    receiver = Receiver(ReceiverSettings(**{"port": 0, **settings}), sink, spool)
+    receiver = Receiver(ReceiverSettings(**{"port": 0, **settings}), store_handler, spool)
     receiver.start()
     try:
-        yield receiver, sink, spool
+        yield receiver, store_handler, spool
     finally:
         receiver.stop(grace=2)
 
@@ -129,13 +132,13 @@ def run_tool(*command: str | Path, expect: int | None = 0) -> subprocess.Complet
     return done
 
 
-def share_without_a_stall(sink: RecordingSink) -> float:
+def share_without_a_stall(store_handler: RecordingStoreHandler) -> float:
     """Return which share of what was kept came sooner after the one before than a delayed acknowledgement.
 
     Linux delays an acknowledgement by 40 ms at least. Where each image waits for one, none comes sooner.
     Where none waits, enough come sooner on a busy machine, too.
     """
-    written = sorted(path.stat().st_mtime_ns for _request, _index, path in sink.kept)
+    written = sorted(path.stat().st_mtime_ns for _request, _index, path in store_handler.kept)
     return sum(after - before < 40_000_000 for before, after in pairwise(written)) / (len(written) - 1)
 
 

@@ -54,7 +54,7 @@ from dicomnode.host.parsing.structure import ByteSource, BytesSource, Findings, 
 from dicomnode.host.spool.spool import Spool
 from encoded_data_sets import EXPLICIT, IMPLICIT
 from raw_peer import MR, VERIFICATION, associate_request
-from receiving import RecordingSink
+from receiving import RecordingStoreHandler
 
 WANTED: Final = frozenset(
     {0x00080008, 0x00080060, 0x00100010, 0x00100020, 0x00200013, 0x00200032, 0x00091001}
@@ -404,7 +404,7 @@ def association_request(data: bytes) -> None:
             association.accept(request)
 
 
-class _Discard(RecordingSink):
+class _Discard(RecordingStoreHandler):
     """Takes an instance and keeps nothing."""
 
     def received(self, *_arguments: object, **_named: object) -> object:  # type: ignore[override]  # whatever it is given

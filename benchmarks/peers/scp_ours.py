@@ -1,4 +1,4 @@
-"""The receiver with a sink that keeps all: ``scp_ours.py PORT DIRECTORY MAX_PDU DURABILITY RECEIVERS``.
+"""The receiver with all kept: ``scp_ours.py PORT DIRECTORY MAX_PDU DURABILITY RECEIVERS``.
 
 What a whole host adds (tree, ledger, rules) is not here; a real one is measured beside it.
 """
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from dicomnode.host.configuration.receiver_settings import ReceiverSettings
 from dicomnode.host.dimse.spooled_file import SpooledFile
-from dicomnode.host.dimse.store_handler import AssociationEnd, AssociationInfo, StoreRequest
+from dicomnode.host.dimse.store_handler import AssociationEnd, AssociationInfo, Prevalidation, StoreRequest
 from dicomnode.host.parsing.index import IndexedValue
 from dicomnode.host.parsing.statuses import Status, StoreResponse
 from dicomnode.host.receiver.scp import Receiver
@@ -25,7 +25,7 @@ _INDEXED = (
 )  # fmt: skip
 
 
-class KeepingSink:
+class KeepingStoreHandler:
     """Keeps every instance."""
 
     wanted = frozenset(_INDEXED)
@@ -39,7 +39,11 @@ class KeepingSink:
         return None
 
     def received(
-        self, request: StoreRequest, index: Mapping[int, IndexedValue], spooled: SpooledFile
+        self,
+        request: StoreRequest,
+        index: Mapping[int, IndexedValue],
+        spooled: SpooledFile,
+        prevalidation: Prevalidation | None = None,
     ) -> StoreResponse:
         """Keep it."""
         spooled.keep(request.association.called_ae_title, request.AffectedSOPInstanceUID)
@@ -54,7 +58,7 @@ def main() -> None:
     port, directory, max_pdu, durability, receivers = sys.argv[1:6]
     spool = Spool(Path(directory) / "spool", durability)
     settings = ReceiverSettings(port=int(port), max_pdu_length=int(max_pdu), receivers=int(receivers))
-    receiver = Receiver(settings, KeepingSink(), spool)
+    receiver = Receiver(settings, KeepingStoreHandler(), spool)
     receiver.start()
     signal.sigwait({signal.SIGTERM, signal.SIGINT})
     receiver.stop(1)

@@ -23,7 +23,7 @@ def test_live_associations_survive_a_jump(
 ) -> None:
     """An association that is idle, and one in the midst of a message, go on after the clock was set."""
     true_time = time.time
-    with receiving(tmp_path) as (receiver, sink, _spool):
+    with receiving(tmp_path) as (receiver, store_handler, _spool):
         with RawPeer(receiver.address) as idle, RawPeer(receiver.address) as busy:
             assert idle.associate() == busy.associate() == ACCEPTED
             message = store_message("1.2.3", encoded(small_dataset(SOPInstanceUID="1.2.3")))
@@ -35,8 +35,8 @@ def test_live_associations_survive_a_jump(
             assert idle.echo() == 0
             check_echo(receiver.address)
             assert idle.release() == busy.release() == RELEASED
-        sink.wait_for_end(3)
-        assert all(released for _association, released in sink.ended)
+        store_handler.wait_for_end(3)
+        assert all(released for _association, released in store_handler.ended)
 
 
 @pytest.mark.parametrize("jump", [HOUR, -YEAR])
@@ -46,7 +46,7 @@ def test_deadlines_hold_in_spite_of_a_jump(
     """A clock that was set does not keep a silent connection alive."""
     true_time = time.time
     with (
-        receiving(tmp_path, acse_timeout=1.5) as (receiver, _sink, _spool),
+        receiving(tmp_path, acse_timeout=1.5) as (receiver, _store_handler, _spool),
         RawPeer(receiver.address) as peer,
     ):
         monkeypatch.setattr(time, "time", lambda: true_time() + jump)
@@ -60,7 +60,7 @@ def test_no_deadline_comes_early_by_a_jump(
     """A clock that was set does not end the time that a connection has for its request."""
     true_time = time.time
     with (
-        receiving(tmp_path, acse_timeout=300) as (receiver, _sink, _spool),
+        receiving(tmp_path, acse_timeout=300) as (receiver, _store_handler, _spool),
         RawPeer(receiver.address) as early,
         RawPeer(receiver.address) as peer,
     ):

@@ -30,7 +30,7 @@ from dicomnode.host.parsing.statuses import StoreResponse
 from file_systems import fill, small_tmpfs
 from orthanc_peer import orthanc
 from peer_programs import storescp
-from receiving import RecordingSink, free_port, receiving
+from receiving import RecordingStoreHandler, free_port, receiving
 from slow_proxy import slow_proxy
 
 peers = pytest.mark.peers
@@ -273,7 +273,7 @@ def test_a_slow_and_cutting_network(work: Deliveries) -> None:
 def test_one_instance_refused(work: Deliveries) -> None:
     """0xC000 for one of ten: a dead letter with the peer's words, and the other nine are there."""
 
-    class Refusing(RecordingSink):
+    class Refusing(RecordingStoreHandler):
         def admit(self, request: StoreRequest) -> StoreResponse | None:
             if request.AffectedSOPInstanceUID == bad:
                 return StoreResponse(0xC000, "I do not like it")
@@ -281,10 +281,10 @@ def test_one_instance_refused(work: Deliveries) -> None:
 
     job, uids = work.images(10, "PACS")
     bad = uids[4]
-    with receiving(work.directory, Refusing()) as (receiver, sink, _spool):
+    with receiving(work.directory, Refusing()) as (receiver, store_handler, _spool):
         with outbox(work, peer(receiver.address[1], "DICOMNODE")):
             work.wait_settled(job)
-        stored = [request.AffectedSOPInstanceUID for request, _index, _path in sink.kept]
+        stored = [request.AffectedSOPInstanceUID for request, _index, _path in store_handler.kept]
     told = figures(work, uids, stored)
     assert stored == [uid for uid in uids if uid != bad]
     assert (told["confirmed"], told["dead letters"]) == (9, 1)
@@ -295,15 +295,15 @@ def test_one_instance_refused(work: Deliveries) -> None:
 
 def test_a_full_pacs(work: Deliveries) -> None:
     """0xA700 for everything, then not any more: the peer is left alone in between, and gets all."""
-    sink = RecordingSink(refusal=StoreResponse(0xA700, "disk full"))
+    store_handler = RecordingStoreHandler(refusal=StoreResponse(0xA700, "disk full"))
     job, uids = work.images(10, "PACS")
-    with receiving(work.directory, sink) as (receiver, _sink, _spool):
+    with receiving(work.directory, store_handler) as (receiver, _store_handler, _spool):
         with outbox(work, peer(receiver.address[1], "DICOMNODE")):
             work.wait_event("PACS is left alone for 0 s: status 0xa700 (out of resources)")
             time.sleep(0.5)
-            sink.refusal = None
+            store_handler.refusal = None
             work.wait_settled(job)
-        stored = [request.AffectedSOPInstanceUID for request, _index, _path in sink.kept]
+        stored = [request.AffectedSOPInstanceUID for request, _index, _path in store_handler.kept]
     told = figures(work, uids, stored)
     assert sorted(stored) == sorted(uids)
     assert told["dead letters"] == 0
@@ -324,9 +324,9 @@ def test_down_for_a_while(work: Deliveries, silent: bool) -> None:
         assert f"127.0.0.1:{port}" in event.message
         if silent:
             listener.close()
-        with receiving(work.directory, port=port) as (_receiver, sink, _spool):
+        with receiving(work.directory, port=port) as (_receiver, store_handler, _spool):
             work.wait_settled(job)
-            stored = [request.AffectedSOPInstanceUID for request, _index, _path in sink.kept]
+            stored = [request.AffectedSOPInstanceUID for request, _index, _path in store_handler.kept]
     figures(work, uids, stored)
     assert stored == uids
 
@@ -334,7 +334,7 @@ def test_down_for_a_while(work: Deliveries, silent: bool) -> None:
 def test_a_mistyped_ae_title(work: Deliveries) -> None:
     """A rejected called AE title waits, says which setting to correct, and goes out once it is corrected."""
     job, uids = work.images(2, "PACS")
-    with receiving(work.directory) as (receiver, sink, _spool):
+    with receiving(work.directory) as (receiver, store_handler, _spool):
         destination = peer(receiver.address[1], "DICOMNOED")
         with outbox(work, destination):
             event = work.wait_event("PACS is left alone")
@@ -343,7 +343,7 @@ def test_a_mistyped_ae_title(work: Deliveries) -> None:
             table = PeerTable(ae_title="DICOMNODE", address=f"127.0.0.1:{receiver.address[1]}", timeout=1)
             destination.reconfigure(table)
             work.wait_settled(job)
-        stored = [request.AffectedSOPInstanceUID for request, _index, _path in sink.kept]
+        stored = [request.AffectedSOPInstanceUID for request, _index, _path in store_handler.kept]
     figures(work, uids, stored)
     assert stored == uids
 

@@ -207,10 +207,10 @@ def listening(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """One receiver for all examples of the fuzzer."""
     with receiving(tmp_path_factory.mktemp("fuzzed"), acse_timeout=2.0, pdu_timeout=1.0) as (
         receiver,
-        sink,
+        store_handler,
         _,
     ):
-        yield receiver, sink
+        yield receiver, store_handler
 
 
 ASSOCIATION = associate_request(
@@ -228,7 +228,7 @@ _mutations = st.lists(
 @given(_mutations)
 def test_fuzzed_conversations(listening: Any, mutations: list[tuple[int, bytes, int]]) -> None:
     """A conversation with bytes replaced, added and removed never hangs the receiver nor forges an image."""
-    receiver, sink = listening
+    receiver, store_handler = listening
     data = bytearray(CONVERSATION)
     for at, put, drop in mutations:
         data[at : at + drop] = put
@@ -237,8 +237,8 @@ def test_fuzzed_conversations(listening: Any, mutations: list[tuple[int, bytes, 
         peer.socket.shutdown(socket.SHUT_WR)
         while peer.receive()[0]:
             pass
-    for _request, _index, path in sink.kept:
+    for _request, _index, path in store_handler.kept:
         stored = dataset_bytes(path)
         assert stored == GOOD or len(stored) == len(GOOD)
-    sink.kept.clear()
+    store_handler.kept.clear()
     assert threading.active_count() < 20

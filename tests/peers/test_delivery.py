@@ -29,7 +29,7 @@ from dicomnode.pipeline.destination import OutboxItem
 from dicomnode.pipeline.outputs import DicomOutput
 from orthanc_peer import orthanc
 from peer_programs import storescp
-from receiving import RecordingSink, free_port
+from receiving import RecordingStoreHandler, free_port
 from running_host import RunningHost
 from sources import mr_slices
 
@@ -120,7 +120,7 @@ def taking_reports(work: Deliveries, port: int) -> Iterator[list[Outbox]]:
     def take(ae_title: str, told: Dataset) -> int:
         return outboxes[0].take_report(ae_title, told)
 
-    receiver = Receiver(settings, RecordingSink(), spool, take)
+    receiver = Receiver(settings, RecordingStoreHandler(), spool, take)
     receiver.start()
     try:
         yield outboxes

@@ -82,6 +82,7 @@ def test_two_destinations_and_one_down(work: Deliveries) -> None:
         event = work.wait_event("broken is left alone for 0 s: DeliveryError")
         assert event.detail == "nobody there"  # an author's words may name a patient
         assert not work.settled
+        work.ledger.flush()
         waiting = work.ledger.deliveries(DeliveryState.PENDING)
         assert {(each.destination, each.reason, each.attempts) for each in waiting} == {
             ("broken", "nobody there", 0)

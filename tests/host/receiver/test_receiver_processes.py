@@ -25,13 +25,13 @@ from certificates import client_context, make_certificate
 from dicomnode.errors import ConfigurationError
 from dicomnode.host.configuration.receiver_settings import AllowedPeer, ReceiverSettings, TLSSettings
 from dicomnode.host.parsing.statuses import StoreResponse
-from dicomnode.host.receiver.remote_channel import ChannelClosedError, RemoteChannel
+from dicomnode.host.receiver.process_channel import ChannelClosedError, ProcessChannel
 from dicomnode.host.receiver.scp import Receiver
 from dicomnode.host.spool.spool import Spool
 from raw_peer import ACCEPTED, MR, REJECTED, RELEASED, RawPeer, check_echo, command, p_data
-from receiving import RecordingSink, dataset_bytes, encoded, receiving, run_tool, small_dataset
+from receiving import RecordingStoreHandler, dataset_bytes, encoded, receiving, run_tool, small_dataset
 
-Running = tuple[Receiver, RecordingSink, Spool]
+Running = tuple[Receiver, RecordingStoreHandler, Spool]
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +63,7 @@ def children(receiver: Receiver) -> list[int]:
 
 
 def test_an_instance_arrives_as_sent(running: Running) -> None:
-    """The bytes reach the disk as sent, the meta information names the sender, the sink gets the index."""
+    """The bytes reach the disk as sent, the meta information names the sender, the index is handed on."""
     receiver, store_handler, _spool = running
     uid, data = image(1, PatientID="Ä\\1", SpecificCharacterSet="ISO_IR 100")
     with RawPeer(receiver.address) as peer:
@@ -118,8 +118,8 @@ def test_many_at_once(running: Running) -> None:
 
 
 @pytest.mark.parametrize("answer", [StoreResponse(0x0124, "nobody wants it"), StoreResponse(0xA700, "full")])
-def test_refusals_are_the_sinks(running: Running, answer: StoreResponse) -> None:
-    """What the sink refuses, before or after the body, is answered so, and nothing of it is left."""
+def test_refusals_are_the_store_handlers(running: Running, answer: StoreResponse) -> None:
+    """What the store handler refuses, before or after the body, is answered so, and nothing of it is left."""
     receiver, store_handler, spool = running
     uid, data = image(2)
     before = sorted(spool.iterate())
@@ -151,12 +151,12 @@ def test_what_cannot_be_read_never_reaches_the_host(running: Running) -> None:
     ("raised", "status"),
     [(RuntimeError("PatientName^Secret"), 0x0110), (OSError(errno.ENOSPC, "no space"), 0xA700)],
 )
-def test_a_sink_that_raises_costs_one_instance(
+def test_a_store_handler_that_raises_costs_one_instance(
     tmp_path: Path, raised: Exception, status: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     """An exception in the host is answered as without processes, and its text is not logged."""
 
-    class Failing(RecordingSink):
+    class Failing(RecordingStoreHandler):
         failures = 1
 
         def received(
@@ -181,7 +181,7 @@ def test_a_sink_that_raises_costs_one_instance(
 
 
 def test_abort_is_told_apart(running: Running) -> None:
-    """The sink learns of a lost connection as of an abort."""
+    """The store handler learns of a lost connection as of an abort."""
     receiver, store_handler, _spool = running
     with RawPeer(receiver.address) as peer:
         assert peer.associate() == ACCEPTED
@@ -289,7 +289,7 @@ def test_the_host_killed_takes_its_processes_along(tmp_path: Path) -> None:
     program = (
         "import sys, time; from pathlib import Path\n"
         "sys.path.insert(0, sys.argv[1]); from receiving import receiving\n"
-        "with receiving(Path(sys.argv[2]), receivers=2) as (receiver, sink, spool):\n"
+        "with receiving(Path(sys.argv[2]), receivers=2) as (receiver, store_handler, spool):\n"
         "    print(*[p.process.pid for p in receiver._pool._processes], flush=True)\n"
         "    time.sleep(60)\n"
     )
@@ -377,7 +377,7 @@ def test_messages_arrive_whole(messages: list[Any], padding: int) -> None:
 
     def echo() -> None:
         with theirs:
-            channel = RemoteChannel(theirs)
+            channel = ProcessChannel(theirs)
             try:
                 while True:
                     channel.send(channel.receive())
@@ -386,10 +386,10 @@ def test_messages_arrive_whole(messages: list[Any], padding: int) -> None:
 
     thread = threading.Thread(target=echo)
     thread.start()
-    channel = RemoteChannel(ours)
+    channel = ProcessChannel(ours)
     for message in messages:
-        assert channel.ask((message, bytes(padding))) == (message, bytes(padding))
+        assert channel.call((message, bytes(padding))) == (message, bytes(padding))
     channel.close()
     thread.join(10)
     with pytest.raises(ChannelClosedError):
-        channel.ask(1)
+        channel.call(1)

@@ -15,7 +15,7 @@ from pynetdicom.association import Association
 
 from dicomnode.host.parsing.statuses import StoreResponse
 from raw_peer import REJECTED, RawPeer
-from receiving import RecordingSink, dataset_bytes, encoded, receiving, small_dataset
+from receiving import RecordingStoreHandler, dataset_bytes, encoded, receiving, small_dataset
 
 MR = "1.2.840.10008.5.1.4.1.1.4"
 CT = "1.2.840.10008.5.1.4.1.1.2"
@@ -81,7 +81,7 @@ def test_another_called_ae_title_is_refused(tmp_path: Path) -> None:
 
 
 def test_release_and_abort_are_told_apart(tmp_path: Path) -> None:
-    """The sink learns of each association's end once, and whether it was a release."""
+    """The store handler learns of each association's end once, and whether it was a release."""
     with receiving(tmp_path) as (receiver, store_handler, _spool):
         associate(receiver.address).release()
         store_handler.wait_for_end(1)
@@ -91,8 +91,8 @@ def test_release_and_abort_are_told_apart(tmp_path: Path) -> None:
 
 
 def store(
-    tmp_path: Path, dataset: Dataset, store_handler: RecordingSink | None = None
-) -> tuple[Dataset, RecordingSink]:
+    tmp_path: Path, dataset: Dataset, store_handler: RecordingStoreHandler | None = None
+) -> tuple[Dataset, RecordingStoreHandler]:
     with receiving(tmp_path, store_handler) as (receiver, used, spool):
         association = associate(receiver.address)
         status = association.send_c_store(dataset)
@@ -122,29 +122,31 @@ def test_pixels_that_are_missing_are_noticed(tmp_path: Path) -> None:
     assert not store_handler.kept
 
 
-def test_the_sink_may_refuse_before_the_body(tmp_path: Path) -> None:
+def test_the_store_handler_may_refuse_before_the_body(tmp_path: Path) -> None:
     """What admit answers is what the peer gets."""
     status, store_handler = store(
-        tmp_path, small_dataset(), RecordingSink(refusal=StoreResponse(0xA700, "disk full"))
+        tmp_path, small_dataset(), RecordingStoreHandler(refusal=StoreResponse(0xA700, "disk full"))
     )
     assert (status.Status, status.ErrorComment) == (0xA700, "disk full")
     assert not store_handler.kept
 
 
 def test_what_the_sink_does_not_keep_is_removed(tmp_path: Path) -> None:
-    """A refusal by the sink leaves no file behind, and its comment is made safe."""
+    """A refusal by the store handler leaves no file behind, and its comment is made safe."""
     status, store_handler = store(
-        tmp_path, small_dataset(), RecordingSink(answer=StoreResponse(0x0124, "nöbody wants\nthis " * 9))
+        tmp_path,
+        small_dataset(),
+        RecordingStoreHandler(answer=StoreResponse(0x0124, "nöbody wants\nthis " * 9)),
     )
     assert status.Status == 0x0124
     assert len(status.ErrorComment) <= 64
     assert not store_handler.kept
 
 
-def test_a_sink_that_raises_costs_one_instance(tmp_path: Path) -> None:
-    """An exception in the sink is answered 0x0110, and the next instance is received."""
+def test_a_store_handler_that_raises_costs_one_instance(tmp_path: Path) -> None:
+    """An exception in the store handler is answered 0x0110, and the next instance is received."""
 
-    class Failing(RecordingSink):
+    class Failing(RecordingStoreHandler):
         failures = 1
 
         def received(self, request: Any, index: Any, spooled: Any, prevalidation: Any = None) -> Any:

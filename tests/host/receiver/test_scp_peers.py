@@ -15,7 +15,7 @@ from dicomnode.host.configuration.receiver_settings import AllowedPeer
 from dicomnode.host.parsing.statuses import StoreResponse
 from programs import program
 from raw_peer import ACCEPTED, RawPeer
-from receiving import RecordingSink, receiving, run_tool, share_without_a_stall, small_dataset
+from receiving import RecordingStoreHandler, receiving, run_tool, share_without_a_stall, small_dataset
 
 pytestmark = pytest.mark.peers
 
@@ -77,7 +77,7 @@ def test_transfer_syntaxes(tmp_path: Path, name: str, option: str) -> None:
 def test_what_is_refused_is_understood(tmp_path: Path, images: list[Path]) -> None:
     """A wrong called AE title, an unknown peer, a refused instance: DCMTK's tools report each."""
     peers = (AllowedPeer("SCANNER"),)
-    store_handler = RecordingSink(answer=StoreResponse(0xA700, "disk full"))
+    store_handler = RecordingStoreHandler(answer=StoreResponse(0xA700, "disk full"))
     with receiving(tmp_path, store_handler, peers=peers) as (receiver, _store_handler, _spool):
         address = ["127.0.0.1", str(receiver.address[1])]
         wrong = run_tool("echoscu", "-aet", "SCANNER", "-aec", "NOBODY", *address, expect=None)

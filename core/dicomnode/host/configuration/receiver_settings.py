@@ -65,7 +65,7 @@ class ReceiverSettings:
     port : int
         0 takes a free one; :attr:`Receiver.address` says which.
     ae_title : str
-        How this node calls itself. Which called AE titles are accepted is up to the sink.
+        How this node calls itself. Which called AE titles are accepted is up to the store handler.
     peers : tuple of AllowedPeer
         Who may associate; empty is everybody, which is only allowed on a loopback address, with mutual TLS,
         or with `insecure`.

@@ -153,7 +153,7 @@ class Reception:
         """The tags that are read of every instance."""
         return self._wanted
 
-    def accepts_called_ae(self, called: str, calling: str, address: str) -> bool:  # noqa: ARG002 - the sink's
+    def accepts_called_ae(self, called: str, calling: str, address: str) -> bool:  # noqa: ARG002 - StoreHandler's
         """Say whether a pipeline, or the host itself, has this AE title."""
         return called in self._titles
 

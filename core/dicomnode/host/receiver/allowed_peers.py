@@ -1,4 +1,4 @@
-"""Who may associate: by address when a connection comes, by AE title and certificate when it says more."""
+"""Which peers may associate: by address when they connect, by AE title and certificate when they ask to."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ class AllowedPeers:
         self._peers = tuple(peers)
 
     def replace(self, peers: Sequence[AllowedPeer]) -> None:
-        """Let in others from now on. Associations that stand go on."""
+        """Use another list from now on. Associations that are open go on."""
         self._peers = tuple(peers)
 
     def may_connect(self, address: str) -> bool:
         """Say whether any peer may come from this address."""
-        return not self._peers or any(_from_there(peer, address) for peer in self._peers)
+        return not self._peers or any(_comes_from_network(peer, address) for peer in self._peers)
 
     def may_associate(self, calling: str, address: str, certificate: PeerCertificate | None) -> bool:
         """Say whether one and the same peer has this title, address and certificate."""
         return not self._peers or any(
             (peer.ae_title is None or peer.ae_title.strip() == calling)
-            and _from_there(peer, address)
-            and _has(peer, certificate)
+            and _comes_from_network(peer, address)
+            and _shows_certificate(peer, certificate)
             for peer in self._peers
         )
 
 
 def plain_address(address: str) -> str:
-    """Return an address without its zone, and an IPv4 address that came in IPv6 clothes as what it is."""
+    """Return an address without its zone, and an IPv4-mapped IPv6 address as the IPv4 address that it is."""
     try:
         parsed = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
@@ -43,14 +43,14 @@ def plain_address(address: str) -> str:
     return str(mapped or parsed)
 
 
-def _from_there(peer: AllowedPeer, address: str) -> bool:
+def _comes_from_network(peer: AllowedPeer, address: str) -> bool:
     if peer.network is None:
         return True
     parsed = ipaddress.ip_address(address)
     return parsed.version == peer.network.version and parsed in peer.network
 
 
-def _has(peer: AllowedPeer, certificate: PeerCertificate | None) -> bool:
+def _shows_certificate(peer: AllowedPeer, certificate: PeerCertificate | None) -> bool:
     if peer.certificate is None:
         return True
     if certificate is None:

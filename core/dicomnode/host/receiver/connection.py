@@ -34,26 +34,26 @@ from dicomnode.host.foundation import log_context
 
 _LOG = logging.getLogger(__name__)
 _LINGER = 1.0
-_REFUSED_LINGER = 5.0  # a slow peer may need a while to read that it was rejected
-_QUIET = 1.0
+_REJECTED_LINGER = 5.0  # a slow peer may need a while to read that it was rejected
+_IDLE_BEFORE_STOP = 1.0
 _REJECTED_PERMANENT, _BY_USER, _BY_PRESENTATION = 0x01, 0x01, 0x03
 _CALLING_NOT_RECOGNISED, _CALLED_NOT_RECOGNISED = 0x03, 0x07
 _REJECTED_TRANSIENT, _CONGESTION = 0x02, 0x01
 
 
 @dataclass(slots=True)
-class StopSignal:
-    """When the receiver shuts down: `at` is set then, the moment (monotonic) at which nobody goes on."""
+class StopDeadline:
+    """Set when the receiver stops: `at` is the moment (monotonic) at which every association ends."""
 
     at: float | None = None
 
     def set(self, at: float) -> None:
-        """Let nobody go on after a moment (monotonic)."""
+        """End every association at a moment (monotonic), and those that are idle before."""
         self.at = at
 
 
 class AllowList(Protocol):
-    """Who knows which peers there are."""
+    """Knows which peers may associate."""
 
     def may_associate(self, calling: str, address: str, certificate: PeerCertificate | None) -> bool:
         """Say whether one and the same peer has this title, address and certificate."""
@@ -61,7 +61,7 @@ class AllowList(Protocol):
 
 
 @dataclass(slots=True)
-class Shared:
+class ConnectionContext:
     """What all connections of a receiver share."""
 
     settings: ReceiverSettings
@@ -70,8 +70,8 @@ class Shared:
     negotiator: Negotiator
     allowed: AllowList
     tls: ServerTLS | None
-    stop: StopSignal = field(default_factory=StopSignal)
-    turns: threading.Lock | None = None
+    stop: StopDeadline = field(default_factory=StopDeadline)
+    fairness_lock: threading.Lock | None = None
 
 
 class Connection:
@@ -83,16 +83,16 @@ class Connection:
         Accepted; closed by :meth:`run`.
     address : str
         The peer's.
-    shared : Shared
+    context : ConnectionContext
     """
 
-    def __init__(self, sock: socket.socket, address: str, shared: Shared) -> None:
-        self._socket, self._address, self._shared = sock, address, shared
+    def __init__(self, sock: socket.socket, address: str, context: ConnectionContext) -> None:
+        self._socket, self._address, self._context = sock, address, context
         self._reader: BoundedReader | None = None
         self._handler: CStoreHandler | None = None
         self._info: AssociationInfo | None = None
-        self._quiet_since = time.monotonic()
-        self._ends_as = AssociationEnd.ABORTED
+        self._idle_since = time.monotonic()
+        self._association_end = AssociationEnd.ABORTED
 
     def run(self) -> None:
         """Serve until the association ends, one way or another. Raises nothing."""
@@ -106,40 +106,40 @@ class Connection:
             _LOG.debug("the failure", exc_info=True)
             self._abort(0x00)
         finally:
-            self._end()
+            self._finish()
 
     def close(self) -> None:
         """Break the connection, from another thread: the host does not wait any longer."""
-        self._ends_as = AssociationEnd.CUT_OFF
+        self._association_end = AssociationEnd.CUT_OFF
         with suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
 
-    # -- stations -------------------------------------------------------------------------------------------
+    # -- serving --------------------------------------------------------------------------------------------
 
     def _serve(self) -> None:
-        settings = self._shared.settings
+        settings = self._context.settings
         deadline = time.monotonic() + settings.acse_timeout
         certificate = self._handshake(settings.acse_timeout)
         reader = self._reader = BoundedReader(
             self._socket,
             settings.max_pdu_length,
             settings.pdu_timeout,
-            self._tick,
-            fairness=FairnessSlot(self._shared.turns),
+            self._check_stop,
+            fairness=FairnessSlot(self._context.fairness_lock),
         )
         kind, begin, end = reader.next_pdu(deadline)
         if kind != ASSOCIATE_RQ:
             return
         pdu = bytes(reader.buffer[begin - HEADER_LENGTH : end])
-        association = self._shared.negotiator.association(self._socket, reader.send)
+        association = self._context.negotiator.association(self._socket, reader.send)
         handler = self._negotiate(association, pdu, certificate)
         if handler is None:
-            reader.drain(_REFUSED_LINGER)
+            reader.drain(_REJECTED_LINGER)
         else:
             self._receive(reader, handler, association)
 
     def _handshake(self, timeout: float) -> PeerCertificate | None:
-        tls = self._shared.tls
+        tls = self._context.tls
         if tls is None:
             return None
         self._socket.settimeout(timeout)  # of the whole handshake, not of each of its reads
@@ -157,7 +157,7 @@ class Connection:
     def _negotiate(
         self, association: AcceptedAssociation, pdu: bytes, certificate: PeerCertificate | None
     ) -> CStoreHandler | None:
-        shared, reader = self._shared, self._reader
+        context, reader = self._context, self._reader
         request = association.requested(pdu)
         if request is None or reader is None:
             _LOG.info("association request from %s is broken", self._address)
@@ -171,7 +171,7 @@ class Connection:
             peer_certificate=certificate.common_name if certificate else None,
         )
         log_context.association.set(info.id)  # this thread serves no other
-        if not self._welcome(association, info, certificate):
+        if not self._check_association(association, info, certificate):
             return None
         contexts = association.accept(request)
         if not contexts:
@@ -181,25 +181,25 @@ class Connection:
         common = AssociationContext(
             info,
             contexts,
-            shared.store_handler,
-            shared.spool,
-            shared.settings,
+            context.store_handler,
+            context.spool,
+            context.settings,
             association.peer_max_pdu_length,
         )
         self._handler = CStoreHandler(reader, common, association.serve)
         _LOG.info("association from %s at %s", safe_text(info.calling_ae_title), self._address)
         return self._handler
 
-    def _welcome(
+    def _check_association(
         self, association: AcceptedAssociation, info: AssociationInfo, certificate: PeerCertificate | None
     ) -> bool:
         calling, called = info.calling_ae_title, info.called_ae_title
-        if self._shared.stop.at is not None:
+        if self._context.stop.at is not None:
             association.reject(_REJECTED_TRANSIENT, _BY_PRESENTATION, _CONGESTION)
-        elif not self._shared.allowed.may_associate(calling, self._address, certificate):
+        elif not self._context.allowed.may_associate(calling, self._address, certificate):
             _LOG.warning("rejected unknown peer %s at %s", safe_text(calling), self._address)
             association.reject(_REJECTED_PERMANENT, _BY_USER, _CALLING_NOT_RECOGNISED)
-        elif not self._shared.store_handler.accepts_called_ae(called, calling, self._address):
+        elif not self._context.store_handler.accepts_called_ae(called, calling, self._address):
             _LOG.warning("rejected %s: called AE title %s unknown", safe_text(calling), safe_text(called))
             association.reject(_REJECTED_PERMANENT, _BY_USER, _CALLED_NOT_RECOGNISED)
         else:
@@ -209,12 +209,12 @@ class Connection:
     def _receive(
         self, reader: BoundedReader, handler: CStoreHandler, association: AcceptedAssociation
     ) -> None:
-        idle = self._shared.settings.idle_timeout
+        idle = self._context.settings.idle_timeout
         while True:
             now = time.monotonic()
             if handler.deadline is None:
                 reader.rewind()
-                self._quiet_since = now
+                self._idle_since = now
                 kind, begin, end = reader.next_pdu(now + idle, strict=False)
             elif now > handler.deadline:
                 raise ConnectionEndedError("too slow: a message's deadline has passed", 0x00)
@@ -225,9 +225,9 @@ class Connection:
             elif kind == RELEASE_RQ and handler.deadline is None:
                 if not association.release(bytes(reader.buffer[begin - HEADER_LENGTH : end])):
                     raise ConnectionEndedError("broken release request", 0x06)
-                # Only now: who waits for the release to act on it must find all bytes sent.
-                self._ends_as = AssociationEnd.RELEASED
-                self._tell_sink()
+                # Only now: what the release triggers must find the answer to it sent.
+                self._association_end = AssociationEnd.RELEASED
+                self._report_end()
                 reader.drain(_LINGER)
                 return
             elif kind == ABORT:
@@ -237,14 +237,14 @@ class Connection:
 
     # -- endings --------------------------------------------------------------------------------------------
 
-    def _tick(self) -> None:
-        stop_at = self._shared.stop.at
+    def _check_stop(self) -> None:
+        stop_at = self._context.stop.at
         if stop_at is None:
             return
         now, handler = time.monotonic(), self._handler
         idle = handler is None or handler.deadline is None
-        if now >= stop_at or (idle and now - self._quiet_since > _QUIET):
-            self._ends_as = AssociationEnd.CUT_OFF
+        if now >= stop_at or (idle and now - self._idle_since > _IDLE_BEFORE_STOP):
+            self._association_end = AssociationEnd.CUT_OFF
             raise ConnectionEndedError("shutting down", 0x00)
 
     def _abort(self, reason: int | None) -> None:
@@ -254,20 +254,20 @@ class Connection:
         with suppress(ConnectionEndedError):
             self._reader.send(bytes([ABORT, 0, 0, 0, 0, 4, 0, 0, source, reason]))
 
-    def _end(self) -> None:
+    def _finish(self) -> None:
         try:
             if self._reader is not None:
                 self._reader.fairness.release()
             if self._handler is not None:
                 self._handler.close()
-            self._tell_sink()
+            self._report_end()
         finally:
             with suppress(OSError):
                 if isinstance(self._socket, ssl.SSLSocket):
                     self._socket.settimeout(_LINGER)
                 self._socket.close()
 
-    def _tell_sink(self) -> None:
+    def _report_end(self) -> None:
         info, self._info = self._info, None
         handler = self._handler
         if info is None or handler is None:
@@ -275,11 +275,11 @@ class Connection:
         _LOG.info(
             "association from %s %s: %d stored, %d refused",
             safe_text(info.calling_ae_title),
-            self._ends_as.value,
+            self._association_end.value,
             handler.stored,
             handler.refused,
         )
         try:
-            self._shared.store_handler.association_ended(info, self._ends_as)
+            self._context.store_handler.association_ended(info, self._association_end)
         except Exception as error:
             _LOG.error("the end of an association could not be processed: %s", type(error).__name__)

@@ -1,4 +1,4 @@
-"""Accepts connections: allow-list and caps, then a thread for each. It never reads: nobody can stop it."""
+"""Accepts connections: allow-list and caps, then a thread for each. It never reads: no peer can stop it."""
 
 from __future__ import annotations
 

@@ -3,8 +3,8 @@
 ::
 
     host: listener accepts ---- socket and channel (SCM_RIGHTS) ----> receiver process: Connection
-          RemoteConnection <--- channel: may associate? admit? received: keep? ----- RemoteStoreHandler, Judge
-          log              <--- control socket ------------------------------------- what is logged
+          ForwardedConnection <--- channel: may associate? admit? received: keep? --- StoreHandlerProxy
+          log                 <--- control socket ----------------------------------- what is logged
 
 The rules of the pipelines are asked in the receiver process, too, as far as they look at nothing but the
 image; what depends on the images that wait is the host's to decide. The guarantees are those of a receiver
@@ -39,16 +39,16 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 10.0
 _LAST_WAIT: Final = 2.0
 _LONGEST_START: Final = 30.0
 READY: Final = marshal.dumps(("", 0, "", ""))
-"""What a process says first."""
+"""The first message of a process."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProcessSettings:
-    """What a receiver process is told at its start."""
+    """What a receiver process needs to know at its start."""
 
     settings: ReceiverSettings
     wanted: frozenset[int]
-    incoming: str
+    incoming_prefix: str
     """Path and beginning of the names of its files."""
     durable: bool
     commitments: bool
@@ -59,8 +59,8 @@ class ProcessSettings:
 class _Process:
     """One receiver process, seen from the host."""
 
-    def __init__(self, told: ProcessSettings) -> None:
-        self.told = told
+    def __init__(self, settings: ProcessSettings) -> None:
+        self.incoming_prefix = settings.incoming_prefix
         self.connections = 0
         self.alive = True
         self.ready = threading.Event()
@@ -70,7 +70,7 @@ class _Process:
             self.process = subprocess.Popen(  # noqa: S603 - our own interpreter, our own module
                 command, pass_fds=(theirs.fileno(),), stdin=subprocess.DEVNULL, start_new_session=True
             )
-        self.send(pickle.dumps(told))
+        self.send(pickle.dumps(settings))
 
     def send(self, message: bytes, *sockets: socket.socket) -> bool:
         """Send a message, with sockets; False if the process has gone."""
@@ -90,7 +90,7 @@ class ReceiverPool:
         How many.
     settings : ReceiverSettings
     wanted : frozenset of int
-        The tags that the sink wants.
+        The tags that the store handler wants.
     spool : Spool
     commitments : bool
         Whether reports about storage commitment are taken.
@@ -109,7 +109,7 @@ class ReceiverPool:
         prevalidator_factory: PrevalidatorFactory | None = None,
     ) -> None:
         self._count, self._settings, self._wanted, self._spool = count, settings, wanted, spool
-        self._commitments, self._judge_maker = commitments, prevalidator_factory
+        self._commitments, self._prevalidator_factory = commitments, prevalidator_factory
         self._processes: list[_Process] = []
         self._threads: list[threading.Thread] = []
         self._lock = threading.Lock()
@@ -118,7 +118,7 @@ class ReceiverPool:
     def start(self) -> None:
         """Start the processes, and wait until they are ready (a second, for Python to load)."""
         for number in range(self._count):
-            process = self._started()
+            process = self._start_process()
             thread = threading.Thread(
                 target=self._watch, args=(process,), name=f"receiver-process-{number}", daemon=True
             )
@@ -141,12 +141,12 @@ class ReceiverPool:
                 chosen = min(alive, key=lambda process: process.connections)
                 chosen.connections += 1
             if chosen.send(marshal.dumps(("connection", address)), sock, channel):
-                return lambda: self._ended(chosen)
+                return lambda: self._connection_ended(chosen)
             with self._lock:
                 chosen.alive = False
 
     def stop_at(self, moment: float) -> None:
-        """Tell that associations are to end, at the latest at a moment (monotonic)."""
+        """Have associations end, at the latest at a moment (monotonic)."""
         self._stopping.set()
         with self._lock:
             processes = list(self._processes)
@@ -170,7 +170,7 @@ class ReceiverPool:
         for thread in self._threads:
             thread.join()
 
-    def _started(self) -> _Process:
+    def _start_process(self) -> _Process:
         prefix = f"{self._spool.incoming_prefix}{secrets.token_hex(3)}-"
         level = logging.getLogger("dicomnode").getEffectiveLevel()
         process = _Process(
@@ -181,14 +181,14 @@ class ReceiverPool:
                 self._spool.durable,
                 self._commitments,
                 level,
-                self._judge_maker,
+                self._prevalidator_factory,
             )
         )
         with self._lock:
             self._processes.append(process)
         return process
 
-    def _ended(self, process: _Process) -> None:
+    def _connection_ended(self, process: _Process) -> None:
         with self._lock:
             process.connections -= 1
 
@@ -197,25 +197,25 @@ class ReceiverPool:
         pause = _FIRST_PAUSE
         while True:
             began = time.monotonic()
-            self._log_of(process)
+            self._forward_log(process)
             with self._lock:
                 process.alive = False
                 self._processes.remove(process)
             code = process.process.wait()
             process.control.close()
-            self._spool.drop_incoming(process.told.incoming)
+            self._spool.drop_incoming(process.incoming_prefix)
             if self._stopping.is_set():
                 return
-            _LOG.error("a receiver process ended (%s); another one is started", _how(code))
+            _LOG.error("a receiver process ended (%s); another one is started", _exit_text(code))
             pause = (
                 _FIRST_PAUSE if time.monotonic() - began > _LONGEST_PAUSE else min(2 * pause, _LONGEST_PAUSE)
             )
             if self._stopping.wait(pause):
                 return
-            process = self._started()
+            process = self._start_process()
 
     @staticmethod
-    def _log_of(process: _Process) -> None:
+    def _forward_log(process: _Process) -> None:
         while True:
             try:
                 data = process.control.recv(_LONGEST_MESSAGE)
@@ -232,5 +232,5 @@ class ReceiverPool:
                 logger.log(level, "%s", text, extra={"association": association} if association else None)
 
 
-def _how(code: int) -> str:
+def _exit_text(code: int) -> str:
     return f"signal {-code}" if code < 0 else f"exit code {code}"

@@ -24,10 +24,10 @@ from dicomnode.host.foundation import log_context
 from dicomnode.host.foundation.error_text import type_and_line
 from dicomnode.host.foundation.excepthooks import install_excepthooks
 from dicomnode.host.foundation.gc_tuning import tune_gc
-from dicomnode.host.receiver.connection import Connection, Shared, StopSignal
+from dicomnode.host.receiver.connection import Connection, ConnectionContext, StopDeadline
+from dicomnode.host.receiver.process_channel import ProcessChannel
 from dicomnode.host.receiver.receiver_pool import READY, ProcessSettings
-from dicomnode.host.receiver.remote_channel import RemoteChannel
-from dicomnode.host.receiver.remote_handler import RemoteStoreHandler
+from dicomnode.host.receiver.store_handler_proxy import StoreHandlerProxy
 from dicomnode.host.spool.spool_writer import NewFiles
 
 _LOG = logging.getLogger(__name__)
@@ -36,11 +36,11 @@ _LONGEST_LINE: Final = 4096
 _PEER_AND_CHANNEL: Final = 2
 _SWITCH_INTERVAL: Final = 0.0005
 
-_store_handler: ContextVar[RemoteStoreHandler] = ContextVar("_sink")
-"""The host, as the connection of this thread sees it."""
+_store_handler: ContextVar[StoreHandlerProxy] = ContextVar("_store_handler")
+"""The proxy of the connection that this thread serves."""
 
 
-class _ToHost(logging.Handler):
+class _HostLogHandler(logging.Handler):
     """Has the host log what is logged here."""
 
     def __init__(self, control: socket.socket) -> None:
@@ -48,7 +48,7 @@ class _ToHost(logging.Handler):
         self._control = control
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Send a record; if the host has gone there is nobody to tell."""
+        """Send a record, unless the host has ended."""
         text = record.getMessage()
         if record.exc_info and record.exc_info[1] is not None:
             text += f": {type_and_line(record.exc_info[1])}"
@@ -58,20 +58,20 @@ class _ToHost(logging.Handler):
             self._control.send(marshal.dumps(message))
 
 
-def _committed(calling: str, information: Dataset) -> int:
-    return _store_handler.get().committed(calling, information)
+def _take_commitment_report(calling: str, information: Dataset) -> int:
+    return _store_handler.get().take_commitment_report(calling, information)
 
 
 class _ReceiverProcess:
-    def __init__(self, told: ProcessSettings) -> None:
-        settings = told.settings
-        negotiator = Negotiator(settings, _committed if told.commitments else None)
+    def __init__(self, process_settings: ProcessSettings) -> None:
+        settings = process_settings.settings
+        negotiator = Negotiator(settings, _take_commitment_report if process_settings.commitments else None)
         self._tls = ServerTLS(settings.tls) if settings.tls is not None else None
-        self._told = told
-        self._judge = self._made_judge()
-        self._files = NewFiles(told.incoming, durable=told.durable)
+        self._process_settings = process_settings
+        self._prevalidate = self._make_prevalidator()
+        self._files = NewFiles(process_settings.incoming_prefix, durable=process_settings.durable)
         self._negotiator = negotiator
-        self._stop = StopSignal()
+        self._stop = StopDeadline()
 
     def connection(self, address: str, sock: socket.socket, channel: socket.socket) -> None:
         """Serve a connection on a thread of its own."""
@@ -86,39 +86,41 @@ class _ReceiverProcess:
         """End associations, at the latest at a moment."""
         self._stop.set(moment)
 
-    def _made_judge(self) -> Prevalidator | None:
-        """Load the pipelines' rules. What cannot be loaded here is asked in the host."""
-        if self._told.prevalidator_factory is None:
+    def _make_prevalidator(self) -> Prevalidator | None:
+        """Load the pipelines' rules. Where they cannot be loaded here, the host asks them."""
+        if self._process_settings.prevalidator_factory is None:
             return None
         try:
-            return self._told.prevalidator_factory()
+            return self._process_settings.prevalidator_factory()
         except Exception as error:
             _LOG.warning("the host will ask the pipelines' rules: %s", type_and_line(error))
             return None
 
     def _serve(self, address: str, sock: socket.socket, channel: socket.socket) -> None:
         with channel:
-            store_handler = RemoteStoreHandler(RemoteChannel(channel), self._told.wanted, self._judge)
+            store_handler = StoreHandlerProxy(
+                ProcessChannel(channel), self._process_settings.wanted, self._prevalidate
+            )
             _store_handler.set(store_handler)
-            settings = self._told.settings
-            shared = Shared(
+            settings = self._process_settings.settings
+            context = ConnectionContext(
                 settings, store_handler, self._files, self._negotiator, store_handler, self._tls, self._stop
             )
-            Connection(sock, address, shared).run()
+            Connection(sock, address, context).run()
 
 
 def main() -> None:
     """Serve the connections that come over the control socket."""
-    for asked in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(asked, signal.SIG_IGN)  # the host is told, and tells when to stop
+    for signal_number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(signal_number, signal.SIG_IGN)  # the host gets them too, and says when to stop
     control = socket.socket(fileno=int(sys.argv[1]))
-    told: ProcessSettings = pickle.loads(control.recv(_LONGEST_MESSAGE))  # noqa: S301 - from our own parent
-    logging.basicConfig(handlers=[_ToHost(control)], level=told.log_level)
-    install_excepthooks(debug=told.log_level <= logging.DEBUG)
+    process_settings: ProcessSettings = pickle.loads(control.recv(_LONGEST_MESSAGE))  # noqa: S301 - from our own parent
+    logging.basicConfig(handlers=[_HostLogHandler(control)], level=process_settings.log_level)
+    install_excepthooks(debug=process_settings.log_level <= logging.DEBUG)
     quiet_loggers()
     sys.setswitchinterval(min(sys.getswitchinterval(), _SWITCH_INTERVAL))
     tune_gc()
-    process = _ReceiverProcess(told)
+    process = _ReceiverProcess(process_settings)
     gc.freeze()  # what stays for good
     control.send(READY)
     while True:
@@ -136,7 +138,7 @@ def main() -> None:
         else:  # out of descriptors: the host sees the channel close
             for number in descriptors:
                 os.close(number)
-    # The host has ended, or wants this process to end: nobody would decide about what is under way.
+    # The host has ended, or closes this process: nothing could be decided any more.
     os._exit(0)
 
 

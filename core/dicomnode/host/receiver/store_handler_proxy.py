@@ -1,6 +1,7 @@
-"""In a receiver process: the host's decisions about one connection, asked for over a channel.
+"""In a receiver process: calls the host for the decisions about one connection.
 
-What travels is plain data: identifiers, the index, the name of a file. The bytes are in the spool already.
+Arguments and results are plain data: identifiers, the index, the name of a file. The bytes are in the spool
+already.
 """
 
 from __future__ import annotations
@@ -27,79 +28,85 @@ from dicomnode.host.dimse.store_handler import (
 from dicomnode.host.dimse.tls import PeerCertificate
 from dicomnode.host.parsing.index import IndexedValue
 from dicomnode.host.parsing.statuses import StoreResponse
-from dicomnode.host.receiver.remote_channel import ChannelClosedError, RemoteChannel
+from dicomnode.host.receiver.process_channel import ChannelClosedError, ProcessChannel
 
 _ADMITTED_FOR: Final = 0.25
 _MOST_ADMITTED: Final = 128
 
 
-class Question(IntEnum):
-    """What a receiver process may ask."""
+class HostMethod(IntEnum):
+    """What a receiver process may call in the host."""
 
     MAY_ASSOCIATE = 0
     ACCEPTS_CALLED_AE = 1
     ADMIT = 2
     RECEIVED = 3
-    ENDED = 4
-    COMMITTED = 5
+    ASSOCIATION_ENDED = 4
+    TAKE_COMMITMENT_REPORT = 5
 
 
-class Answer(IntEnum):
-    """How an answer begins."""
+class CallResult(IntEnum):
+    """How a call ended; with it comes a value."""
 
-    GIVEN = 0
+    RETURNED = 0
+    """The value is what the method returned."""
     FAILED = 1
-    """The host's own code raised, which it has logged."""
+    """The host's own code raised an exception, which it has logged. There is no value."""
     OS_ERROR = 2
+    """The value is an error number."""
 
 
-class RemoteStoreHandler:
-    """The host as one connection sees it: a :class:`StoreHandler`, the allow-list, the storage commitments.
+class StoreHandlerProxy:
+    """The host for one connection: a :class:`StoreHandler`, the allow-list, the storage commitments.
 
     Parameters
     ----------
-    channel : RemoteChannel
+    channel : ProcessChannel
         To the host's thread for this connection.
     wanted : frozenset of int
-        The host's.
-    judge : Judge, optional
+        As of the host's store handler.
+    prevalidate : Prevalidator, optional
         Asks the pipelines' rules here, as far as they need no other image.
     """
 
     def __init__(
-        self, channel: RemoteChannel, wanted: frozenset[int], prevalidate: Prevalidator | None = None
+        self, channel: ProcessChannel, wanted: frozenset[int], prevalidate: Prevalidator | None = None
     ) -> None:
-        self._channel, self.wanted, self._judge = channel, wanted, prevalidate
+        self._channel, self.wanted, self._prevalidate = channel, wanted, prevalidate
         self._announced = False
         self._admitted: dict[tuple[str, str], float] = {}
 
-    def _ask(self, question: Question, *given: Any) -> Any:
+    def _call(self, method: HostMethod, *arguments: Any) -> Any:
         try:
-            answer, value = self._channel.ask((int(question), *given))
+            result, value = self._channel.call((int(method), *arguments))
         except ChannelClosedError:
             raise ConnectionEndedError("the host does not answer any more", 0x00) from None
-        if answer == Answer.GIVEN:
+        if result == CallResult.RETURNED:
             return value
-        if answer == Answer.OS_ERROR:
+        if result == CallResult.OS_ERROR:
             raise OSError(value, os.strerror(value))
         raise StoreHandlerFailedError("the host could not decide")
 
     def may_associate(self, calling: str, address: str, certificate: PeerCertificate | None) -> bool:
         """Ask the allow-list."""
-        shown = None if certificate is None else tuple(certificate)
-        return bool(self._ask(Question.MAY_ASSOCIATE, calling, address, shown))
+        fields = None if certificate is None else tuple(certificate)
+        return bool(self._call(HostMethod.MAY_ASSOCIATE, calling, address, fields))
 
     def accepts_called_ae(self, called: str, calling: str, address: str) -> bool:
         """Ask whether an association is wanted."""
-        return bool(self._ask(Question.ACCEPTS_CALLED_AE, called, calling, address))
+        return bool(self._call(HostMethod.ACCEPTS_CALLED_AE, called, calling, address))
 
     def admit(self, request: StoreRequest) -> StoreResponse | None:
-        """Ask before the data set is read; one yes is good for its like for a quarter of a second."""
+        """Ask before the data set is read.
+
+        Where the host refuses nothing, it is not asked again for the same SOP class and transfer syntax for a
+        quarter of a second: the question takes a tenth of the time of a small instance.
+        """
         now = time.monotonic()
         kind = request.AffectedSOPClassUID, request.transfer_syntax_uid
         if self._admitted.get(kind, 0.0) > now:
             return None
-        response = self._ask(Question.ADMIT, self._association(request), *_request(request))
+        response = self._call(HostMethod.ADMIT, self._new_association(request), *_request_fields(request))
         if response is not None:
             return StoreResponse(*response)
         if len(self._admitted) >= _MOST_ADMITTED:
@@ -114,13 +121,13 @@ class RemoteStoreHandler:
         spooled: SpooledFile,
         prevalidation: Prevalidation | None = None,
     ) -> StoreResponse:
-        """Judge a file and hand it over; what becomes of it is the host's business from now on."""
-        if prevalidation is None and self._judge is not None:
-            prevalidation = self._judge(request.association.called_ae_title, spooled.file, index)
-        response = self._ask(
-            Question.RECEIVED,
-            self._association(request),
-            *_request(request),
+        """Prevalidate a file and hand it over: the host decides what becomes of it."""
+        if prevalidation is None and self._prevalidate is not None:
+            prevalidation = self._prevalidate(request.association.called_ae_title, spooled.file, index)
+        response = self._call(
+            HostMethod.RECEIVED,
+            self._new_association(request),
+            *_request_fields(request),
             index,
             spooled.file,
             spooled.size,
@@ -131,23 +138,23 @@ class RemoteStoreHandler:
         return StoreResponse(*response)
 
     def association_ended(self, association: AssociationInfo, end: AssociationEnd) -> None:
-        """Tell that it is over."""
+        """Report that it is over."""
         with suppress(ConnectionEndedError):  # then the host knows
-            self._ask(Question.ENDED, _association(association), end.value)
+            self._call(HostMethod.ASSOCIATION_ENDED, _association_fields(association), end.value)
 
-    def committed(self, calling: str, information: Dataset) -> int:
-        """Hand on a report about storage commitment."""
-        return int(self._ask(Question.COMMITTED, calling, information.to_json()))
+    def take_commitment_report(self, calling: str, information: Dataset) -> int:
+        """Hand on a report on storage commitment; return the status with which it is answered."""
+        return int(self._call(HostMethod.TAKE_COMMITMENT_REPORT, calling, information.to_json()))
 
-    def _association(self, request: StoreRequest) -> tuple[Any, ...] | None:
-        """Return what the host does not know yet of the association."""
+    def _new_association(self, request: StoreRequest) -> tuple[Any, ...] | None:
+        """Return the association with its first request; the host remembers it."""
         if self._announced:
             return None
         self._announced = True
-        return _association(request.association)
+        return _association_fields(request.association)
 
 
-def _association(info: AssociationInfo) -> tuple[Any, ...]:
+def _association_fields(info: AssociationInfo) -> tuple[Any, ...]:
     return (
         info.id,
         info.calling_ae_title,
@@ -158,7 +165,7 @@ def _association(info: AssociationInfo) -> tuple[Any, ...]:
     )
 
 
-def _request(request: StoreRequest) -> tuple[Any, ...]:
+def _request_fields(request: StoreRequest) -> tuple[Any, ...]:
     return (
         request.message_id,
         request.AffectedSOPClassUID,

@@ -1,4 +1,4 @@
-"""Messages between the host and a receiver process, about one connection: a question, then its answer.
+"""Calls from a receiver process to the host, about one connection: a message there, a message back.
 
 Both ends are ours, of one installation, so messages are Python's own plain data (:mod:`marshal`): tuples,
 text, numbers, lists and dictionaries take a few microseconds, where JSON takes twenty. Nothing is ever
@@ -22,7 +22,7 @@ class ChannelClosedError(OSError):
     """The other process has closed its end, or has ended."""
 
 
-class RemoteChannel:
+class ProcessChannel:
     """One end of a connected stream socket. For one thread.
 
     Parameters
@@ -57,7 +57,7 @@ class RemoteChannel:
         ChannelClosedError
             If the other end is closed.
         """
-        # A question is not followed by another before its answer: what is there belongs to one message.
+        # No call is sent before the last one has returned, so what is there belongs to one message.
         data = self._piece(_PIECE)
         while len(data) < _HEADER.size:
             data += self._piece(_PIECE)
@@ -73,8 +73,8 @@ class RemoteChannel:
             data = b"".join(pieces)
         return marshal.loads(memoryview(data)[_HEADER.size :])  # noqa: S302 - our own process wrote it
 
-    def ask(self, message: Any) -> Any:
-        """Send a message, and return its answer."""
+    def call(self, message: Any) -> Any:
+        """Send a message, and return the one that comes back."""
         self.send(message)
         return self.receive()
 

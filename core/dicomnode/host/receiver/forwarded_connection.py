@@ -1,4 +1,4 @@
-"""In the host: one connection that a receiver process serves, and the decisions it asks for."""
+"""In the host: a connection that was forwarded to a receiver process, and the decisions about it."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ from dicomnode.host.foundation import log_context
 from dicomnode.host.foundation.error_text import type_and_line
 from dicomnode.host.parsing.statuses import Status, StoreResponse
 from dicomnode.host.receiver.allowed_peers import AllowedPeers
-from dicomnode.host.receiver.remote_channel import ChannelClosedError, RemoteChannel
-from dicomnode.host.receiver.remote_handler import Answer, Question
+from dicomnode.host.receiver.process_channel import ChannelClosedError, ProcessChannel
+from dicomnode.host.receiver.store_handler_proxy import CallResult, HostMethod
 from dicomnode.host.spool.spool import Spool
 from dicomnode.host.spool.spool_writer import FinishedFile
 
 _LOG = logging.getLogger(__name__)
-_PlainResponse = tuple[int, str | None, str]
+_ResponseFields = tuple[int, str | None, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Decisions:
-    """Who decides, for all connections."""
+class HostDecisions:
+    """What decides, for all connections."""
 
     store_handler: StoreHandler
     spool: Spool
@@ -45,8 +45,8 @@ class Decisions:
     commitments: CommitmentHandler | None
 
 
-class RemoteConnection:
-    """Answers what the receiver process asks about one connection, on a thread of its own.
+class ForwardedConnection:
+    """Answers the calls of a receiver process about one connection, on a thread of its own.
 
     Parameters
     ----------
@@ -55,21 +55,21 @@ class RemoteConnection:
     hand_over : callable
         Gives the peer's socket and the channel's other end to a receiver process; returns what to call when
         the connection has ended, or None where there is no process.
-    decisions : Decisions
+    decisions : HostDecisions
     """
 
     def __init__(
         self,
         sock: socket.socket,
         hand_over: Callable[[socket.socket, socket.socket], Callable[[], None] | None],
-        decisions: Decisions,
+        decisions: HostDecisions,
     ) -> None:
         self._socket, self._hand_over, self._decisions = sock, hand_over, decisions
         self._association: AssociationInfo | None = None
-        self._channel: RemoteChannel | None = None
-        self._ends_as = AssociationEnd.ABORTED
-        self._answers: tuple[Callable[..., Any], ...] = tuple(
-            getattr(self, f"_{question.name.lower()}") for question in Question
+        self._channel: ProcessChannel | None = None
+        self._end = AssociationEnd.ABORTED
+        self._methods: tuple[Callable[..., Any], ...] = tuple(
+            getattr(self, f"_{method.name.lower()}") for method in HostMethod
         )
 
     def run(self) -> None:
@@ -81,40 +81,40 @@ class RemoteConnection:
             if ended is None:
                 _LOG.error("a connection was closed: no receiver process runs")
                 return
-            self._channel = RemoteChannel(ours)
+            self._channel = ProcessChannel(ours)
             try:
                 self._serve(self._channel)
             except ChannelClosedError:
-                self._gone()
+                self._process_ended()
             finally:
                 ended()
 
     def close(self) -> None:
         """Leave the connection, from another thread: the host does not wait any longer."""
-        self._ends_as = AssociationEnd.CUT_OFF
+        self._end = AssociationEnd.CUT_OFF
         if self._channel is not None:
             self._channel.close()
 
-    def _serve(self, channel: RemoteChannel) -> None:
+    def _serve(self, channel: ProcessChannel) -> None:
         while True:
-            question, *given = channel.receive()
+            method, *arguments = channel.receive()
             try:
-                answer = Answer.GIVEN, self._answers[question](*given)
+                result, value = CallResult.RETURNED, self._methods[method](*arguments)
             except OSError as error:
-                answer = Answer.OS_ERROR, error.errno or errno.EIO
+                result, value = CallResult.OS_ERROR, error.errno or errno.EIO
             except Exception as error:
-                _LOG.error("%s failed: %s", Question(question).name.lower(), type_and_line(error))
-                answer = Answer.FAILED, None
-            channel.send((int(answer[0]), answer[1]))
+                _LOG.error("%s failed: %s", HostMethod(method).name.lower(), type_and_line(error))
+                result, value = CallResult.FAILED, None
+            channel.send((int(result), value))
 
-    def _gone(self) -> None:
-        """Tell of an association whose end the receiver process did not tell: it has ended itself."""
+    def _process_ended(self) -> None:
+        """End the association, where the receiver process has ended without doing so."""
         association, self._association = self._association, None
         if association is not None:
             with suppress(Exception):
-                self._decisions.store_handler.association_ended(association, self._ends_as)
+                self._decisions.store_handler.association_ended(association, self._end)
 
-    # -- answers, one for each question ---------------------------------------------------------------------
+    # -- the methods that are called ------------------------------------------------------------------------
 
     def _may_associate(self, calling: str, address: str, certificate: tuple[str, str] | None) -> bool:
         shown = None if certificate is None else PeerCertificate(*certificate)
@@ -123,13 +123,13 @@ class RemoteConnection:
     def _accepts_called_ae(self, called: str, calling: str, address: str) -> bool:
         return self._decisions.store_handler.accepts_called_ae(called, calling, address)
 
-    def _admit(self, association: tuple[Any, ...] | None, *request: Any) -> _PlainResponse | None:
+    def _admit(self, association: tuple[Any, ...] | None, *request: Any) -> _ResponseFields | None:
         response = self._decisions.store_handler.admit(self._request(association, *request))
-        return None if response is None else _plain(response)
+        return None if response is None else _response_fields(response)
 
-    def _received(self, association: tuple[Any, ...] | None, *given: Any) -> _PlainResponse:
-        *request, index, file, size, offset, checked = given
-        prevalidation = None if checked is None else Prevalidation(*checked)
+    def _received(self, association: tuple[Any, ...] | None, *arguments: Any) -> _ResponseFields:
+        *request, index, file, size, offset, prevalidated = arguments
+        prevalidation = None if prevalidated is None else Prevalidation(*prevalidated)
         spooled = FinishedFile(file, size, offset, self._decisions.spool)
         try:
             response = self._decisions.store_handler.received(
@@ -137,32 +137,32 @@ class RemoteConnection:
             )
         finally:
             spooled.discard()
-        return _plain(response)
+        return _response_fields(response)
 
-    def _ended(self, association: tuple[Any, ...], end: str) -> None:
-        info = self._association or _association(association)
+    def _association_ended(self, association: tuple[Any, ...], end: str) -> None:
+        info = self._association or _association_of(association)
         self._association = None
         self._decisions.store_handler.association_ended(info, AssociationEnd(end))
 
-    def _committed(self, calling: str, information: str) -> int:
+    def _take_commitment_report(self, calling: str, information: str) -> int:
         handler = self._decisions.commitments
         if handler is None:
             return int(Status.SOP_CLASS_NOT_SUPPORTED)
         return int(handler(calling, Dataset.from_json(information)))
 
-    def _request(self, association: tuple[Any, ...] | None, *given: Any) -> StoreRequest:
+    def _request(self, association: tuple[Any, ...] | None, *fields: Any) -> StoreRequest:
         if association is not None:
-            self._association = _association(association)
+            self._association = _association_of(association)
             log_context.association.set(self._association.id)
         if self._association is None:
             raise ChannelClosedError("a request without an association")
-        return StoreRequest(self._association, *given)
+        return StoreRequest(self._association, *fields)
 
 
-def _plain(response: StoreResponse) -> _PlainResponse:
+def _response_fields(response: StoreResponse) -> _ResponseFields:
     return int(response.status), response.comment, response.reason  # marshal takes no enumeration
 
 
-def _association(fields: tuple[Any, ...]) -> AssociationInfo:
+def _association_of(fields: tuple[Any, ...]) -> AssociationInfo:
     id_, calling, called, address, negotiated, certificate = fields
     return AssociationInfo(id_, calling, called, address, datetime.fromisoformat(negotiated), certificate)
