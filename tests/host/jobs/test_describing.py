@@ -59,7 +59,7 @@ def described(
 
 
 def test_who_and_where() -> None:
-    """Number, attempt and identity are the ledger's; the plugin is the registration's; folders are by number."""
+    """Number, attempt and identity are the ledger's; the plugin is the registration's; folders have it."""
     job = described()
     assert (job.id, job.attempt, job.identity, job.container_key, job.created) == (
         "7",

@@ -83,7 +83,7 @@ class Bench:
         self.job_events = JobEvents()
         self.notified: list[tuple[str, object]] = []
         self.job_events.queued.subscribe(lambda: self.notified.append(("queued", None)))
-        self.job_events.given_up.subscribe(lambda job: self.notified.append(("given up", job)))
+        self.job_events.withdrawn.subscribe(lambda job: self.notified.append(("withdrawn", job)))
         self.jobs = Jobs(
             ledger=self.ledger, spool=self.spool, outbox=self.outbox, events=events,
             trees={"two": self.tree} if tree else {}, job_events=self.job_events,
@@ -231,7 +231,7 @@ def test_late_images_join_a_job_that_has_no_result(bench: Callable[..., Bench]) 
     on.jobs.join_late(on.tree, key)
     assert on.states() == {"1.1": WAITING, "1.2": WAITING, "1.3": WAITING}
     assert on.ledger.job(first.id).state is JobState.DISCARDED
-    assert ("given up", first.id) in on.notified
+    assert ("withdrawn", first.id) in on.notified
     assert [event.message for event in on.told] == ["images that came late joined: a new job takes its place"]
     second = on.jobs.create(on.tree, key)
     assert {row.SOPInstanceUID for row in on.ledger.instances(job=second.id)} == {"1.1", "1.2", "1.3"}
@@ -267,7 +267,7 @@ def test_late_images_join_no_result(bench: Callable[..., Bench]) -> None:
     on.jobs.join_late(on.tree, key)
     assert on.ledger.job(first.id).state is JobState.BUILT
     assert on.states() == {"1.1": IN_JOB, "1.2": IN_JOB, "1.3": WAITING}
-    assert ("given up", first.id) not in on.notified
+    assert ("withdrawn", first.id) not in on.notified
 
 
 def test_late_images_that_do_not_fit_join_nothing(
@@ -374,7 +374,7 @@ def test_words_of_the_operator_stay_out_of_the_message(bench: Callable[..., Benc
     (event,) = on.told
     assert event.message == "given up by the operator; 2 inputs released"
     assert (event.detail, event.station) == ("Mr Smith moved", Station.RELEASED)
-    assert ("given up", number) in on.notified
+    assert ("withdrawn", number) in on.notified
 
 
 def test_a_state_that_changed_in_this_very_moment(bench: Callable[..., Bench]) -> None:
