@@ -10,6 +10,8 @@ from pydicom.multival import MultiValue
 from pydicom.sequence import Sequence as DicomSequence
 from pydicom.valuerep import PersonName
 
+from dicomnode.dicom.values.private_blocks import forget_private_blocks
+
 _IMMUTABLE = (str, int, float, bytes, PersonName, type(None))
 
 
@@ -23,7 +25,10 @@ def copy_element(element: DataElement) -> DataElement:
     """
     value = element.value
     if type(element) is not DataElement or isinstance(value, DicomSequence):
-        return copy.deepcopy(element)
+        copied = copy.deepcopy(element)
+        for item in copied.value if isinstance(value, DicomSequence) else ():
+            forget_private_blocks(item)
+        return copied
     several = type(value) is MultiValue
     if not all(isinstance(part, _IMMUTABLE) for part in (value if several else (value,))):
         return copy.deepcopy(element)
@@ -51,4 +56,5 @@ def insert_element(dataset: Dataset, element: DataElement, creator: str | None =
     if creator is not None:
         block = dataset.private_block(element.tag.group, creator, create=True)
         element.tag = block.get_tag(element.tag.element & 0xFF)
+        dataset._private_blocks = {}  # see forget_private_blocks: this dataset will be copied
     dataset[element.tag] = element

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from pydicom.charset import convert_encodings
+from pydicom.charset import python_encoding
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.valuerep import CUSTOMIZABLE_CHARSET_VR
 
 UNICODE: Final = "ISO_IR 192"
+_DEFAULT_REPERTOIRE: Final = ("", "ISO_IR 6", "ISO 2022 IR 6")
 _TEXTUAL: Final = frozenset({*map(str, CUSTOMIZABLE_CHARSET_VR), "SQ"})
 
 
@@ -45,13 +46,14 @@ def charset_holds(declared: object, texts: Iterable[DataElement]) -> bool:
 
 
 def _encoding_of(declared: object) -> str:
-    """Return one Python encoding; ASCII where code extensions (ISO 2022) would have to be juggled."""
-    if not isinstance(declared, str) or not declared:
+    """Return one Python encoding; ASCII where code extensions (ISO 2022) would have to be juggled.
+
+    ASCII also for the default repertoire and for a set that pydicom does not know: it would write Latin-1 for
+    both, which no reader expects.
+    """
+    if not isinstance(declared, str) or declared in _DEFAULT_REPERTOIRE:
         return "ascii"
-    try:
-        return str(convert_encodings(declared)[0])
-    except (LookupError, ValueError):
-        return "ascii"
+    return str(python_encoding.get(declared, "ascii"))
 
 
 def _fits(element: DataElement, encoding: str) -> bool:

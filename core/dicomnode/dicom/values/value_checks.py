@@ -27,6 +27,7 @@ from pydicom.sequence import Sequence as DicomSequence
 from pydicom.tag import BaseTag, Tag
 from pydicom.valuerep import MAX_VALUE_LEN, STR_VR_REGEXES, PersonName, format_number_as_ds
 
+from dicomnode.dicom.values.private_blocks import forget_private_blocks
 from dicomnode.dicom.values.tags import describe_tag
 from dicomnode.errors import InvalidValueError
 
@@ -178,7 +179,10 @@ def _sequence(value: Any, fault: Fault) -> DicomSequence:
     items = list(items)
     if wrong := [item for item in items if not isinstance(item, Dataset)]:
         raise fault(f"an item is {_shown(wrong[0])}, not a pydicom Dataset")
-    return DicomSequence(copy.deepcopy(items))
+    copied = copy.deepcopy(items)
+    for item in copied:
+        forget_private_blocks(item)
+    return DicomSequence(copied)
 
 
 def _convert(vr: str, value: Any, fault: Fault) -> Any:
