@@ -53,6 +53,14 @@ ASSIGNED_TO_OTHERS = {
 }
 """What is assigned to an object of another module all the same, and why that is no wiring."""
 
+UNDIVIDED_TESTS = ("cli", "host", "pipeline", "plugins", "testing")
+"""The floors whose tests do not mirror their modules yet. Each is taken out when its tests are divided."""
+
+TESTED_ELSEWHERE = {
+    "errors.py": "exceptions: each is raised, and its text held, in the tests of what raises it",
+}
+"""Modules with behaviour that have no test file of their name, and why."""
+
 OPEN_TO_TESTS = {"dicomnode.testing"}
 
 
@@ -118,6 +126,18 @@ def test_parts_of_the_host_are_whole_when_they_are_made() -> None:
                 found.add(f"{path.relative_to(host)}: {ast.unparse(target)}")
     assert not found - ASSIGNED_TO_OTHERS.keys()
     assert not ASSIGNED_TO_OTHERS.keys() - found, "these are gone: take them out of ASSIGNED_TO_OTHERS"
+
+
+def test_tests_mirror_the_core() -> None:
+    """A module with behaviour has a test file of its name, in the folder of its name."""
+    without = {
+        str(path.relative_to(CORE))
+        for path in CORE.rglob("*.py")
+        if path.relative_to(CORE).parts[0] not in UNDIVIDED_TESTS and _has_behaviour(path)
+        if not (ROOT / "tests" / path.relative_to(CORE).parent / f"test_{path.stem}.py").is_file()
+    }
+    assert not without - TESTED_ELSEWHERE.keys()
+    assert not TESTED_ELSEWHERE.keys() - without, "these have tests: take them out of TESTED_ELSEWHERE"
 
 
 @pytest.mark.parametrize("package", PACKAGES, ids=lambda path: path.name)
@@ -195,6 +215,16 @@ def _is_assigned(node: ast.AST) -> TypeGuard[ast.Attribute]:
 
 def _is_own(node: ast.Attribute) -> bool:
     return isinstance(node.value, ast.Name) and node.value.id in ("self", "cls")
+
+
+def _has_behaviour(path: Path) -> bool:
+    """Return whether a module has a function, or a class with one: constants and plain data have no tests."""
+    functions = ast.FunctionDef | ast.AsyncFunctionDef
+    return any(
+        isinstance(node, functions)
+        or (isinstance(node, ast.ClassDef) and any(isinstance(inner, functions) for inner in node.body))
+        for node in ast.parse(path.read_text(encoding="utf-8")).body
+    )
 
 
 def _name(path: Path) -> str:

@@ -1,9 +1,13 @@
-"""Ready-made blueprints: what their headers hold."""
+"""Every ready-made blueprint: what its header holds, whatever the sources."""
+
+import copy
+import pickle
 
 import pytest
 from pydicom.dataset import Dataset
 
 from dicomnode.dicom import blueprints
+from dicomnode.dicom.blueprint.blueprint import Blueprint
 from dicomnode.dicom.building.header import make_header
 from dicomnode.dicom.elements.instance_environment import InstanceEnvironment
 from dicomnode.dicom.values.iod import SUPPLIED, missing_attributes
@@ -65,51 +69,16 @@ def test_a_header_survives_a_poor_source(name, sources):
         assert lacking <= {"SeriesDate (Type 1) is missing", "SeriesTime (Type 1) is missing"}
 
 
-@pytest.mark.parametrize(
-    ("part", "side", "expected"),
-    [("KNEE", "L", "L"), ("KNEE", None, ""), ("HEAD", None, None), (None, None, ""), ("NOWHERE", None, "")],
-)
-def test_laterality_is_copied_empty_or_left_out(part, side, expected):
-    """The source's side; empty where it may be paired; absent where it is unpaired (PS3.3 C.7.3.1)."""
-    sources = ct_slices()
-    for source in sources:
-        source.BodyPartExamined, source.Laterality = part, side
-    result = result_of(blueprints.ct_blueprint, sources)
-    found = (result.Laterality or "") if "Laterality" in result else None
-    assert found == expected
+READY = [
+    name
+    for name in blueprints.__all__
+    if name.endswith("_blueprint") and isinstance(getattr(blueprints, name), Blueprint)
+]
 
 
-def test_values_of_other_modalities_image_types_are_not_taken():
-    """The third value means different things in different IODs; it is taken within a modality only."""
-    assert list(result_of(blueprints.ct_blueprint, ct_slices()).ImageType) == ["DERIVED", "PRIMARY", "AXIAL"]
-    assert list(result_of(blueprints.mr_blueprint, ct_slices()).ImageType) == ["DERIVED", "PRIMARY", "OTHER"]
-
-
-def test_an_enhanced_image_names_region_side_and_frame_type():
-    """The functional groups that a blueprint knows are in one shared item for the factory to complete."""
-    sources = ct_slices()
-    sources[0].BodyPartExamined = "CHEST"
-    shared = result_of(blueprints.enhanced_ct_blueprint, sources).SharedFunctionalGroupsSequence
-    assert len(shared) == 1
-    assert shared[0].FrameAnatomySequence[0].AnatomicRegionSequence[0].CodeMeaning == "Chest"
-    assert list(shared[0].CTImageFrameTypeSequence[0].FrameType) == ["DERIVED", "PRIMARY", "VOLUME", "NONE"]
-
-
-def test_an_enhanced_image_lists_its_evidence_by_study_and_series():
-    """SourceImageEvidenceSequence and ReferencedSeriesSequence name every source."""
-    sources = mr_slices()
-    result = result_of(blueprints.enhanced_mr_blueprint, sources)
-    series = result.SourceImageEvidenceSequence[0].ReferencedSeriesSequence[0]
-    expected = [source.SOPInstanceUID for source in sources]
-    assert [item.ReferencedSOPInstanceUID for item in series.ReferencedSOPSequence] == expected
-    listed = result.ReferencedSeriesSequence[0].ReferencedInstanceSequence
-    assert [item.ReferencedSOPInstanceUID for item in listed] == expected
-
-
-def test_a_dynamic_pet_keeps_its_number_of_slices():
-    """NumberOfSlices is of one volume where the series has several (PS3.3 C.8.9.1)."""
-    sources = pet_slices(8)
-    for source in sources:
-        source.NumberOfSlices = 4
-    assert result_of(blueprints.pet_blueprint, sources).NumberOfSlices == 4
-    assert result_of(blueprints.pet_blueprint, sources[:3]).NumberOfSlices == 3
+@pytest.mark.parametrize("name", READY)
+def test_ready_made_blueprints_survive_a_pickle(name):
+    """A blueprint can be sent to a worker."""
+    blueprint = getattr(blueprints, name)
+    assert pickle.loads(pickle.dumps(blueprint)) == blueprint
+    assert copy.deepcopy(blueprint) == blueprint

@@ -8,18 +8,15 @@ from pydicom import dcmread, dcmwrite
 from pydicom.dataset import Dataset
 from pydicom.filebase import DicomBytesIO
 
+from built_results import AFFINE, FACTORY
 from dicomnode.dicom import blueprints
 from dicomnode.dicom.building.built_series import encode_series
 from dicomnode.dicom.building.header import FillingStrategy
-from dicomnode.dicom.building.numpy_factory import NumpyFactory
 from dicomnode.dicom.elements.standard_elements import CallElement, StaticElement
 from dicomnode.dicom.geometry.volume import Volume
 from dicomnode.dicom.reading.lazy import LazyDataset
 from dicomnode.dicom.values.tags import PrivateTag
 from sources import ct_slices, mr_slices, pet_slices
-
-AFFINE = np.array([[0, 0, 0.7, -100.0], [0, 0.8, 0, -90.0], [2.5, 0, 0, 12.0], [0, 0, 0, 1]])
-FACTORY = NumpyFactory()
 
 
 def build(name="ct", sources=ct_slices, shape=(3, 5, 5), extra=(), dtype=np.float32, **options):
@@ -114,6 +111,18 @@ def test_datasets_are_made_once_and_can_be_changed():
     assert built[0].SeriesDescription != "changed"
     read = [dcmread(DicomBytesIO(bytes(item))) for item in encode_series(built)]
     assert [image.SeriesDescription == "changed" for image in read] == [False, True, False]
+
+
+def test_private_blocks_of_datasets_are_their_own():
+    """What is written to a private block of one instance reaches no other, and not what they share."""
+    built = build(extra=[StaticElement(PrivateTag(0x0029, 0x01, "ACME 1.0"), "x", VR="LO")])
+    built[1].private_block(0x0029, "ACME 1.0")[0x01].value = "changed"
+    built[1].private_block(0x0029, "ACME 1.0").add_new(0x02, "LO", "more")
+    read = [dcmread(DicomBytesIO(bytes(item))) for item in encode_series(built)]
+    values = [
+        [element.value for element in image if element.tag in (0x00291001, 0x00291002)] for image in read
+    ]
+    assert values == [["x"], ["changed", "more"], ["x"]]
 
 
 def test_it_is_a_sequence():

@@ -9,11 +9,10 @@ from dicomnode.dicom import blueprints
 from dicomnode.dicom.blueprint.blueprint import Blueprint
 from dicomnode.dicom.building.derivation import derived_image_type
 from dicomnode.dicom.building.header import make_header
-from dicomnode.dicom.building.references import derivation_image_item
 from dicomnode.dicom.elements.instance_environment import InstanceEnvironment
 from dicomnode.dicom.elements.standard_elements import DiscardElement, StaticElement
 from dicomnode.dicom.values.equipment import Equipment
-from dicomnode.errors import BlueprintError, InvalidValueError
+from dicomnode.errors import BlueprintError
 from sources import ct_slices, pet_slices
 
 SMOOTH = Equipment(
@@ -80,37 +79,6 @@ def test_an_author_can_say_otherwise():
     assert "SourceImageSequence" not in result
 
 
-def test_a_result_without_a_source_slice_refers_to_all_sources():
-    """A single picture of a whole series names every slice."""
-    sources = ct_slices()
-    header = make_header(None, blueprints.secondary_capture_blueprint, sources)
-    result = header.instance(InstanceEnvironment(0, 1))
-    assert len(result.SourceImageSequence) == len(sources)
-
-
-def test_references_do_not_grow_with_the_square():
-    """Where every instance would refer to every one of many sources, none does."""
-    header = make_header(None, blueprints.secondary_capture_blueprint, ct_slices())
-    assert "SourceImageSequence" not in header.instance(InstanceEnvironment(0, 1, total=2001))
-
-
-def test_a_document_refers_to_instances_and_is_no_image():
-    """A PDF has SourceInstanceSequence, and neither ImageType nor SourceImageSequence (PS3.3 A.45.1)."""
-    sources = ct_slices()
-    header = make_header(None, blueprints.pdf_blueprint(b"%PDF-1.4 x", "Report"), sources)
-    result = header.instance(InstanceEnvironment(0, 1))
-    assert len(result.SourceInstanceSequence) == len(sources)
-    assert "ImageType" not in result
-    assert "SourceImageSequence" not in result
-    assert (len(result.EncapsulatedDocument), result.EncapsulatedDocumentLength) == (10, 10)
-
-
-def test_only_a_pdf_is_encapsulated_as_pdf():
-    """Other bytes are refused."""
-    with pytest.raises(InvalidValueError, match="does not begin like a PDF"):
-        blueprints.pdf_blueprint(b"<html>")
-
-
 def test_once_lossy_always_lossy():
     """That pixels came from a lossy compression is said of the result too (PS3.3 C.7.6.1.1.5)."""
     sources = ct_slices()
@@ -139,13 +107,6 @@ def test_the_image_type_becomes_derived(source, expected):
 def test_a_source_that_is_no_ct_still_gives_a_whole_image_type():
     """A CT needs three values; a PET source has two (PS3.3 C.8.2.1.1.1)."""
     assert list(first(blueprints.ct_blueprint, pet_slices()).ImageType) == ["DERIVED", "PRIMARY", "AXIAL"]
-
-
-def test_a_frame_names_its_sources_with_a_code():
-    """The derivation image macro always has a code, also when the author named none (PS3.3 C.7.6.16.2.6)."""
-    item = derivation_image_item(ct_slices()[:1], None)
-    assert item.DerivationCodeSequence[0].CodeValue == "110001"
-    assert item.SourceImageSequence[0].PurposeOfReferenceCodeSequence[0].CodeValue == "121322"
 
 
 def test_software_makes_a_parametric_map():

@@ -132,6 +132,24 @@ def test_instances_share_nothing():
     assert instances(header)[0].ImagePositionPatient == before[0].ImagePositionPatient
 
 
+def test_private_blocks_of_instances_are_their_own():
+    """What is written to a block of one instance reaches neither another nor the header."""
+    item = Blueprint([StaticElement(PrivateTag(0x0029, 1, "ACME"), "item", VR="LO")])
+    blueprint = Blueprint(
+        [
+            StaticElement(PrivateTag(0x0029, 1, "ACME"), "root", VR="LO"),
+            SequenceElement("RequestAttributesSequence", item),
+        ]
+    )
+    header = make_header(None, blueprint, ct_slices())
+    first, second = instances(header)[:2]
+    for dataset in (first, first.RequestAttributesSequence[0]):
+        dataset.private_block(0x0029, "ACME")[1].value = "changed"
+    for dataset in (second, header.shared):
+        assert dataset.private_block(0x0029, "ACME")[1].value == "root"
+        assert dataset.RequestAttributesSequence[0].private_block(0x0029, "ACME")[1].value == "item"
+
+
 def test_one_blueprint_serves_many_patients():
     """A blueprint of a module remembers nothing of the last patient."""
     blueprint = Blueprint([CopyElement("PatientName", default=None), CopyElement("PatientID", optional=True)])
@@ -180,56 +198,6 @@ def test_discard_leaves_out_what_the_source_has():
     assert "PatientID" in shared
     assert "StudyInstanceUID" not in shared
     assert "ContributingEquipmentSequence" not in shared
-
-
-def test_the_filling_strategy_copies_the_rest_slice_by_slice():
-    """What is equal goes to the series, what differs to each slice; pixels and identity are not copied."""
-    sources = ct_slices()
-    blueprint = Blueprint([StaticElement("PatientID", "new"), DiscardElement("PatientName")])
-    header = make_header(None, blueprint, sources, filling_strategy=FillingStrategy.COPY)
-    results = instances(header)
-    for result, source in zip(results, sources, strict=True):
-        assert result.PatientID == "new"
-        assert "PatientName" not in result
-        assert result.StudyInstanceUID == source.StudyInstanceUID
-        assert result.ImagePositionPatient == source.ImagePositionPatient
-        assert result.PixelSpacing == source.PixelSpacing
-        for keyword in (
-            "SOPInstanceUID",
-            "SeriesInstanceUID",
-            "PixelData",
-            "Rows",
-            "BitsStored",
-            "RescaleSlope",
-        ):
-            assert keyword not in result
-    assert header.shared.get("KVP") == sources[0].KVP
-
-
-def test_the_filling_strategy_copies_private_blocks_with_their_creators():
-    """A private attribute arrives under its creator; one that the blueprint mentions is not copied."""
-    source = ct_slices()[0]
-    block = source.private_block(0x0099, "ACME", create=True)
-    block.add_new(0x01, "LO", "keep")
-    block.add_new(0x02, "LO", "replace")
-    blueprint = Blueprint([StaticElement(PrivateTag(0x0099, 2, "ACME"), "replaced", VR="LO")])
-    header = make_header(None, blueprint, [source], filling_strategy=FillingStrategy.COPY)
-    result = instances(header)[0].private_block(0x0099, "ACME")
-    assert (result[1].value, result[2].value) == ("keep", "replaced")
-
-
-def test_a_nested_blueprint_can_differ_by_slice():
-    """A sequence whose items hold per-instance elements is made for each instance."""
-    item = Blueprint(
-        [
-            StaticElement("CodeValue", "1"),
-            CallElement("CodeMeaning", lambda instance: f"slice {instance.instance_number}"),
-        ]
-    )
-    header = make_header(None, Blueprint([SequenceElement("AnatomicRegionSequence", item)]), ct_slices())
-    meanings = [result.AnatomicRegionSequence[0].CodeMeaning for result in instances(header)]
-    assert meanings == [f"slice {number}" for number in range(1, 6)]
-    assert "AnatomicRegionSequence" not in header.shared
 
 
 @pytest.mark.parametrize(

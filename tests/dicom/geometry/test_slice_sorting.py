@@ -7,48 +7,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydicom.dataset import Dataset
 
-from dicomnode.dicom.geometry.slice_sorting import sort_by_geometry
+from dicomnode.dicom.geometry.slice_sorting import same_grid, sort_by_geometry, unit_normal
 from dicomnode.dicom.geometry.slice_stack import Fault
 from dicomnode.dicom.reading.planes import planes_of
-from dicomnode.errors import GeometryError
-from sources import ct_slices, dose_grid, mr_slices, nm_image
-
-AXIAL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
-
-
-def image(position, orientation=AXIAL, *, number=None, rows=4, columns=5, spacing=(1.0, 1.0), **attributes):
-    made = Dataset()
-    made.SOPInstanceUID = f"1.2.{random.randrange(10**12)}"
-    made.Rows, made.Columns = rows, columns
-    if position is not None:
-        made.ImagePositionPatient = list(position)
-        made.ImageOrientationPatient = list(orientation)
-    if spacing is not None:
-        made.PixelSpacing = list(spacing)
-    if number is not None:
-        made.InstanceNumber = number
-    for keyword, value in attributes.items():
-        setattr(made, keyword, value)
-    return made
-
-
-def stack_of(count, step=2.5, **attributes):
-    return [image((0, 0, step * k), number=k + 1, **attributes) for k in range(count)]
-
-
-def positions(stack):
-    return [tuple(float(p) for p in im.ImagePositionPatient) for im in stack.images]
-
-
-def fault_of(images):
-    """Return the faults and the message of images that form no volume."""
-    stack = sort_by_geometry(images)
-    with pytest.raises(GeometryError) as caught:
-        stack.require_volume()
-    return [problem.fault for problem in stack.problems], str(caught.value)
-
+from made_slices import enhanced, fault_of, image, positions, stack_of
+from sources import ct_slices, mr_slices
 
 # -- sorting ----------------------------------------------------------------------------------------------
 
@@ -90,14 +54,6 @@ def test_real_slices_of_any_order_form_the_same_stack():
     assert heights == sorted(heights)
 
 
-def test_nothing_is_raised_until_a_volume_is_wanted():
-    """A list may be sorted as far as it has an order; what is wrong stands in the stack."""
-    stack = sort_by_geometry([image((0, 0, z)) for z in (9, 0, 1)])
-    assert [z for _, _, z in positions(stack)] == [0, 1, 9]
-    assert [problem.fault for problem in stack.problems] == [Fault.GAP]
-    assert stack.require_volume(allow=[Fault.GAP]) is stack
-
-
 def test_a_single_slice_is_a_volume_as_thick_as_it_says():
     """One image has no step; SpacingBetweenSlices, SliceThickness, 1 mm, in this order."""
     thick = sort_by_geometry([image((1, 2, 3), SliceThickness=4)]).require_volume()
@@ -108,11 +64,6 @@ def test_a_single_slice_is_a_volume_as_thick_as_it_says():
 
 
 # -- what is no volume ------------------------------------------------------------------------------------
-
-
-def test_no_images_are_no_volume():
-    """The message says that there is nothing."""
-    assert fault_of([]) == ([Fault.EMPTY], "0 images form no volume: there is no image")
 
 
 @pytest.mark.parametrize("missing", [1, 3, 4])
@@ -242,15 +193,6 @@ def test_slices_off_their_line_are_named():
     assert "do not lie on one line: (3, 0, 7.5) is 3 mm off" in text
 
 
-def test_all_problems_are_in_one_message():
-    """The reader need not come back for the next one."""
-    images = [*stack_of(3), image((0, 0, 20), rows=9, FrameOfReferenceUID="1.2")]
-    images[0].FrameOfReferenceUID = "1.3"
-    faults, text = fault_of(images)
-    assert set(faults) == {Fault.SIZE, Fault.FRAME_OF_REFERENCE, Fault.GAP}
-    assert text.count(";") >= 2
-
-
 def test_images_without_a_place_are_sorted_by_number():
     """They form no volume unless that is allowed."""
     images = [image(None, number=n) for n in (3, 1, 2)]
@@ -273,36 +215,6 @@ def test_mosaics_are_not_taken_for_slices():
     assert sort_by_geometry(images[:1]).affine is None
 
 
-def test_long_lists_in_messages_are_cut():
-    """Thousands of images do not make a message of thousands of positions."""
-    _, text = fault_of([image((0, 0, 5 * z + (z % 2))) for z in range(300)])
-    assert len(text) < 1000
-    assert "more" in text
-
-
-@pytest.mark.parametrize(
-    ("keyword", "value", "reason"),
-    [
-        ("ImagePositionPatient", [1, 2], "has 2 values instead of 3"),
-        ("ImageOrientationPatient", [1, 0, 0, 0, 1], "has 5 values instead of 6"),
-        ("PixelSpacing", [1, 1, 1], "has 3 values instead of 2"),
-        ("PixelSpacing", [float("nan"), 1], "not all numbers"),
-        ("ImagePositionPatient", [0, 0, float("inf")], "not all numbers"),
-        ("NumberOfFrames", "two", "no number"),
-    ],
-)
-def test_malformed_attributes_are_named(keyword, value, reason):
-    """Attribute and instance are in the message."""
-    broken = image((0, 0, 0))
-    from pydicom.config import IGNORE
-    from pydicom.dataelem import DataElement
-
-    VR = "DS" if keyword != "NumberOfFrames" else "LO"  # noqa: N806 - text where a number should be
-    broken[keyword] = DataElement(keyword, VR, value, validation_mode=IGNORE)
-    with pytest.raises(GeometryError, match=f"{keyword}.*{reason}"):
-        sort_by_geometry([broken])
-
-
 @pytest.mark.parametrize("keyword", ["ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"])
 def test_empty_attributes_are_as_good_as_none(keyword):
     """Type 2 emptiness is no crash."""
@@ -313,99 +225,6 @@ def test_empty_attributes_are_as_good_as_none(keyword):
 
 
 # -- time points ------------------------------------------------------------------------------------------
-
-SHARED = {
-    "TemporalPositionIdentifier": [1, 2, 3],
-    "EchoTime": [2.4, 4.8, 7.2],
-    "EchoNumbers": [1, 2, 3],
-    "InversionTime": [100, 200, 300],
-    "DiffusionBValue": [0.0, 500.0, 1000.0],
-    "FrameReferenceTime": [0, 1000, 2000],
-    "AcquisitionNumber": [1, 2, 3],
-    "FlipAngle": [10, 20, 30],
-    "NominalCardiacTriggerDelayTime": [0.0, 33.3, 66.6],
-    "SeriesInstanceUID": ["1.2.1", "1.2.2", "1.2.3"],
-    "ComplexImageComponent": ["MAGNITUDE", "PHASE", "REAL"],
-}
-
-
-@pytest.mark.parametrize("keyword", SHARED)
-def test_time_points_are_told_apart_by_what_all_places_share(keyword):
-    """In order of the value, each named by it."""
-    images = [image((0, 0, 2.5 * k), **{keyword: value}) for value in SHARED[keyword] for k in range(4)]
-    random.Random(1).shuffle(images)
-    stack = sort_by_geometry(images).require_volume()
-    assert (stack.times, stack.slices) == (3, 4)
-    assert [plane.image.get(keyword) for plane in stack.planes] == sorted(SHARED[keyword] * 4, key=str) or [
-        plane.image.get(keyword) for plane in stack.planes
-    ] == sorted(SHARED[keyword] * 4)
-    assert all(keyword in name for name in stack.time_points)
-    assert len(set(stack.time_points)) == 3
-
-
-@pytest.mark.parametrize("keyword", ["TriggerTime", "AcquisitionTime"])
-def test_time_points_are_told_apart_by_the_order_of_acquisition(keyword):
-    """Interleaved slices have times of their own at every place; they only have to be in order."""
-    images = [
-        image((0, 0, 2.5 * k), **{keyword: str(100000 + 1000 * t + 7 * ((3 * k) % 4))})
-        for t in range(3)
-        for k in range(4)
-    ]
-    random.Random(1).shuffle(images)
-    stack = sort_by_geometry(images).require_volume()
-    assert stack.times == 3
-    assert stack.time_points[0] == f"{keyword} no. 1"
-
-
-@pytest.mark.parametrize("by_place", [False, True])
-def test_time_points_are_told_apart_by_instance_numbers_that_run_on(by_place):
-    """Volume after volume, or place after place: some scanners write nothing else."""
-    images = [
-        image((0, 0, 2.5 * k), number=(3 * k + t if by_place else 4 * t + k) + 1)
-        for t in range(3)
-        for k in range(4)
-    ]
-    random.Random(1).shuffle(images)
-    stack = sort_by_geometry(images).require_volume()
-    expected = [3 * k + t if by_place else 4 * t + k for t in range(3) for k in range(4)]
-    assert [im.InstanceNumber - 1 for im in stack.images] == expected
-
-
-def test_instance_numbers_in_no_order_tell_nothing():
-    """Numbers that run neither way are not taken for time."""
-    numbers = [1, 4, 3, 6, 5, 8, 2, 7]
-    images = [image((0, 0, 2.5 * (n // 2)), number=numbers[n]) for n in range(8)]
-    assert fault_of(images)[0] == [Fault.DUPLICATE]
-
-
-def test_two_attributes_together_tell_apart():
-    """Two echoes in magnitude and phase: four volumes."""
-    images = [
-        image((0, 0, 2.5 * k), EchoTime=echo, ComplexImageComponent=part)
-        for echo in (2.0, 4.0)
-        for part in ("MAGNITUDE", "PHASE")
-        for k in range(3)
-    ]
-    stack = sort_by_geometry(images).require_volume()
-    assert stack.times == 4
-    assert stack.time_points[0] == "EchoTime 2.0, ComplexImageComponent MAGNITUDE"
-
-
-def test_the_image_that_a_time_point_lacks_is_named():
-    """Time point and place, not only that something is missing."""
-    images = [image((0, 0, 2.5 * k), TemporalPositionIdentifier=t) for t in (1, 2, 3) for k in range(4)]
-    del images[6]
-    faults, text = fault_of(images)
-    assert faults == [Fault.GAP]
-    assert "no image of TemporalPositionIdentifier 2 at (0, 0, 5)" in text
-
-
-def test_an_image_too_many_at_one_place_is_named():
-    """Where nothing tells the time points apart, the place is."""
-    images = [image((0, 0, 2.5 * k), number=4 * t + k) for t in range(3) for k in range(4)]
-    faults, text = fault_of([*images, image((0, 0, 5), number=99)])
-    assert faults == [Fault.GAP]
-    assert "most places have 3 images, but there are 4 at (0, 0, 5)" in text
 
 
 def test_time_points_that_are_shifted_are_named():
@@ -419,25 +238,6 @@ def test_time_points_that_are_shifted_are_named():
 
 
 # -- multi-frame ------------------------------------------------------------------------------------------
-
-
-def enhanced(heights, **content):
-    made = image(None, spacing=None)
-    made.NumberOfFrames = len(heights)
-    orientation, measures, shared = Dataset(), Dataset(), Dataset()
-    orientation.ImageOrientationPatient, measures.PixelSpacing = list(AXIAL), [0.5, 0.75]
-    shared.PlaneOrientationSequence, shared.PixelMeasuresSequence = [orientation], [measures]
-    made.SharedFunctionalGroupsSequence = [shared]
-    frames = []
-    for number, height in enumerate(heights):
-        position, frame = Dataset(), Dataset()
-        position.ImagePositionPatient = [0, 0, height]
-        frame.PlanePositionSequence, frame.FrameContentSequence = [position], [Dataset()]
-        for keyword, values in content.items():
-            setattr(frame.FrameContentSequence[0], keyword, values[number])
-        frames.append(frame)
-    made.PerFrameFunctionalGroupsSequence = frames
-    return made
 
 
 def test_frames_are_sorted_by_where_they_lie():
@@ -468,43 +268,26 @@ def test_several_enhanced_images_can_make_one_volume():
     assert len(stack.images) == 2
 
 
-def test_functional_groups_that_are_not_the_frames_are_refused():
-    """More groups than frames."""
-    broken = enhanced([0, 2.5, 5])
-    broken.NumberOfFrames = 2
-    with pytest.raises(GeometryError, match="has 3 items, but NumberOfFrames is 2"):
-        sort_by_geometry([broken])
-
-
-def test_a_dose_grid_lies_by_its_offsets():
-    """GridFrameOffsetVector along the normal (PS3.3 C.8.8.3.2)."""
-    dose = dose_grid()
-    stack = sort_by_geometry([dose]).require_volume()
-    step = float(dose.GridFrameOffsetVector[1]) - float(dose.GridFrameOffsetVector[0])
-    assert stack.slices == dose.NumberOfFrames
-    assert np.linalg.norm(stack.affine[:3, 0]) == pytest.approx(abs(step))
-
-
-def test_frames_of_a_planar_nm_lie_nowhere():
-    """Detectors look from different sides: frames, but no stack."""
-    stack = sort_by_geometry([nm_image()])
-    assert stack.affine is None
-    assert stack.slices == 2
-
-
-def test_planes_know_the_groups_that_hold_for_them():
-    """A frame's own group wins over the shared one."""
-    made = enhanced([0, 2.5], TemporalPositionIndex=[1, 2])
-    first, second = planes_of(made)
-    assert (first.value("TemporalPositionIndex"), second.value("TemporalPositionIndex")) == (1, 2)
-    assert list(first.value("PixelSpacing")) == [0.5, 0.75]
-    assert first.value("EchoTime") is None
-    assert str(second).endswith("frame 2")
-
-
 def test_images_are_not_changed_by_sorting():
     """Sources stay as they are."""
     images = mr_slices()
     before = [im.to_json() for im in images]
     sort_by_geometry(images)
     assert [im.to_json() for im in images] == before
+
+
+def test_grids_are_the_same_to_a_hundredth_of_a_voxel():
+    """Of every voxel, so that a small turn of a large volume counts."""
+    affine = np.diag([2.5, 0.5, 0.5, 1.0])
+    moved, turned = affine.copy(), affine.copy()
+    moved[0, 3], turned[0, 2] = 0.004, 0.0001
+    assert same_grid(affine, moved, (10, 10, 10))
+    assert not same_grid(affine, moved + np.eye(4)[[0]] * 0.01, (10, 10, 10))
+    assert same_grid(affine, turned, (10, 10, 10))
+    assert not same_grid(affine, turned, (10, 10, 500))
+
+
+def test_a_normal_has_the_length_one():
+    """Of row and column cosines that are a little off as well."""
+    (plane,) = planes_of(image((0, 0, 0), (1.001, 0, 0, 0, 1, 0)))
+    assert np.allclose(unit_normal(plane), [0, 0, 1])

@@ -2,7 +2,6 @@
 
 import os
 import warnings
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -26,9 +25,8 @@ from dicomnode.dicom.geometry.grinders import NumpyGrinder
 from dicomnode.dicom.reading import header_reader
 from dicomnode.dicom.reading.lazy import LazyDataset
 from dicomnode.dicom.reading.sorting_header import SORTING_KEYWORDS, SortingHeader, read_sorting_header
-from dicomnode.dicom.values.encodings import IMPLICIT
 from dicomnode.errors import FileGoneError, PixelDataError
-from sources import ct_slices, dose_grid, mr_slices
+from sources import ct_slices, mr_slices
 
 WHEEL = sorted(path for path in (Path(pydicom.__file__).parent / "data").rglob("*") if path.suffix == ".dcm")
 
@@ -207,34 +205,6 @@ def test_numbers_of_odd_length_are_left_to_the_dataset(tmp_path, broken):
     assert read_sorting_header(LazyDataset(path)) is None
 
 
-@pytest.mark.parametrize("length", [b"\4\0\0\0", b"\0\1\0\0"])
-def test_a_transfer_syntax_that_is_no_text_is_not_plain(length):
-    """The error is the one that is declared, whether or not the group length is right."""
-    meta = b"\2\0\0\0UL\4\0" + length + b"\2\0\x10\0UI\4\x001.\xff2"
-    with pytest.raises(header_reader.UnsupportedHeaderError):
-        header_reader.skip_file_meta(header_reader.HeaderBytes(BytesIO(bytes(128) + b"DICM" + meta)))
-
-
-def test_layouts_of_different_structure_are_not_taken_for_each_other():
-    """An undefined length looks like the tag FFFF,FFFF: two heads that differ in that only are both read."""
-
-    def delimiter(tag, length):
-        return tag.to_bytes(4, "little") + length.to_bytes(4, "little")
-
-    private, other, ends, undefined = 0x10010009, 0xFFFFFFFF, 0xE0DDFFFE, 0xFFFFFFFF
-    pixels = delimiter(0x00107FE0, 2) + b"\0\0"
-    whole = delimiter(private, undefined)
-    plain = delimiter(private, 0) + delimiter(other, 0)
-    first = whole + delimiter(private, undefined) + delimiter(ends, 0) + plain + delimiter(ends, 0) + pixels
-    second = whole + plain + delimiter(ends, 0) + delimiter(private, undefined) + delimiter(ends, 0) + pixels
-    reader = header_reader.HeaderReader(frozenset(), frozenset())
-    for data in (first, second) * 3:
-        assert reader.read(header_reader.HeaderBytes(BytesIO(data)), 0, IMPLICIT) == (
-            [],
-            (0x7FE00010, len(data) - 2, 2),
-        )
-
-
 def test_what_is_not_plain_is_left_to_the_dataset(tmp_path):
     """Big endian, functional groups, a Modality LUT; a head of more than a megabyte; a file that has gone."""
     assert read_sorting_header(LazyDataset(get_testdata_file("MR_small_bigendian.dcm"))) is None
@@ -271,16 +241,6 @@ def test_compressed_images_are_seen_too(tmp_path):
     assert read_sorting_header(LazyDataset(tmp_path / "packed.dcm")).pixels.length is None
 
 
-def test_frames_are_read_where_they_are(tmp_path):
-    """Of a multi-frame image each frame from its own place."""
-    dose = dose_grid()
-    dcmwrite(tmp_path / "dose.dcm", dose)
-    image = LazyDataset(tmp_path / "dose.dcm")
-    volume = NumpyGrinder()([image])
-    assert not image.was_read
-    assert (volume.array == NumpyGrinder()([dose]).array).all()
-
-
 def test_a_file_that_changed_meanwhile_is_an_error(tmp_path, monkeypatch):
     """Another file under the same path is not read with the layout of the first."""
     path = tmp_path / "image.dcm"
@@ -291,16 +251,6 @@ def test_a_file_that_changed_meanwhile_is_an_error(tmp_path, monkeypatch):
     os.utime(path, ns=(1, 1))
     with handle.opened() as file, pytest.raises(FileGoneError, match="has been changed or replaced"):
         seen.read_into(file, 0, np.empty(4096, np.int16))
-
-
-def test_pixels_that_are_too_few_are_an_error(tmp_path):
-    """As from the dataset."""
-    path = tmp_path / "image.dcm"
-    image = ct_slices()[0]
-    image.PixelData = image.PixelData[:-2]
-    dcmwrite(path, image)
-    with pytest.raises(ValueError, match=r"has 510 bytes.*need 512"):
-        NumpyGrinder()([LazyDataset(path)])
 
 
 def test_other_attributes_are_asked_from_the_dataset(tmp_path):

@@ -190,3 +190,12 @@ def test_multiplicities_are_read_as_the_dictionary_writes_them(wanted, good, bad
     """Fixed, bounded and open multiplicities, and multiples."""
     assert all(allows_multiplicity(wanted, count) for count in good)
     assert not any(allows_multiplicity(wanted, count) for count in bad)
+
+
+def test_items_of_a_sequence_are_copied_with_their_private_blocks():
+    """Nothing that is done to the element reaches the data sets it was made of."""
+    item = Dataset()
+    item.private_block(0x0029, "ACME", create=True).add_new(1, "LO", "given")
+    element = make_element(Tag("AnatomicRegionSequence"), "SQ", [item])
+    element.value[0].private_block(0x0029, "ACME")[1].value = "changed"
+    assert item.private_block(0x0029, "ACME")[1].value == "given"
