@@ -10,9 +10,7 @@ from pydicom.dataset import Dataset
 
 from dicomnode.cli.loopback import send_files
 from dicomnode.dicom.blueprint.blueprint import FillingStrategy
-from dicomnode.dicom.elements.standard_elements import CopyElement, StaticElement
 from dicomnode.dicom.geometry.grinders import ListGrinder, NumpyGrinder, TagGrinder
-from dicomnode.dicom.values.tags import PrivateTag
 from dicomnode.errors import ConfigurationError, OutputError, PluginError
 from dicomnode.host.configuration.config_loading import load_config
 from dicomnode.host.configuration.configured_pipeline import configure_pipelines
@@ -171,52 +169,6 @@ def test_grinders_by_name(registry, grinder, expected):
     """The library's by a word, any other as module:object."""
     kind = declared(registry, inputs={"any": {"grinder": grinder}})
     assert kind.inputs["any"].image_grinder == expected
-
-
-# -- blueprint --------------------------------------------------------------------------------------------
-
-
-def test_a_blueprint_is_made_of_elements_by_name(registry):
-    """Values are static, the library's elements and those of plugins go by their entry points' names."""
-    blueprint = declared(registry, blueprint=BLUEPRINT).blueprint
-    assert blueprint["SeriesDescription"] == StaticElement("SeriesDescription", "Halved")
-    assert blueprint["BodyPartExamined"] == CopyElement("BodyPartExamined", optional=True)
-    assert (type(blueprint["ImageComments"]).__name__, blueprint["ImageComments"].word) == (
-        "Counted",
-        "slices",
-    )
-    assert blueprint.SOPClassUID.keyword == "CTImageStorage"
-    assert "PatientID" in blueprint
-
-
-def test_a_blueprint_may_be_a_ready_made_one(registry):
-    """A name alone."""
-    from dicomnode.dicom.blueprints import secondary_capture_blueprint
-
-    assert declared(registry, blueprint="secondary_capture").blueprint == secondary_capture_blueprint
-    assert declared(registry, blueprint="secondary-capture").blueprint == secondary_capture_blueprint
-
-
-def test_elements_that_need_more_than_values(registry):
-    """Sequences by items, private attributes by creator, functions by import, dates as TOML has them."""
-    import datetime
-
-    elements = {
-        "AnatomicRegionSequence": {
-            "element": "sequence",
-            "items": [{"CodeValue": "12738006", "CodingSchemeDesignator": "SCT", "CodeMeaning": "Brain"}],
-        },
-        "(0029,xx01)": {"element": "static", "private_creator": "ACME 1.0", "value": "x", "VR": "LO"},
-        "InstanceNumber": {"element": "call", "function": {"import": "site_plugin:number"}},
-        "StudyDate": datetime.date(2026, 1, 2),
-        "0010,0010": "Anonymous",
-    }
-    blueprint = declared(registry, blueprint={"elements": elements}).blueprint
-    assert blueprint["AnatomicRegionSequence"].items[0]["CodeMeaning"].value == "Brain"
-    assert blueprint[PrivateTag(0x29, 1, "ACME 1.0")].value == "x"
-    assert blueprint["InstanceNumber"].function.__name__ == "number"
-    assert blueprint["StudyDate"].value == "20260102"
-    assert blueprint["PatientName"].value == "Anonymous"
 
 
 # -- processing -------------------------------------------------------------------------------------------

@@ -1,9 +1,6 @@
 """What the source of a plugin tells: its hooks and its faults, with nothing imported."""
 
-import os
-import select
 import sys
-from contextlib import suppress
 
 import pytest
 
@@ -210,53 +207,6 @@ def test_what_the_source_does_not_tell_is_no_fault(plugins, module):
     plugins.install("acme", {"pipelines": {"acme": "acme:Pipeline"}}, modules={"acme.py": module})
     found = examined("acme")
     assert (found.status, found.reason) == (Status.ACTIVE, "")
-
-
-@pytest.mark.parametrize(
-    ("module", "reason"),
-    [
-        ("import os\nPipeline = os._exit(0)", "importing it ended the process (exit status 0)"),
-        (
-            "import os\nPipeline = os.kill(os.getpid(), 11)",
-            "ended the process (signal SIGSEGV)",
-        ),
-        ("import threading\nPipeline = threading.Event().wait()", "importing it takes longer than 10 s"),
-        ("def f(): raise RuntimeError('late')\nPipeline = f()", "RuntimeError: late"),
-    ],
-)
-def test_loading_contains_whatever_a_plugin_does(plugins, module, reason):
-    """An exit without a word, a segfault, an endless import: told in one line; the next one is loaded."""
-    pipeline = """
-        from dicomnode import AbstractInput, AbstractPipeline
-
-        class Pipeline(AbstractPipeline):
-            inputs = {"images": AbstractInput}
-
-            def process(self, inputs): ...
-    """
-    plugins.install("acme", {"pipelines": {"acme": "acme:Pipeline"}}, modules={"acme.py": module})
-    plugins.install("fine", {"pipelines": {"fine": "fine:Pipeline"}}, modules={"fine.py": pipeline})
-    registry = Registry(only=["acme", "fine"])
-    (trouble,) = find_problems(registry, timeout=10 if "longer" in reason else 60)
-    assert trouble.startswith("acme 1.0: failed: ")
-    assert reason in trouble
-
-
-def test_loading_leaves_no_process_behind(plugins, tmp_path):
-    """What an import started ends with it."""
-    note = tmp_path / "child"
-    module = f"""
-        import pathlib, subprocess, sys
-        from dicomnode import AbstractPipeline as Pipeline
-
-        child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
-        pathlib.Path({str(note)!r}).write_text(str(child.pid))
-    """
-    plugins.install("acme", {"pipelines": {"acme": "acme:Pipeline"}}, modules={"acme.py": module})
-    assert "is abstract" in loaded("acme").reason
-    with suppress(ProcessLookupError):
-        ended, _, _ = select.select([os.pidfd_open(int(note.read_text()))], [], [], 10)
-        assert ended, "the child of the import still runs"
 
 
 def test_a_module_is_read_and_not_imported(plugins, tmp_path):
