@@ -117,8 +117,8 @@ class AbstractInput(ImageTreeInterface):
     def validate_image(self, image: Dataset) -> CheckResult:  # noqa: ARG002 - the author's argument
         """Say whether an image that passed the rules belongs here.
 
-        It may look at the images that are here already, but is not to rely on what earlier calls left
-        elsewhere: where the host has several receiver processes, each of them asks.
+        It may look at the images that are here already, but is not to rely on what earlier calls left in
+        variables: where the host has several receiver processes, each of them calls it.
 
         Parameters
         ----------

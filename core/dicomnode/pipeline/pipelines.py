@@ -267,8 +267,8 @@ class AbstractPipeline(ABC):
 class AbstractThreadedPipeline(AbstractPipeline):
     """A pipeline that answers Success once an image is durable, and sorts it on another thread.
 
-    For senders that must not wait for a slow ``validate_image``. The price: an image that nobody wants is not
-    refused to its sender, but quarantined (or dropped, with ``on_unwanted = "discard"``).
+    For senders that must not wait for a slow ``validate_image``. The price: an image that no input wants is
+    not refused to its sender, but quarantined (or dropped, with ``on_unwanted = "discard"``).
     """
 
     sorts_before_answer = False

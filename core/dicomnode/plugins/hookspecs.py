@@ -63,7 +63,7 @@ def dicomnode_validate_image(
     """Refuse an image to an input. Called on the host for each image and input; any refusal wins.
 
     It is called while the sender waits, so it must be quick. What it raises is no refusal: the image is
-    quarantined and the sender is told of a processing failure (status 0x0110).
+    quarantined and the sender gets the status of a processing failure (0x0110).
 
     Where the host has several receiver processes, it is called in one of them first, so answer by the
     arguments and not by what earlier calls left in a module. One that looks at what `input` holds is called
@@ -83,7 +83,7 @@ def dicomnode_validate_image(
     Returns
     -------
     str or None
-        ``None``, or the reason to refuse, which the sender is told (PS3.7 section C.5.10, Error Comment) and
+        ``None``, or the reason to refuse, which the sender gets (PS3.7 section C.5.10, Error Comment) and
         which therefore holds no patient data.
 
     Examples

@@ -199,7 +199,7 @@ def host_version() -> str:
 
 
 def host_metadata() -> tuple[str, str, str]:
-    """Return version, METADATA and entry_points.txt of the host, so that it can be installed elsewhere."""
+    """Return version, METADATA and entry_points.txt of the host, so that a wheel can be made of it."""
     dist = importlib_metadata.distribution(HOST_DISTRIBUTION)
     return dist.version, dist.read_text("METADATA") or "", dist.read_text("entry_points.txt") or ""
 

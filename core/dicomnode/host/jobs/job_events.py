@@ -23,7 +23,8 @@ class JobEvents:
     deliveries_due : Notifier of iterable of str
         Something for these destinations is due in the ledger: they are left alone no longer.
     withdrawn : Notifier of int
-        The job of this number was discarded or superseded: nobody wants its result, what runs it may stop.
+        The job of this number was discarded or superseded: its result is not needed any more, and what runs
+        it may stop.
     """
 
     queued: Notifier[()] = field(default_factory=Notifier[()])

@@ -1,8 +1,8 @@
 """The input files of a job: out of the plugin's reach as far as may be, and found as they were afterwards.
 
 What a plugin might do by mistake to a file that it was given (write to it, move it, delete it) must not cost
-an instance that was acknowledged. So it gets other names of the files (hard links), whose mode lets nobody
-write; and a change that was made all the same is found by digest.
+an instance that was acknowledged. So it gets other names of the files (hard links), read-only
+by their mode; and a change that was made all the same is found by digest.
 """
 
 from __future__ import annotations

@@ -65,9 +65,9 @@ class Jobs:
     trees : mapping of str to PipelineTree
         By the pipelines' names.
     events : Events
-        Who is told of changes.
+        Publishes what happens.
     job_events : JobEvents
-        By which those are told that run jobs and deliver results.
+        Notifies what runs jobs and what delivers results.
     job_changed : callable
         Is given every job whose state changed: the hook.
     keep_inputs, keep_results : bool
@@ -86,7 +86,7 @@ class Jobs:
         trees: Mapping[str, PipelineTree],
         events: Events,
         job_events: JobEvents,
-        job_changed: Callable[[JobRecord], None] = lambda job: None,  # noqa: ARG005 - nobody listens
+        job_changed: Callable[[JobRecord], None] = lambda job: None,  # noqa: ARG005 - no hook
         keep_inputs: bool = False,
         keep_results: bool = False,
         remove: Callable[[Path], None] = remove_or_move_aside,
@@ -237,14 +237,14 @@ class Jobs:
     def _run_again(self, job: JobRecord) -> JobRecord:
         self._ledger.flush()  # an input that has just come again may be in another file now
         rows = list(self._ledger.instances(job=job.id))
-        told = f"job {job.id} ({job.state.value}) cannot run again"
+        refusal = f"job {job.id} ({job.state.value}) cannot run again"
         if not rows or any(row.state is InstanceState.WAITING for row in rows):
-            msg = f"{told}: its images are another job's, or wait for one ({job.reason})"
+            msg = f"{refusal}: its images are another job's, or wait for one ({job.reason})"
             raise JobStateError(msg)
         gone = sum(not self._spool.path_of(row.path).is_file() for row in rows)
         if gone:
             msg = (
-                f"{told}: {gone} of its {len(rows)} inputs are not kept any more. Send the images again;"
+                f"{refusal}: {gone} of its {len(rows)} inputs are not kept any more. Send the images again;"
                 " retention.inputs (such as '14 d') keeps those of later jobs"
             )
             raise JobStateError(msg)
@@ -315,9 +315,9 @@ class Jobs:
         tree.forget_history(container_key)
         for image in images:
             self._spool.remove(image.path)
-        told = f"{len(images)} image{'s' * (len(images) != 1)} {message}"
+        text = f"{len(images)} image{'s' * (len(images) != 1)} {message}"
         self._events.tell(
-            Event(Station.RELEASED, told, pipeline=pipeline, detail=detail, level=logging.WARNING)
+            Event(Station.RELEASED, text, pipeline=pipeline, detail=detail, level=logging.WARNING)
         )
         return len(images)
 
@@ -353,8 +353,8 @@ class Jobs:
                 self._spool.remove(self._spool.path_of(path))
         if not self._keep_results:
             self.remove_result(record)
-        told = f"{summary or reason}; {len(paths)} input{'s' * (len(paths) != 1)} released"
-        self.changed(record, told, reason if summary else "")
+        message = f"{summary or reason}; {len(paths)} input{'s' * (len(paths) != 1)} released"
+        self.changed(record, message, reason if summary else "")
         return record
 
     def _note_released(self, files: list[str]) -> None:
@@ -363,7 +363,7 @@ class Jobs:
             return
         try:
             self._spool.released.note(files, time.time())
-        except OSError as error:  # the next start makes up for it
+        except OSError as error:  # the next start notes them
             _LOG.warning("that inputs were released could not be noted: %s", error.strerror)
 
     def remove_result(self, record: JobRecord) -> None:
@@ -371,10 +371,10 @@ class Jobs:
         if record.folder:
             self._remove(self._outbox / record.folder)
 
-    # -- telling ------------------------------------------------------------------------------------------
+    # -- notifying ----------------------------------------------------------------------------------------
 
     def changed(self, record: JobRecord, message: str, detail: str = "", level: int = logging.INFO) -> None:
-        """Tell everybody that a job's state changed."""
+        """Publish that a job's state changed, and call the hook."""
         self._events.tell(
             Event(
                 _STATION.get(record.state, Station.JOB),

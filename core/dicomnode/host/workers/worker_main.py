@@ -42,6 +42,7 @@ def main() -> None:
 
 
 def _run_worker(connection: socket.socket, log: int, settings: WorkerSettings) -> NoReturn:
+    # Imported after the fork, so that the supervisor stays small.
     from dicomnode.host.workers.worker_child import confine_process, serve
 
     confine_process(settings, log)
