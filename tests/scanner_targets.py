@@ -36,13 +36,13 @@ from dicomnode.dicom.reading.sorting_header import SORTING_KEYWORDS, read_sortin
 from dicomnode.dicom.values.encodings import encoding_of
 from dicomnode.errors import DeliveryError, StructureError
 from dicomnode.host.configuration.receiver_settings import ReceiverSettings
-from dicomnode.host.dimse.association_request import Proposal, rejection
+from dicomnode.host.dimse.association_request import Proposal, decode_rejection
 from dicomnode.host.dimse.bounded_reader import P_DATA, BoundedReader, ConnectionEndedError
 from dicomnode.host.dimse.c_store_handler import AssociationContext, CStoreHandler
 from dicomnode.host.dimse.dimse_scu import DimseAssociation
 from dicomnode.host.dimse.message_templates import StoreTemplates, decode_command, decode_store_response
-from dicomnode.host.dimse.outgoing_association import OutgoingAssociation
 from dicomnode.host.dimse.pynetdicom_private import Negotiator
+from dicomnode.host.dimse.requested_association import RequestedAssociation
 from dicomnode.host.dimse.store_handler import AssociationInfo
 from dicomnode.host.dimse.store_scu import StoreAssociation
 from dicomnode.host.history.get_scu import STUDY_ROOT_GET, GetAssociation, RetrieveTarget
@@ -272,7 +272,7 @@ def _peer_that_sent(data: bytes) -> Iterator[socket.socket]:
 
 
 @contextmanager
-def _answered(association: OutgoingAssociation, accepted: dict[int, str], data: bytes) -> Iterator[None]:
+def _answered(association: RequestedAssociation, accepted: dict[int, str], data: bytes) -> Iterator[None]:
     """Open an association with a peer that accepts contexts and then sends `data`, whatever is asked."""
     with _peer_that_sent(seeds.association_accept(accepted) + data) as ours, suppress(DeliveryError):
         association._connected = lambda: ours  # type: ignore[method-assign]  # no time to connect each time
@@ -328,7 +328,7 @@ def store_handler(data: bytes) -> None:
             while True:
                 kind, begin, end = pdus.next_pdu(float("inf"))
                 if kind == P_DATA:
-                    handler.take(begin, end)
+                    handler.handle_p_data(begin, end)
         except ConnectionEndedError:
             pass
         finally:
@@ -382,12 +382,12 @@ def _in_context(pdus: bytes, number: int) -> bytes:
 @target(lambda random_: seeds.association_accept({1: EXPLICIT, 3: random_.choice((IMPLICIT, "1.2.3"))}))
 def association_accept(data: bytes) -> None:
     """Read the answer to an association request: contexts, or DeliveryError."""
-    rejection(data)
+    decode_rejection(data)
     proposal = Proposal([(MR, EXPLICIT)])
     with suppress(DeliveryError):
-        acceptance = proposal.accepted(data)
-        for sop_class, syntax in acceptance.contexts().values():
-            acceptance.route(sop_class, syntax)
+        acceptance = proposal.decode_acceptance(data)
+        for sop_class, syntax in acceptance.accepted_contexts().values():
+            acceptance.context_for(sop_class, syntax)
 
 
 @target(
@@ -399,7 +399,7 @@ def association_request(data: bytes) -> None:
     """Read an association request: it ends. The connection catches whatever pynetdicom raises."""
     with _peer_that_sent(b"") as ours, suppress(Exception):
         association = _NEGOTIATOR.association(ours, lambda _data: None)
-        request = association.requested(data)
+        request = association.decode_request(data)
         if request is not None:
             association.accept(request)
 

@@ -66,12 +66,12 @@ def simulate(
     a job and every one succeeded.
     """
     from dicomnode.host.configuration.config_loading import load_config
-    from dicomnode.host.dimse.pynetdicom_private import quiet_loggers
+    from dicomnode.host.dimse.pynetdicom_private import silence_loggers
     from dicomnode.host.isolation.isolation import Isolation
     from dicomnode.host.simulation.sending import SendingOptions
     from dicomnode.host.simulation.simulation import Simulation
 
-    quiet_loggers()
+    silence_loggers()
     logging.getLogger("dicomnode").addHandler(logging.NullHandler())  # what is told is in the report
     settings = load_config(config or root_config)
     with tempfile.TemporaryDirectory(prefix="dicomnode-simulate-") as root:

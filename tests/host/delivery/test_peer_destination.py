@@ -16,7 +16,7 @@ from dicomnode.errors import ConfigurationError, DeliveryError
 from dicomnode.host.configuration.config import PeerTable
 from dicomnode.host.delivery.peer_destination import PeerDestination
 from dicomnode.host.dimse.association_request import NoAcceptedContextError
-from dicomnode.host.dimse.outgoing_association import AssociationEndedError
+from dicomnode.host.dimse.requested_association import AssociationEndedError
 from dicomnode.host.dimse.store_scu import UnfitFileError
 from dicomnode.pipeline.destination import Delivery, OutboxItem, Outcome
 from dicomnode.pipeline.outputs import DicomOutput

@@ -1,4 +1,4 @@
-"""Connections that are busy at once take turns, and none is kept by another."""
+"""Connections that are busy at once run one after the other, and none is stopped by another."""
 
 from __future__ import annotations
 
@@ -9,41 +9,41 @@ from dicomnode.host.dimse.fairness import FairnessSlot
 
 
 def test_one_at_a_time() -> None:
-    """Who has the turn keeps it until it is given, taking it twice takes it once."""
-    turns = threading.Lock()
-    first, second = FairnessSlot(turns), FairnessSlot(turns)
-    first.take()
-    first.take()
-    assert turns.locked()
+    """A slot holds the lock until it releases it; to acquire it twice acquires it once."""
+    lock = threading.Lock()
+    first, second = FairnessSlot(lock), FairnessSlot(lock)
+    first.acquire()
+    first.acquire()
+    assert lock.locked()
     second.release()  # not its own
-    assert turns.locked()
+    assert lock.locked()
     first.release()
     first.release()
-    assert not turns.locked()
-    second.take()
-    assert turns.locked()
+    assert not lock.locked()
+    second.acquire()
+    assert lock.locked()
 
 
-def test_nobody_is_kept() -> None:
-    """A connection that does not give its turn keeps it, and another one goes on without."""
-    turns = threading.Lock()
-    stuck, other = FairnessSlot(turns), FairnessSlot(turns)
-    stuck.take()
-    going_on = threading.Thread(target=other.take, daemon=True)
+def test_no_connection_is_stopped() -> None:
+    """A connection that does not release the lock keeps it, and another one goes on without."""
+    lock = threading.Lock()
+    stuck, other = FairnessSlot(lock), FairnessSlot(lock)
+    stuck.acquire()
+    going_on = threading.Thread(target=other.acquire, daemon=True)
     going_on.start()
     going_on.join(30)
     assert not going_on.is_alive()
     other.release()  # it has none
-    assert turns.locked()
+    assert lock.locked()
     stuck.release()
-    assert not turns.locked()
+    assert not lock.locked()
 
 
-def test_without_turns() -> None:
-    """Where nothing is shared, taking and releasing are a few steps each, whatever others have taken."""
+def test_without_a_lock() -> None:
+    """Where no lock is shared, to acquire and to release are a few steps each, whatever others hold."""
     slots = [FairnessSlot() for _ in range(3)]
     with bounded_steps(30):
         for slot in slots:
-            slot.take()
+            slot.acquire()
         for slot in slots:
             slot.release()

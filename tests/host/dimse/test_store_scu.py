@@ -24,10 +24,14 @@ from dicomnode.host.dimse.association_request import (
     NoAcceptedContextError,
     Proposal,
 )
-from dicomnode.host.dimse.data_set_frames import DataSetFrames
-from dicomnode.host.dimse.message_templates import StoreAnswer, decode_store_response, encode_store_request
+from dicomnode.host.dimse.data_set_pdus import DataSetPDUs
+from dicomnode.host.dimse.message_templates import (
+    DecodedStoreResponse,
+    decode_store_response,
+    encode_store_request,
+)
 from dicomnode.host.dimse.store_scu import AssociationEndedError, StoreAssociation, UnfitFileError
-from dicomnode.host.dimse.transfer_syntax_conversion import converted
+from dicomnode.host.dimse.transfer_syntax_conversion import convert_file
 from raw_peer import MR, element, p_data
 from receiving import dataset_bytes, free_port, receiving, small_dataset
 
@@ -429,7 +433,7 @@ def test_our_own_receiver(tmp_path: Path, image: tuple[Path, str]) -> None:
 def test_a_conversion_that_is_none_is_refused(image: tuple[Path, str]) -> None:
     """Only the two little endian uncompressed transfer syntaxes are converted to."""
     with pytest.raises(DeliveryError.__mro__[1], match="no conversion"):
-        converted(image[0], "1.2.840.10008.1.2.2")
+        convert_file(image[0], "1.2.840.10008.1.2.2")
 
 
 @settings(max_examples=60, deadline=None)
@@ -443,7 +447,7 @@ def test_frames_of_any_size(
     path.write_bytes(data[: skip + size])
     sent = bytearray()
     with path.open("rb") as file:
-        frames = DataSetFrames(longest)
+        frames = DataSetPDUs(longest)
         frames.send(file.fileno(), skip, skip + size, 5, b"", sent.extend)
     at, found, controls = 0, bytearray(), []
     while at < len(sent):
@@ -462,4 +466,4 @@ def test_frames_of_any_size(
 def test_noise_is_no_answer(data: bytes) -> None:
     """Bytes that are no C-STORE-RSP are none."""
     answer = decode_store_response(data)
-    assert answer is None or isinstance(answer, StoreAnswer)
+    assert answer is None or isinstance(answer, DecodedStoreResponse)

@@ -9,8 +9,8 @@ from typing import Final
 from dicomnode.host.configuration.config import PeerTable
 from dicomnode.host.delivery.delivery_outcome import outcome_of_status
 from dicomnode.host.dimse.association_request import NoAcceptedContextError
-from dicomnode.host.dimse.outgoing_association import AssociationEndedError
 from dicomnode.host.dimse.peer import Peer
+from dicomnode.host.dimse.requested_association import AssociationEndedError
 from dicomnode.host.dimse.store_scu import StoreAssociation, UnfitFileError
 from dicomnode.pipeline.destination import Delivery, OutboxItem, Outcome
 

@@ -27,7 +27,7 @@ from dicomnode.errors import DeliveryError
 _APPLICATION_CONTEXT: Final = UID("1.2.840.10008.3.1.1.1")
 _MOST_CONTEXTS: Final = 128
 _CONVERTIBLE: Final = (EXPLICIT_LITTLE, IMPLICIT_LITTLE)
-_OURS: Final = 16_384  # as a rule only responses come back
+_OUR_LONGEST_PDU: Final = 16_384  # mostly responses come back, which are short
 _RESULTS: Final = {
     1: "it rejected the context",
     2: "it gives no reason",
@@ -59,8 +59,8 @@ class AssociationRejectedError(DeliveryError):
 
 
 @dataclass(frozen=True, slots=True)
-class Route:
-    """How an instance is sent: in which context, and in which transfer syntax."""
+class NegotiatedContext:
+    """The accepted presentation context in which an instance is sent, and its transfer syntax."""
 
     context_id: int
     transfer_syntax_uid: str
@@ -93,7 +93,7 @@ class Proposal:
         self,
         needed: Iterable[tuple[str, str]],
         received: Iterable[tuple[str, str]] = (),
-        max_pdu_length: int = _OURS,
+        max_pdu_length: int = _OUR_LONGEST_PDU,
     ) -> None:
         self.max_pdu_length = max_pdu_length
         received = list(received)
@@ -115,8 +115,8 @@ class Proposal:
             context.context_id = 2 * number + 1
             self.contexts.append(context)
 
-    def request(self, calling_ae_title: str, called_ae_title: str) -> bytes:
-        """Return the A-ASSOCIATE-RQ."""
+    def encode_request(self, calling_ae_title: str, called_ae_title: str) -> bytes:
+        """Return the A-ASSOCIATE-RQ, encoded."""
         primitive = A_ASSOCIATE()
         primitive.application_context_name = _APPLICATION_CONTEXT
         primitive.calling_ae_title, primitive.called_ae_title = calling_ae_title, called_ae_title
@@ -126,10 +126,10 @@ class Proposal:
         length.maximum_length_received = self.max_pdu_length
         implementation.implementation_class_uid = IMPLEMENTATION_CLASS_UID
         version.implementation_version_name = IMPLEMENTATION_VERSION_NAME
-        primitive.user_information = [length, implementation, version, *map(_as_scp, self._roles)]
+        primitive.user_information = [length, implementation, version, *map(_scp_role, self._roles)]
         return A_ASSOCIATE_RQ(primitive).encode()
 
-    def accepted(self, pdu: bytes) -> Acceptance:
+    def decode_acceptance(self, pdu: bytes) -> Acceptance:
         """Read the A-ASSOCIATE-AC.
 
         Raises
@@ -153,7 +153,7 @@ class Proposal:
         return Acceptance(self.contexts, contexts, longest)
 
 
-def _as_scp(sop_class: str) -> SCP_SCU_RoleSelectionNegotiation:
+def _scp_role(sop_class: str) -> SCP_SCU_RoleSelectionNegotiation:
     role = SCP_SCU_RoleSelectionNegotiation()
     role.sop_class_uid = UID(sop_class)
     role.scu_role, role.scp_role = False, True
@@ -173,7 +173,7 @@ class Acceptance:
         self, proposed: list[PresentationContext], answered: list[PresentationContext], max_pdu_length: int
     ) -> None:
         self.max_pdu_length = max_pdu_length
-        self._routes: dict[tuple[str, str], Route] = {}
+        self._negotiated: dict[tuple[str, str], NegotiatedContext] = {}
         self._results: dict[tuple[str, str], int] = {}
         offered = {context.context_id: context.transfer_syntax for context in proposed}
         for context in answered:
@@ -184,15 +184,18 @@ class Acceptance:
                 and context.transfer_syntax[0] in offered[number]
             ):
                 syntax = str(context.transfer_syntax[0])
-                self._routes.setdefault((sop_class, syntax), Route(number, syntax))
+                self._negotiated.setdefault((sop_class, syntax), NegotiatedContext(number, syntax))
             for syntax in map(str, offered[number]):
                 self._results.setdefault((sop_class, syntax), 2 if context.result is None else context.result)
 
-    def contexts(self) -> dict[int, tuple[str, str]]:
+    def accepted_contexts(self) -> dict[int, tuple[str, str]]:
         """Return context ID -> SOP class and transfer syntax of all that was accepted."""
-        return {route.context_id: (sop_class, syntax) for (sop_class, syntax), route in self._routes.items()}
+        return {
+            context.context_id: (sop_class, syntax)
+            for (sop_class, syntax), context in self._negotiated.items()
+        }
 
-    def route(self, sop_class: str, transfer_syntax: str) -> Route:
+    def context_for(self, sop_class: str, transfer_syntax: str) -> NegotiatedContext:
         """Return how to send an instance: as it is if the peer takes that, else converted.
 
         Raises
@@ -200,22 +203,22 @@ class Acceptance:
         NoAcceptedContextError
             If the peer takes neither.
         """
-        exact = self._routes.get((sop_class, transfer_syntax))
+        exact = self._negotiated.get((sop_class, transfer_syntax))
         if exact is not None:
             return exact
         if transfer_syntax in {*_CONVERTIBLE, DEFLATED}:
             for other in _CONVERTIBLE:
-                route = self._routes.get((sop_class, other))
-                if route is not None:
-                    return route
+                context = self._negotiated.get((sop_class, other))
+                if context is not None:
+                    return context
         result = self._results.get((sop_class, transfer_syntax))
         reason = "it was not proposed" if result is None else _RESULTS.get(result, "no reason is known")
         name, syntax = UID(sop_class).name, UID(transfer_syntax).name
         raise NoAcceptedContextError(f"no accepted context for {name} in {syntax}: {reason}")
 
 
-def rejection(pdu: bytes) -> AssociationRejectedError:
-    """Read an A-ASSOCIATE-RJ."""
+def decode_rejection(pdu: bytes) -> AssociationRejectedError:
+    """Decode an A-ASSOCIATE-RJ, and return it as an error."""
     try:
         decoded = A_ASSOCIATE_RJ()
         decoded.decode(pdu)

@@ -1,7 +1,7 @@
-"""Reads PDUs from a peer that may be slow, silent, greedy or hostile, within bounds of memory and time.
+"""Reads PDUs from a peer that may be slow, silent or hostile, within bounds of memory and time.
 
-All bytes go into one buffer, made once for each connection and used again and again. Who keeps views into it
-(the fast lane does, instead of copying) is told before the bytes are overwritten.
+All bytes go into one buffer, made once for each connection and used again and again. What keeps views into it
+(the C-STORE handler does, instead of copying) is notified before the bytes are overwritten.
 """
 
 from __future__ import annotations
@@ -65,8 +65,8 @@ class BoundedReader:
         Called twice a second while nothing comes; what it raises ends the waiting.
     first : mapping
         Which PDUs may come before the association is established, and how long they may be.
-    turn : Turn, optional
-        Taken when a small PDU has come, given when the next one has to be waited for.
+    fairness : FairnessSlot, optional
+        Acquired when a small PDU has come, released before the next one is waited for.
 
     Attributes
     ----------
@@ -88,7 +88,7 @@ class BoundedReader:
     ) -> None:
         self._socket, self._pdu_timeout, self._on_tick = sock, pdu_timeout, on_tick
         self._longest = max_pdu_length + _SLACK
-        self._taken = first
+        self._longest_by_type = first
         self._associated = False
         self.fairness = fairness or FairnessSlot()
         size = max(_LEAST_BUFFER, 4 * max_pdu_length)
@@ -116,7 +116,7 @@ class BoundedReader:
     def established(self) -> None:
         """Take the PDUs of an established association from now on."""
         self._associated = True
-        self._taken = {
+        self._longest_by_type = {
             P_DATA: self._longest,
             **dict.fromkeys((RELEASE_RQ, RELEASE_RP, ABORT), _LONGEST_OTHER),
         }
@@ -157,9 +157,9 @@ class BoundedReader:
             if after <= end and kind == P_DATA and length <= self._longest:
                 self._begin = after
                 return kind, begin + HEADER_LENGTH, after
-        return self._awaited(deadline, strict=strict)
+        return self._wait_for_pdu(deadline, strict=strict)
 
-    def _awaited(self, deadline: float, *, strict: bool) -> tuple[int, int, int]:
+    def _wait_for_pdu(self, deadline: float, *, strict: bool) -> tuple[int, int, int]:
         if not self.has_partial:
             self._fill(1, deadline, within=strict)
         pdu_deadline = time.monotonic() + self._pdu_timeout
@@ -171,11 +171,11 @@ class BoundedReader:
         begin = self._begin + HEADER_LENGTH
         self._begin = begin + length
         if length <= SMALL:
-            self.fairness.take()
+            self.fairness.acquire()
         return kind, begin, begin + length
 
     def _check(self, kind: int, length: int) -> None:
-        longest = self._taken.get(kind)
+        longest = self._longest_by_type.get(kind)
         if longest is None:
             reason = 0x02 if ASSOCIATE_RQ <= kind <= ABORT else 0x01
             raise ConnectionEndedError(f"unexpected PDU of type {kind:#04x}", reason)
@@ -243,7 +243,7 @@ class BoundedReader:
             raise ConnectionEndedError(f"answer not taken: {error.strerror or error}") from None
 
     def rewind(self) -> None:
-        """Tell that nobody needs bytes that were returned: the buffer is filled from its beginning again."""
+        """Fill the buffer from its beginning again: the bytes that were returned are not needed any more."""
         if self._begin == self._end:
             self._begin = self._end = 0
 

@@ -38,8 +38,8 @@ from dicomnode.host.parsing.statuses import Status, StoreResponse
 
 _LOG = logging.getLogger(__name__)
 _HEAD: Final = 16_384
-_LONGEST_FOREIGN: Final = 1_048_576
-_FAILED = StoreResponse.plain(Status.PROCESSING_FAILURE, "internal error, see the log")
+_LONGEST_COLLECTED: Final = 1_048_576
+_INTERNAL_ERROR = StoreResponse.plain(Status.PROCESSING_FAILURE, "internal error, see the log")
 
 ServeOther = Callable[[EncodedMessage], bool]
 """Serves a whole message that is no C-STORE; False ends the association."""
@@ -47,17 +47,17 @@ ServeOther = Callable[[EncodedMessage], bool]
 
 @dataclass(frozen=True, slots=True)
 class AssociationContext:
-    """What the messages of one association have in common."""
+    """What the messages of one association have in context."""
 
     association: AssociationInfo
-    contexts: Mapping[int, tuple[str, str]]
+    presentation_contexts: Mapping[int, tuple[str, str]]
     store_handler: StoreHandler
     spool: IncomingSpool
     settings: ReceiverSettings
     peer_max_pdu_length: int
 
 
-class _Message(Protocol):
+class _IncomingMessage(Protocol):
     """A message whose data set is being received."""
 
     context_id: int
@@ -69,7 +69,7 @@ class _Message(Protocol):
 
 
 class CStoreHandler:
-    """Takes the P-DATA of one association.
+    """Handles the P-DATA of one association.
 
     Attributes
     ----------
@@ -79,22 +79,22 @@ class CStoreHandler:
         C-STOREs answered with and without Success.
     layouts : LayoutCache
         Of what was received before on this association.
-    turn : Turn
+    fairness : FairnessSlot
         The connection's.
     """
 
-    def __init__(self, reader: BoundedReader, common: AssociationContext, serve_other: ServeOther) -> None:
-        self._reader, self._common, self._serve_other = reader, common, serve_other
+    def __init__(self, reader: BoundedReader, context: AssociationContext, serve_other: ServeOther) -> None:
+        self._reader, self._context, self._serve_other = reader, context, serve_other
         self._buffer, self.fairness = reader.buffer, reader.fairness
         reader.before_reuse.subscribe(self._flush)
         self._command = bytearray()
-        self._message: _Message | None = None
+        self._message: _IncomingMessage | None = None
         self.deadline: float | None = None
         self.stored = self.refused = 0
         self.layouts = LayoutCache()
-        self._templates = StoreTemplates(common.peer_max_pdu_length)
+        self._templates = StoreTemplates(context.peer_max_pdu_length)
 
-    def take(self, begin: int, end: int) -> None:
+    def handle_p_data(self, begin: int, end: int) -> None:
         """Act on the body of a P-DATA-TF that lies in the reader's buffer.
 
         Raises
@@ -108,7 +108,7 @@ class CStoreHandler:
             fragment = buffer[begin + PDV_HEADER : after]
             begin = after
             if control & COMMAND:
-                self._take_command(context_id, fragment, last=control & LAST != 0)
+                self._add_command_fragment(context_id, fragment, last=control & LAST != 0)
             else:
                 message = self._message
                 if message is None or message.context_id != context_id:
@@ -128,26 +128,26 @@ class CStoreHandler:
         if self._message is not None:
             self._message.flush()
 
-    def _take_command(self, context_id: int, fragment: memoryview, *, last: bool) -> None:
+    def _add_command_fragment(self, context_id: int, fragment: memoryview, *, last: bool) -> None:
         if self._message is not None:
             raise ConnectionEndedError("a command within a data set", 0x02)
         if self.deadline is None:
-            self.deadline = time.monotonic() + self._common.settings.message_timeout
+            self.deadline = time.monotonic() + self._context.settings.message_timeout
         self._command += fragment
         if len(self._command) > LONGEST_COMMAND:
             raise ConnectionEndedError("a command set that is too long", 0x06)
         if last:
             data = bytes(self._command)
             self._command.clear()
-            self._begin(context_id, data)
+            self._begin_message(context_id, data)
 
-    def _begin(self, context_id: int, data: bytes) -> None:
+    def _begin_message(self, context_id: int, data: bytes) -> None:
         command = self._templates.decode(data)
-        if command is None or context_id not in self._common.contexts:
+        if command is None or context_id not in self._context.presentation_contexts:
             raise ConnectionEndedError("a command set that is broken, or in no accepted context", 0x06)
-        message: _Message
+        message: _IncomingMessage
         if command.store is None:
-            message = _OtherMessage(self, context_id, data, self._serve_other)
+            message = _CollectedMessage(self, context_id, data, self._serve_other)
         else:
             message = _StoreMessage(self, context_id, command.store)
         if command.has_data_set:
@@ -169,9 +169,9 @@ class CStoreHandler:
         failpoint("answered")
 
     @property
-    def common(self) -> AssociationContext:
-        """What the messages have in common."""
-        return self._common
+    def context(self) -> AssociationContext:
+        """What the messages have in context."""
+        return self._context
 
 
 class _StoreMessage:
@@ -182,24 +182,24 @@ class _StoreMessage:
         self._fragments: list[bytes | memoryview] = []
         self._received = 0
         self._head = b""
-        common = handler.common
+        context = handler.context
         self._request = request = StoreRequest(
-            common.association,
+            context.association,
             command.message_id,
             command.AffectedSOPClassUID,
             command.AffectedSOPInstanceUID,
-            common.contexts[context_id][1],
+            context.presentation_contexts[context_id][1],
         )
-        self._refusal = self._admitted(request, command)
+        self._refusal = self._refusal_of(request, command)
         self._writer: IncomingFile | None = None
 
-    def _admitted(self, request: StoreRequest, command: StoreCommand) -> StoreResponse | None:
+    def _refusal_of(self, request: StoreRequest, command: StoreCommand) -> StoreResponse | None:
         if not is_uid(command.AffectedSOPClassUID) or not is_uid(command.AffectedSOPInstanceUID):
             return StoreResponse.plain(Status.INVALID_REQUEST, "the request names no valid SOP instance")
         if not command.has_data_set:
             return StoreResponse.plain(Status.NO_DATA_SET, "the request has no data set")
         try:
-            return self._handler.common.store_handler.admit(request)
+            return self._handler.context.store_handler.admit(request)
         except ConnectionEndedError:
             raise
         except Exception as error:
@@ -207,7 +207,7 @@ class _StoreMessage:
 
     def add(self, fragment: memoryview) -> None:
         self._received += len(fragment)
-        if self._received > self._handler.common.settings.max_object_size:
+        if self._received > self._handler.context.settings.max_object_size:
             raise ConnectionEndedError("a data set that is longer than the object limit", 0x00)
         if self._refusal is None:
             self._fragments.append(fragment)
@@ -238,14 +238,14 @@ class _StoreMessage:
             association.calling_ae_title,
             association.called_ae_title,
         )
-        return self._handler.common.spool.new(meta)
+        return self._handler.context.spool.new(meta)
 
     def complete(self) -> None:
         self.flush()
         response = self._refusal
         if response is None:
             try:
-                response = self._received_whole()
+                response = self._finish_instance()
             except ConnectionEndedError:
                 raise
             except RefusedDataSetError as refused:
@@ -258,8 +258,8 @@ class _StoreMessage:
                 self.abandon()
         self._handler.respond(self.context_id, self._command, response)
 
-    def _received_whole(self) -> StoreResponse:
-        writer, request, common = self._writer, self._request, self._handler.common
+    def _finish_instance(self) -> StoreResponse:
+        writer, request, context = self._writer, self._request, self._handler.context
         if writer is None or not self._received:
             return StoreResponse.plain(Status.NO_DATA_SET, "the data set is empty")
         index = inspect(
@@ -267,14 +267,14 @@ class _StoreMessage:
             writer.dataset_offset,
             writer.size,
             request.transfer_syntax_uid,
-            common.store_handler.wanted,
-            common.settings.limits,
+            context.store_handler.wanted,
+            context.settings.limits,
             expected=(request.AffectedSOPClassUID, request.AffectedSOPInstanceUID),
             layouts=self._handler.layouts,
         )
         spooled = writer.finish()
         try:
-            return common.store_handler.received(request, index, spooled)
+            return context.store_handler.received(request, index, spooled)
         finally:
             spooled.discard()
 
@@ -284,8 +284,8 @@ class _StoreMessage:
             self._writer.abandon()
 
 
-class _OtherMessage:
-    """Anything but a C-STORE, collected within bounds and handed on whole."""
+class _CollectedMessage:
+    """Any other message, collected within bounds and handed on whole."""
 
     def __init__(self, handler: CStoreHandler, context_id: int, command: bytes, serve: ServeOther) -> None:
         self._handler, self.context_id, self._serve = handler, context_id, serve
@@ -296,11 +296,11 @@ class _OtherMessage:
     def add(self, fragment: memoryview) -> None:
         self._has_data = True
         self._data += fragment
-        if len(self._data) > _LONGEST_FOREIGN:
+        if len(self._data) > _LONGEST_COLLECTED:
             raise ConnectionEndedError("a data set that is longer than the limit", 0x00)
 
     def flush(self) -> None:
-        """Nothing: what was added was copied."""
+        """Do nothing: what was added was copied."""
 
     def complete(self) -> None:
         self._handler.fairness.release()
@@ -309,7 +309,7 @@ class _OtherMessage:
             raise ConnectionEndedError("a request that is not served")
 
     def abandon(self) -> None:
-        """Nothing: it is in memory."""
+        """Do nothing: it is in memory."""
 
 
 def _joined_head(prefix: bytes, fragments: list[bytes | memoryview]) -> bytes:
@@ -332,7 +332,7 @@ def _out_of_resources(error: OSError) -> StoreResponse:
 def _failure(doing: str, error: Exception) -> StoreResponse:
     if not isinstance(error, StoreHandlerFailedError):
         _LOG.error("%s failed: %s", doing, type_and_line(error))
-    return _FAILED
+    return _INTERNAL_ERROR
 
 
 __all__ = ["AssociationContext", "CStoreHandler", "Command", "ServeOther"]

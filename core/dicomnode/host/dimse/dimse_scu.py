@@ -22,11 +22,11 @@ from pydicom.uid import UID
 
 from dicomnode.dicom.values.encodings import EXPLICIT_LITTLE
 from dicomnode.errors import DeliveryError
-from dicomnode.host.dimse.association_request import Proposal, Route
+from dicomnode.host.dimse.association_request import NegotiatedContext, Proposal
 from dicomnode.host.dimse.bounded_reader import ConnectionEndedError
 from dicomnode.host.dimse.message_templates import NO_DATA_SET
-from dicomnode.host.dimse.outgoing_association import AssociationEndedError, OutgoingAssociation
 from dicomnode.host.dimse.p_data import EncodedMessage, as_pdus
+from dicomnode.host.dimse.requested_association import AssociationEndedError, RequestedAssociation
 from dicomnode.host.parsing.statuses import PENDING, Status
 
 _LONGEST_DATA_SET: Final = 4 * 2**20
@@ -116,10 +116,10 @@ def _decoded_command(data: bytes) -> Dataset:
 
 
 RequestHandler = Callable[[DimseMessage], int]
-"""What answers a request of the peer's: message -> status."""
+"""Handles a request of the peer, and returns the status with which it is answered."""
 
 
-class DimseAssociation(OutgoingAssociation):
+class DimseAssociation(RequestedAssociation):
     """An association on which this node asks for something.
 
     Parameters
@@ -129,7 +129,7 @@ class DimseAssociation(OutgoingAssociation):
     sop_class : str
         Of the service.
     timeout : float
-        Seconds for each step, and for each response unless :meth:`request` is told otherwise.
+        Seconds for each step, and for each response unless :meth:`request` is given another time.
     tls : ssl.SSLContext, optional
         Speak TLS, with this context.
     handler : callable, optional
@@ -159,7 +159,7 @@ class DimseAssociation(OutgoingAssociation):
         self._message_id = 0
 
     @property
-    def route(self) -> Route:
+    def context(self) -> NegotiatedContext:
         """The context in which requests are sent.
 
         Raises
@@ -169,7 +169,7 @@ class DimseAssociation(OutgoingAssociation):
         """
         if self._acceptance is None:
             raise AssociationEndedError("the association is not open")
-        return self._acceptance.route(self._sop_class, EXPLICIT_LITTLE)
+        return self._acceptance.context_for(self._sop_class, EXPLICIT_LITTLE)
 
     def ensure_offered(self) -> None:
         """See to it that the peer offers the service, before anything is done for a request.
@@ -179,7 +179,7 @@ class DimseAssociation(OutgoingAssociation):
         NoAcceptedContextError
             When it does not.
         """
-        _ = self.route
+        _ = self.context
 
     def request(
         self, command: dict[str, Any], dataset: Dataset | None, timeout: float | None = None
@@ -202,12 +202,12 @@ class DimseAssociation(OutgoingAssociation):
         """
         wait = self._timeout if timeout is None else timeout
         self._message_id += 1
-        number, route = self._message_id, self.route
-        self._send(route, {**command, "MessageID": number}, dataset)
+        number, context = self._message_id, self.context
+        self._send(context, {**command, "MessageID": number}, dataset)
         while True:
-            message = self._next(time.monotonic() + wait)
+            message = self._next_response(time.monotonic() + wait)
             if message.command.get("MessageIDBeingRespondedTo") != number:
-                raise self._ended("an answer to another message")
+                raise self._end("an answer to another message")
             yield message
             if not message.pending:
                 return
@@ -217,53 +217,53 @@ class DimseAssociation(OutgoingAssociation):
         deadline = time.monotonic() + seconds
         try:
             while not until() and self.established and time.monotonic() < deadline:
-                message = self._received(deadline, may_be_silent=True)
+                message = self._receive(deadline, may_be_silent=True)
                 if message is not None:
-                    self._answer(message)
+                    self._respond(message)
         except DeliveryError:
             return  # it has ended the association
 
     # -- messages -------------------------------------------------------------------------------------------
 
-    def _send(self, route: Route, command: dict[str, Any], dataset: Dataset | None) -> None:
+    def _send(self, context: NegotiatedContext, command: dict[str, Any], dataset: Dataset | None) -> None:
         reader, acceptance = self._reader, self._acceptance
         if reader is None or acceptance is None or not self.established:
             raise AssociationEndedError(f"the association with {self._called!r} has ended")
         longest = acceptance.max_pdu_length
         has_data = NO_DATA_SET if dataset is None else 0x0001
         encoded = _encoded_command({**command, "CommandDataSetType": has_data})
-        pdus = as_pdus(route.context_id, encoded, longest, command=True)
+        pdus = as_pdus(context.context_id, encoded, longest, command=True)
         if dataset is not None:
-            encoded = _encoded(dataset, route.transfer_syntax_uid)
-            pdus += as_pdus(route.context_id, encoded, longest, command=False)
+            encoded = _encoded(dataset, context.transfer_syntax_uid)
+            pdus += as_pdus(context.context_id, encoded, longest, command=False)
         reader.rewind()
         try:
             reader.send(pdus)
         except ConnectionEndedError as error:
-            raise self._ended(str(error)) from None
+            raise self._end(str(error)) from None
 
-    def _next(self, deadline: float) -> DimseMessage:
+    def _next_response(self, deadline: float) -> DimseMessage:
         """Return the next response; requests that come before it are answered."""
         while True:
-            message = self._received(deadline)
+            message = self._receive(deadline)
             if message is None:
-                raise self._ended("no answer in time")
+                raise self._end("no response in time")
             if message.field & _RESPONSE:
                 return message
-            self._answer(message)
+            self._respond(message)
 
-    def _answer(self, request: DimseMessage) -> None:
+    def _respond(self, request: DimseMessage) -> None:
         status: int = Status.UNRECOGNISED_OPERATION
         if self._handler is not None and not request.field & _RESPONSE:
             status = self._handler(request)
-        answer = {"CommandField": request.field | _RESPONSE, "Status": int(status)}
-        answer["MessageIDBeingRespondedTo"] = request.command.get("MessageID", 0)
+        response = {"CommandField": request.field | _RESPONSE, "Status": int(status)}
+        response["MessageIDBeingRespondedTo"] = request.command.get("MessageID", 0)
         for keyword in ("AffectedSOPClassUID", "AffectedSOPInstanceUID", "EventTypeID"):
             if keyword in request.command:
-                answer[keyword] = request.command[keyword].value
-        self._send(Route(request.context_id, request.transfer_syntax_uid), answer, None)
+                response[keyword] = request.command[keyword].value
+        self._send(NegotiatedContext(request.context_id, request.transfer_syntax_uid), response, None)
 
-    def _received(self, deadline: float, *, may_be_silent: bool = False) -> DimseMessage | None:
+    def _receive(self, deadline: float, *, may_be_silent: bool = False) -> DimseMessage | None:
         """Return the next message; ``None`` where none has begun in time, if that is allowed."""
         try:
             encoded = self._receive_message(deadline, _LONGEST_DATA_SET)
@@ -272,15 +272,15 @@ class DimseAssociation(OutgoingAssociation):
             silent = self._reader is not None and not self._reader.has_partial
             if may_be_silent and silent and time.monotonic() >= deadline:
                 return None
-            raise self._ended(str(error)) from None
+            raise self._end(str(error)) from None
 
     def _syntax(self, context_id: int) -> str:
-        contexts = {} if self._acceptance is None else self._acceptance.contexts()
+        contexts = {} if self._acceptance is None else self._acceptance.accepted_contexts()
         if context_id not in contexts:
             raise ConnectionEndedError("a message in no accepted context")
         return contexts[context_id][1]
 
-    def _ended(self, reason: str) -> AssociationEndedError:
+    def _end(self, reason: str) -> AssociationEndedError:
         self.abort()
         return AssociationEndedError(f"the association with {self._called!r} has ended: {reason}")
 

@@ -1,11 +1,12 @@
-"""Connections that are busy at the same time take turns, instead of fighting for the interpreter.
+"""Busy connections run one after the other, instead of contending for the interpreter.
 
-Every system call lets go of the interpreter, and a thread that wants it back has to be woken. With four busy
-associations each of the dozen calls for an instance became a change of threads, which cost more than all the
-rest: an instance of 8 kB took 430 us of CPU instead of 190. Who has the turn finds the interpreter free.
+Every system call releases the interpreter's lock, and a thread that wants it back has to be woken. With four
+busy associations each of the dozen calls for an instance became a change of threads, which cost more than
+everything else: an instance of 8 kB took 430 us of CPU instead of 190. The thread that holds this lock finds
+the interpreter free.
 
-A turn is a courtesy and not a lock: nobody waits for it longer than :data:`PATIENCE`, so that a connection
-which is kept (by a slow disk, say) keeps nobody.
+Nothing depends on the lock: no thread waits for it longer than :data:`LONGEST_WAIT`, so a connection that is
+slow while it holds it (a full disk cache, say) stops no other.
 """
 
 from __future__ import annotations
@@ -13,31 +14,31 @@ from __future__ import annotations
 import threading
 from typing import Final
 
-PATIENCE: Final = 0.005
-"""Seconds that a connection waits for its turn before it goes on without."""
+LONGEST_WAIT: Final = 0.005
+"""Seconds that a connection waits for the lock before it goes on without."""
 
 
 class FairnessSlot:
-    """One connection's view of the turns; for its thread alone.
+    """One connection's use of the fairness lock; for its thread alone.
 
     Parameters
     ----------
-    turns : threading.Lock, optional
-        What all connections share. Without one there are no turns: everybody goes on at once.
+    lock : threading.Lock, optional
+        Shared by all connections. Without one every connection goes on at once.
     """
 
-    __slots__ = ("_mine", "_turns")
+    __slots__ = ("_held", "_lock")
 
-    def __init__(self, turns: threading.Lock | None = None) -> None:
-        self._turns, self._mine = turns, False
+    def __init__(self, lock: threading.Lock | None = None) -> None:
+        self._lock, self._held = lock, False
 
-    def take(self) -> None:
-        """Wait a moment for the turn."""
-        if self._turns is not None and not self._mine:
-            self._mine = self._turns.acquire(timeout=PATIENCE)
+    def acquire(self) -> None:
+        """Acquire the lock, or go on without it after :data:`LONGEST_WAIT`."""
+        if self._lock is not None and not self._held:
+            self._held = self._lock.acquire(timeout=LONGEST_WAIT)
 
     def release(self) -> None:
-        """Let others have it: before anything that waits for a peer, a disk, another thread."""
-        if self._mine and self._turns is not None:
-            self._mine = False
-            self._turns.release()
+        """Release the lock: before anything that waits for a peer, a disk, another thread."""
+        if self._held and self._lock is not None:
+            self._held = False
+            self._lock.release()

@@ -17,7 +17,7 @@ _SOP_CLASS, _COMMAND, _MESSAGE_ID, _DATA_SET, _SOP_INSTANCE = 0x0002, 0x0100, 0x
 _RESPONDED_TO, _STATUS, _COMMENT = 0x0120, 0x0900, 0x0902
 _NUMBER_LENGTH: Final = 2
 _LONGEST_UID: Final = 64
-_MOST_ANSWERS: Final = 256
+_MOST_RESPONSES: Final = 256
 _RESPONDED_TO_HEADER: Final = b"\0\0\x20\x01\x02\0\0\0"
 
 
@@ -38,7 +38,7 @@ class Command(NamedTuple):
     store: StoreCommand | None
 
 
-class StoreAnswer(NamedTuple):
+class DecodedStoreResponse(NamedTuple):
     """What matters of a C-STORE-RSP; the comment as it came, without padding."""
 
     message_id: int
@@ -72,7 +72,7 @@ def decode_command(data: bytes) -> Command | None:
     return Command(field, has_data_set, store)
 
 
-def decode_store_response(data: bytes) -> StoreAnswer | None:
+def decode_store_response(data: bytes) -> DecodedStoreResponse | None:
     """Read the command set of a C-STORE-RSP; None if it is broken or something else."""
     values = _values(data)
     if values is None or _number(values, _COMMAND) != C_STORE_RSP:
@@ -80,7 +80,9 @@ def decode_store_response(data: bytes) -> StoreAnswer | None:
     message_id, status = _number(values, _RESPONDED_TO), _number(values, _STATUS)
     if message_id is None or status is None:
         return None
-    return StoreAnswer(message_id, status, values.get(_COMMENT, b"").decode("ascii", "replace").strip("\0 "))
+    return DecodedStoreResponse(
+        message_id, status, values.get(_COMMENT, b"").decode("ascii", "replace").strip("\0 ")
+    )
 
 
 def _values(data: bytes) -> dict[int, bytes] | None:
@@ -150,7 +152,7 @@ def _element(element: int, value: bytes, pad: bytes) -> bytes:
     return _ELEMENT.pack(0, element, len(value)) + value
 
 
-class _Frame(NamedTuple):
+class _CommandTemplate(NamedTuple):
     """What two C-STORE-RQs of one peer have in common: all but message ID and SOP Instance UID."""
 
     length: int
@@ -161,7 +163,7 @@ class _Frame(NamedTuple):
 
 
 class StoreTemplates:
-    """The C-STORE commands of one association, of which the next is nearly the one before. For one thread.
+    """The C-STORE commands of one association, decoded by what differs from the last. For one thread.
 
     Parameters
     ----------
@@ -171,26 +173,26 @@ class StoreTemplates:
 
     def __init__(self, peer_max_pdu_length: int) -> None:
         self._longest = peer_max_pdu_length
-        self._frame: _Frame | None = None
-        self._answers: dict[tuple[int, str, int], tuple[bytes, bytes]] = {}
+        self._template: _CommandTemplate | None = None
+        self._responses: dict[tuple[int, str, int], tuple[bytes, bytes]] = {}
 
     def decode(self, data: bytes) -> Command | None:
         """Do what :func:`decode_command` does."""
-        frame = self._frame
-        if frame is not None and len(data) == frame.length:
-            number, uid = len(frame.head), len(frame.head) + 2 + len(frame.middle)
-            uid_end = frame.length - len(frame.tail)
+        template = self._template
+        if template is not None and len(data) == template.length:
+            number, uid = len(template.head), len(template.head) + 2 + len(template.middle)
+            uid_end = template.length - len(template.tail)
             if (
-                data[:number] == frame.head
-                and data[number + 2 : uid] == frame.middle
-                and data[uid_end:] == frame.tail
+                data[:number] == template.head
+                and data[number + 2 : uid] == template.middle
+                and data[uid_end:] == template.tail
             ):
                 instance = data[uid:uid_end].decode("ascii", "replace").strip("\0 ")
-                store = StoreCommand(_NUMBER(data, number)[0], frame.sop_class, instance, True)
+                store = StoreCommand(_NUMBER(data, number)[0], template.sop_class, instance, True)
                 return Command(C_STORE_RQ, True, store)
         command = decode_command(data)
         if command is not None and command.store is not None and command.has_data_set:
-            self._frame = _frame(data, command.store.AffectedSOPClassUID)
+            self._template = _template_of(data, command.store.AffectedSOPClassUID)
         return command
 
     def respond(self, context_id: int, command: StoreCommand, status: int, comment: str | None) -> bytes:
@@ -201,20 +203,20 @@ class StoreTemplates:
                 context_id, encode_store_response(command, status, comment), self._longest, command=True
             )
         key = context_id, command.AffectedSOPClassUID, len(uid)
-        parts = self._answers.get(key)
+        parts = self._responses.get(key)
         if parts is None:
             whole = encode_store_response(command, status, None)
             pdus = as_pdus(context_id, whole, self._longest, command=True)
             if (
                 len(pdus) - len(whole) != PDU_AND_PDV_HEADER.size
-                or len(self._answers) >= _MOST_ANSWERS
+                or len(self._responses) >= _MOST_RESPONSES
                 or len(uid) > _LONGEST_UID
             ):
                 return pdus
             # The response ends with the UID; the message ID stands where the command field's element ends.
             number = pdus.index(_RESPONDED_TO_HEADER) + len(_RESPONDED_TO_HEADER)
             end = len(pdus) - len(uid) - len(uid) % 2
-            parts = self._answers[key] = pdus[:number], pdus[number + 2 : end]
+            parts = self._responses[key] = pdus[:number], pdus[number + 2 : end]
         pad = b"\0" if len(uid) % 2 else b""
         return b"%b%b%b%b%b" % (
             parts[0],
@@ -225,7 +227,7 @@ class StoreTemplates:
         )
 
 
-def _frame(data: bytes, sop_class: str) -> _Frame | None:
+def _template_of(data: bytes, sop_class: str) -> _CommandTemplate | None:
     number = uid = end = at = 0
     while at < len(data):
         _group, element, length = _ELEMENT.unpack_from(data, at)
@@ -237,4 +239,4 @@ def _frame(data: bytes, sop_class: str) -> _Frame | None:
         at += length
     if not 0 < number + 2 <= uid:
         return None
-    return _Frame(len(data), data[:number], data[number + 2 : uid], data[end:], sop_class)
+    return _CommandTemplate(len(data), data[:number], data[number + 2 : uid], data[end:], sop_class)

@@ -13,10 +13,10 @@ from dicomnode.host.configuration.config_values import Address
 from dicomnode.host.dimse.association_request import AssociationRejectedError
 from dicomnode.host.dimse.client_tls import client_context
 from dicomnode.host.dimse.dimse_scu import DimseAssociation, RequestHandler
-from dicomnode.host.dimse.outgoing_association import OutgoingAssociation
+from dicomnode.host.dimse.requested_association import RequestedAssociation
 from dicomnode.host.dimse.store_scu import StoreAssociation
 
-_A = TypeVar("_A", bound=OutgoingAssociation)
+_A = TypeVar("_A", bound=RequestedAssociation)
 _CALLING_NOT_RECOGNISED = (1, 3)
 _CALLED_NOT_RECOGNISED = (1, 7)
 
@@ -43,7 +43,7 @@ class Peer:
         _check(name, table)
         self.name, self.table, self._calling = name, table, calling_ae_title
         self._lock = threading.Lock()
-        self._open: set[OutgoingAssociation] = set()
+        self._open: set[RequestedAssociation] = set()
         self._broken_off = False
 
     def reconfigure(self, table: PeerTable) -> None:
@@ -148,7 +148,7 @@ class Peer:
             with self._lock:
                 self._open.discard(association)
 
-    def _open_one(self, association: OutgoingAssociation) -> None:
+    def _open_one(self, association: RequestedAssociation) -> None:
         try:
             association.open()
         except AssociationRejectedError as error:

@@ -144,7 +144,7 @@ class Negotiator:
             context = self._contexts[STORAGE_COMMITMENT] = build_context(STORAGE_COMMITMENT)
             context.scu_role, context.scp_role = False, True
 
-    def why_not(self, sop_class: str, transfer_syntax: str) -> str | None:
+    def refusal_of(self, sop_class: str, transfer_syntax: str) -> str | None:
         """Say why no context for a SOP class in a transfer syntax is accepted; ``None`` where one is."""
         context = self._contexts.get(sop_class)
         if context is None:
@@ -182,7 +182,7 @@ class AcceptedAssociation:
             association.bind(evt.EVT_N_EVENT_REPORT, self._event_report)
         self._association = association
 
-    def requested(self, pdu: bytes) -> A_ASSOCIATE | None:
+    def decode_request(self, pdu: bytes) -> A_ASSOCIATE | None:
         """Read an A-ASSOCIATE-RQ; None when it is broken (and was answered with a rejection or an abort)."""
         association = self._association
         association.dul.step()
@@ -245,10 +245,10 @@ class AcceptedAssociation:
         return True
 
 
-def quiet_loggers() -> None:
-    """Keep pynetdicom and pydicom from telling what peers send: it may be patient data, or control bytes.
+def silence_loggers() -> None:
+    """Keep pynetdicom and pydicom from logging what peers send: it may be patient data, or control bytes.
 
-    What goes wrong is said in our own words, by our own loggers.
+    The host logs what goes wrong, in words of its own.
     """
     for name in ("pynetdicom", "pydicom"):
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)

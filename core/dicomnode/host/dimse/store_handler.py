@@ -65,7 +65,7 @@ class AssociationEnd(StrEnum):
     ABORTED = "aborted"
     """The peer aborted it, broke a rule or a time limit, or its connection was lost."""
     CUT_OFF = "cut off"
-    """This host was stopped: nobody knows what the peer would have sent, or whether that was all."""
+    """This host was stopped: whether the peer had sent everything is unknown."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """Sends files to a peer by C-STORE (PS3.4 annex B), as they lie on disk.
 
 pynetdicom's machinery negotiates (:mod:`dicomnode.host.dimse.association_request`); then commands come
-from templates and data sets straight from the file (:mod:`dicomnode.host.dimse.data_set_frames`): nothing
+from templates and data sets straight from the file (:mod:`dicomnode.host.dimse.data_set_pdus`): nothing
 is decoded, no thread runs.
 """
 
@@ -16,30 +16,30 @@ from pathlib import Path
 from typing import Final
 
 from dicomnode.errors import DeliveryError, StructureError
-from dicomnode.host.dimse.association_request import Proposal, Route
+from dicomnode.host.dimse.association_request import NegotiatedContext, Proposal
 from dicomnode.host.dimse.bounded_reader import ConnectionEndedError
-from dicomnode.host.dimse.data_set_frames import DataSetFrames
+from dicomnode.host.dimse.data_set_pdus import DataSetPDUs
 from dicomnode.host.dimse.message_templates import (
-    StoreAnswer,
+    DecodedStoreResponse,
     decode_store_response,
     encode_store_request,
 )
-from dicomnode.host.dimse.outgoing_association import AssociationEndedError, OutgoingAssociation
 from dicomnode.host.dimse.p_data import as_pdus
-from dicomnode.host.dimse.transfer_syntax_conversion import converted
+from dicomnode.host.dimse.requested_association import AssociationEndedError, RequestedAssociation
+from dicomnode.host.dimse.transfer_syntax_conversion import convert_file
 from dicomnode.host.parsing.file_meta import decode_prefix
 
 _LOG = logging.getLogger(__name__)
 _HEAD, _LONGEST_HEAD = 4096, 65_536
 _LEAST_RATE: Final = 16_384
-"""Bytes a second: a peer that takes a data set more slowly is given up."""
+"""Bytes a second: the association with a peer that takes a data set more slowly is ended."""
 
 
 class UnfitFileError(DeliveryError):
     """The file cannot be read, or is not the instance that it should be: nothing was sent."""
 
 
-class StoreAssociation(OutgoingAssociation):
+class StoreAssociation(RequestedAssociation):
     """An association that stores instances at a peer. For one thread, but for :meth:`break_off`.
 
     Parameters
@@ -96,7 +96,7 @@ class StoreAssociation(OutgoingAssociation):
             timeout=timeout,
             tls=tls,
         )
-        self._frames: DataSetFrames | None = None
+        self._data_set_pdus: DataSetPDUs | None = None
         self._message_id = 0
         self.error_comment = ""
 
@@ -139,16 +139,16 @@ class StoreAssociation(OutgoingAssociation):
         self.error_comment = ""
         if not self.established or self._acceptance is None:
             raise AssociationEndedError(f"the association with {self._called!r} has ended")
-        route = self._acceptance.route(SOPClassUID, TransferSyntaxUID)
+        context = self._acceptance.context_for(SOPClassUID, TransferSyntaxUID)
         try:
             descriptor, begin, end = _opened(path, (SOPClassUID, SOPInstanceUID, TransferSyntaxUID))
-            if route.transfer_syntax_uid != TransferSyntaxUID:
+            if context.transfer_syntax_uid != TransferSyntaxUID:
                 os.close(descriptor)
-                descriptor, begin, end = converted(path, route.transfer_syntax_uid)
+                descriptor, begin, end = convert_file(path, context.transfer_syntax_uid)
         except (OSError, StructureError) as error:
             raise UnfitFileError(f"{path} cannot be sent: {error}") from None
         try:
-            return self._store(descriptor, begin, end, route, SOPClassUID, SOPInstanceUID)
+            return self._store(descriptor, begin, end, context, SOPClassUID, SOPInstanceUID)
         except ConnectionEndedError as ended:
             _LOG.info("association with %s:%d ended: %s", self._host, self._port, ended)
             self.abort()
@@ -160,15 +160,21 @@ class StoreAssociation(OutgoingAssociation):
             os.close(descriptor)
 
     def _store(  # noqa: PLR0917 - the file, and what it is
-        self, descriptor: int, begin: int, end: int, route: Route, sop_class: str, sop_instance: str
+        self,
+        descriptor: int,
+        begin: int,
+        end: int,
+        context: NegotiatedContext,
+        sop_class: str,
+        sop_instance: str,
     ) -> int:
         reader, acceptance = self._reader, self._acceptance
         if reader is None or acceptance is None:
             raise ConnectionEndedError("not open")
-        frames = self._frames = self._frames or DataSetFrames(acceptance.max_pdu_length)
+        data_set_pdus = self._data_set_pdus = self._data_set_pdus or DataSetPDUs(acceptance.max_pdu_length)
         self._message_id = self._message_id % 0xFFFF + 1
         command = encode_store_request(sop_class, sop_instance, self._message_id)
-        pdus = as_pdus(route.context_id, command, acceptance.max_pdu_length, command=True)
+        pdus = as_pdus(context.context_id, command, acceptance.max_pdu_length, command=True)
         deadline = time.monotonic() + self._timeout + (end - begin) / _LEAST_RATE
 
         def send(data: memoryview) -> None:
@@ -177,18 +183,18 @@ class StoreAssociation(OutgoingAssociation):
             reader.send(data)
 
         reader.rewind()
-        frames.send(descriptor, begin, end, route.context_id, pdus, send)
-        answer = self._answer(time.monotonic() + self._timeout)
-        if answer.message_id != self._message_id:
-            raise ConnectionEndedError("an answer to another message")
-        self.error_comment = answer.comment
-        return answer.status
+        data_set_pdus.send(descriptor, begin, end, context.context_id, pdus, send)
+        response = self._receive_response(time.monotonic() + self._timeout)
+        if response.message_id != self._message_id:
+            raise ConnectionEndedError("a response to another request")
+        self.error_comment = response.comment
+        return response.status
 
-    def _answer(self, deadline: float) -> StoreAnswer:
-        answer = decode_store_response(self._receive_message(deadline, longest_data_set=0).command)
-        if answer is None:
-            raise ConnectionEndedError("an answer that is none to a C-STORE")
-        return answer
+    def _receive_response(self, deadline: float) -> DecodedStoreResponse:
+        response = decode_store_response(self._receive_message(deadline, longest_data_set=0).command)
+        if response is None:
+            raise ConnectionEndedError("a message that is no response to a C-STORE")
+        return response
 
 
 def _opened(path: Path, expected: tuple[str, str, str]) -> tuple[int, int, int]:

@@ -14,7 +14,7 @@ from dicomnode.dicom.values.encodings import EXPLICIT_LITTLE, IMPLICIT_LITTLE
 from dicomnode.errors import DicomnodeError, StructureError
 
 
-def converted(path: Path, transfer_syntax_uid: str) -> tuple[int, int, int]:
+def convert_file(path: Path, transfer_syntax_uid: str) -> tuple[int, int, int]:
     """Decode a file's data set and encode it anew, in memory.
 
     Parameters

@@ -129,7 +129,7 @@ class GetAssociation(DimseAssociation):
 
         with self._receiving(info, receiving, take_response) as handler:
             self._message_id += 1
-            self._send(self.route, {**command, "MessageID": self._message_id}, identifier)
+            self._send(self.context, {**command, "MessageID": self._message_id}, identifier)
             while not (answers and not answers[-1].pending):
                 self._take(handler, deadline)
         return answers[-1]
@@ -140,10 +140,10 @@ class GetAssociation(DimseAssociation):
     ) -> Iterator[CStoreHandler]:
         reader, acceptance = self._reader, self._acceptance
         if reader is None or acceptance is None:
-            raise self._ended("not open")
+            raise self._end("not open")
         common = AssociationContext(
             info,
-            acceptance.contexts(),
+            acceptance.accepted_contexts(),
             receiving.store_handler,
             receiving.spool,
             receiving.settings,
@@ -155,7 +155,7 @@ class GetAssociation(DimseAssociation):
             yield handler
             end = AssociationEnd.RELEASED
         except ConnectionEndedError as error:
-            raise self._ended(str(error)) from None
+            raise self._end(str(error)) from None
         finally:
             handler.close()
             receiving.store_handler.association_ended(info, end)
@@ -169,7 +169,7 @@ class GetAssociation(DimseAssociation):
         kind, begin, end = reader.next_pdu(min(deadline, handler.deadline or deadline))
         if kind != P_DATA:
             raise ConnectionEndedError("aborted by the peer" if kind == ABORT else "an unexpected PDU")
-        handler.take(begin, end)
+        handler.handle_p_data(begin, end)
         if time.monotonic() > deadline:
             raise ConnectionEndedError("it took too long to send")
 

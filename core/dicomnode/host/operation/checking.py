@@ -14,7 +14,7 @@ from dicomnode.host.configuration.configured_pipeline import (
     checked_pipelines,
 )
 from dicomnode.host.configuration.receiver_building import receiver_settings
-from dicomnode.host.dimse.pynetdicom_private import quiet_loggers
+from dicomnode.host.dimse.pynetdicom_private import silence_loggers
 from dicomnode.host.dimse.tls import ServerTLS
 from dicomnode.host.operation.checking_disk import check_data, check_folders
 from dicomnode.host.operation.checking_peers import check_peers
@@ -36,7 +36,7 @@ def check_node(config: Config, environments: EnvironmentResolver) -> Iterator[Fi
     environments : EnvironmentResolver
         Makes pipelines of other environments.
     """
-    quiet_loggers()
+    silence_loggers()
     operations = Operations(config)
     live = operations.live_status()
     registry = Registry(config.plugins.disabled, config.plugins.only)

@@ -85,7 +85,7 @@ def _not_received(settings: ReceiverSettings, sop_class: str, transfer_syntax: s
     if size > settings.max_object_size:
         return f"it has {size} bytes; the association is ended at receiver.max_object_size"
     negotiator = Negotiator(settings)
-    reason = negotiator.why_not(sop_class, transfer_syntax)
+    reason = negotiator.refusal_of(sop_class, transfer_syntax)
     if reason is None:
         return None
     return (

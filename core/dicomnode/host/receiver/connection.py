@@ -158,7 +158,7 @@ class Connection:
         self, association: AcceptedAssociation, pdu: bytes, certificate: PeerCertificate | None
     ) -> CStoreHandler | None:
         context, reader = self._context, self._reader
-        request = association.requested(pdu)
+        request = association.decode_request(pdu)
         if request is None or reader is None:
             _LOG.info("association request from %s is broken", self._address)
             return None
@@ -178,7 +178,7 @@ class Connection:
             _LOG.info("association with %s: no context could be accepted", safe_text(info.calling_ae_title))
         self._info = info
         reader.established()
-        common = AssociationContext(
+        association_context = AssociationContext(
             info,
             contexts,
             context.store_handler,
@@ -186,7 +186,7 @@ class Connection:
             context.settings,
             association.peer_max_pdu_length,
         )
-        self._handler = CStoreHandler(reader, common, association.serve)
+        self._handler = CStoreHandler(reader, association_context, association.serve)
         _LOG.info("association from %s at %s", safe_text(info.calling_ae_title), self._address)
         return self._handler
 
@@ -221,7 +221,7 @@ class Connection:
             else:
                 kind, begin, end = reader.next_pdu(min(handler.deadline, now + idle))
             if kind == P_DATA:
-                handler.take(begin, end)
+                handler.handle_p_data(begin, end)
             elif kind == RELEASE_RQ and handler.deadline is None:
                 if not association.release(bytes(reader.buffer[begin - HEADER_LENGTH : end])):
                     raise ConnectionEndedError("broken release request", 0x06)

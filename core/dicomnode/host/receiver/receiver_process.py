@@ -17,7 +17,7 @@ from typing import Final
 
 from pydicom.dataset import Dataset
 
-from dicomnode.host.dimse.pynetdicom_private import Negotiator, quiet_loggers
+from dicomnode.host.dimse.pynetdicom_private import Negotiator, silence_loggers
 from dicomnode.host.dimse.store_handler import Prevalidator
 from dicomnode.host.dimse.tls import ServerTLS
 from dicomnode.host.foundation import log_context
@@ -117,7 +117,7 @@ def main() -> None:
     process_settings: ProcessSettings = pickle.loads(control.recv(_LONGEST_MESSAGE))  # noqa: S301 - from our own parent
     logging.basicConfig(handlers=[_HostLogHandler(control)], level=process_settings.log_level)
     install_excepthooks(debug=process_settings.log_level <= logging.DEBUG)
-    quiet_loggers()
+    silence_loggers()
     sys.setswitchinterval(min(sys.getswitchinterval(), _SWITCH_INTERVAL))
     tune_gc()
     process = _ReceiverProcess(process_settings)

@@ -23,7 +23,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from dicomnode.host.configuration.receiver_settings import AllowedPeer, ReceiverSettings, is_loopback
-from dicomnode.host.dimse.pynetdicom_private import CommitmentHandler, Negotiator, quiet_loggers
+from dicomnode.host.dimse.pynetdicom_private import CommitmentHandler, Negotiator, silence_loggers
 from dicomnode.host.dimse.store_handler import PrevalidatorFactory, StoreHandler
 from dicomnode.host.dimse.tls import ServerTLS
 from dicomnode.host.receiver.allowed_peers import AllowedPeers
@@ -67,7 +67,7 @@ class Receiver:
         commitments: CommitmentHandler | None = None,
         prevalidator_factory: PrevalidatorFactory | None = None,
     ) -> None:
-        quiet_loggers()
+        silence_loggers()
         negotiator = Negotiator(settings, commitments)
         allowed = AllowedPeers(settings.peers)
         tls = ServerTLS(settings.tls) if settings.tls is not None else None

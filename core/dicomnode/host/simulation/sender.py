@@ -67,7 +67,7 @@ class Sender:
         meta, offset = decode_prefix(data[:_HEAD])
         uid = meta.MediaStorageSOPInstanceUID
         told: dict[str, Any] = {"SOPInstanceUID": uid, "status": None, "container_key": None, "inputs": {}}
-        unacceptable = self._negotiator.why_not(meta.MediaStorageSOPClassUID, meta.TransferSyntaxUID)
+        unacceptable = self._negotiator.refusal_of(meta.MediaStorageSOPClassUID, meta.TransferSyntaxUID)
         if unacceptable is not None:
             return {**told, "reason": f"{unacceptable}: no presentation context"}
         tree = self._host.tree

@@ -1,7 +1,7 @@
 """A data set from a file as P-DATA-TF PDUs, with two system calls for each megabyte.
 
-The fragments of a data set differ in nothing but their bytes, so a buffer holds a row of PDUs whose headers
-are made once; the file is read into the gaps between them (``preadv``) and the row is sent at once.
+The fragments of a data set differ in nothing but their bytes, so a buffer holds many PDUs whose headers are
+made once; the file is read into the gaps between them (``preadv``), and all of them are sent at once.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from dicomnode.host.dimse.p_data import LAST, PDU_AND_PDV_HEADER, PDV_HEADER
 
 _ROOM_FOR_COMMAND: Final = 1024
 _BUFFER: Final = 1_048_576
-_MOST_FRAMES: Final = 512  # IOV_MAX is 1024
+_MOST_PDUS: Final = 512  # IOV_MAX is 1024
 _LONGEST: Final = 262_144
 
 Send = Callable[[memoryview], None]
 
 
-class DataSetFrames:
-    """A row of PDUs to send data sets with; for one association.
+class DataSetPDUs:
+    """PDUs to send data sets with; for one association.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ class DataSetFrames:
         longest = min(max_pdu_length or _LONGEST, _LONGEST)
         self._room = max(longest - PDV_HEADER, 2) & ~1  # fragments have an even length
         self._step = PDU_AND_PDV_HEADER.size + self._room
-        self._count = min(max(_BUFFER // self._step, 1), _MOST_FRAMES)
+        self._count = min(max(_BUFFER // self._step, 1), _MOST_PDUS)
         self._buffer = memoryview(bytearray(_ROOM_FOR_COMMAND + self._count * self._step))
         begins = [_ROOM_FOR_COMMAND + number * self._step for number in range(self._count)]
         self._begins = begins
@@ -82,10 +82,10 @@ class DataSetFrames:
         self._send_last(descriptor, begin, end - begin, first, send)
 
     def _send_last(self, descriptor: int, begin: int, left: int, first: int, send: Send) -> None:
-        frames = -(-left // self._room)
-        at = self._begins[frames - 1]
-        length = left - (frames - 1) * self._room
-        gaps = [*self._gaps[: frames - 1], self._gaps[frames - 1][:length]]
+        pdus = -(-left // self._room)
+        at = self._begins[pdus - 1]
+        length = left - (pdus - 1) * self._room
+        gaps = [*self._gaps[: pdus - 1], self._gaps[pdus - 1][:length]]
         self._mark(at, length, self._context_id, LAST)
         try:
             self._read(descriptor, gaps, begin)

@@ -14,7 +14,7 @@ from contextlib import suppress
 from typing import Final, Self
 
 from dicomnode.errors import DeliveryError
-from dicomnode.host.dimse.association_request import Acceptance, Proposal, rejection
+from dicomnode.host.dimse.association_request import Acceptance, Proposal, decode_rejection
 from dicomnode.host.dimse.bounded_reader import (
     ABORT,
     ASSOCIATE_AC,
@@ -30,8 +30,8 @@ from dicomnode.host.dimse.bounded_reader import (
 from dicomnode.host.dimse.message_templates import LONGEST_COMMAND, decode_command
 from dicomnode.host.dimse.p_data import COMMAND, LAST, PDV_HEADER, EncodedMessage, read_pdv
 
-_LONGEST_ANSWER: Final = 65_536
-_LAST_WAIT: Final = 5.0
+_LEAST_LONGEST_PDU: Final = 65_536
+_RELEASE_TIMEOUT: Final = 5.0
 _RELEASE_RQ_PDU: Final = b"\x05\0\0\0\0\4\0\0\0\0"
 _ABORT_PDU: Final = b"\x07\0\0\0\0\4\0\0\0\0"
 
@@ -40,7 +40,7 @@ class AssociationEndedError(DeliveryError):
     """The association is over: nothing was sent."""
 
 
-class OutgoingAssociation:
+class RequestedAssociation:
     """An association with a peer. For one thread, but for :meth:`break_off`.
 
     Parameters
@@ -117,26 +117,26 @@ class OutgoingAssociation:
             raise
 
     def _negotiate(self, deadline: float) -> None:
-        sock = self._connected()
+        sock = self._connect()
         reader = self._reader = BoundedReader(
             sock,
-            max(self._proposal.max_pdu_length, _LONGEST_ANSWER),
+            max(self._proposal.max_pdu_length, _LEAST_LONGEST_PDU),
             self._timeout,
             lambda: None,
             FROM_ACCEPTOR,
         )
-        reader.send(self._proposal.request(self._calling, self._called))
+        reader.send(self._proposal.encode_request(self._calling, self._called))
         kind, begin, end = reader.next_pdu(deadline)
         pdu = bytes(reader.buffer[begin - HEADER_LENGTH : end])
         if kind == ASSOCIATE_RJ:
-            raise rejection(pdu)
+            raise decode_rejection(pdu)
         if kind != ASSOCIATE_AC:
             raise ConnectionEndedError("the peer aborted")
-        self._acceptance = self._proposal.accepted(pdu)
+        self._acceptance = self._proposal.decode_acceptance(pdu)
         reader.established()
         self.established = True
 
-    def _connected(self) -> socket.socket:
+    def _connect(self) -> socket.socket:
         sock = socket.create_connection((self._host, self._port), self._timeout)
         if self._tls is not None:
             try:
@@ -196,7 +196,7 @@ class OutgoingAssociation:
         if self.established and reader is not None:
             self.established = False
             with suppress(ConnectionEndedError):
-                deadline = time.monotonic() + min(self._timeout, _LAST_WAIT)
+                deadline = time.monotonic() + min(self._timeout, _RELEASE_TIMEOUT)
                 reader.send(_RELEASE_RQ_PDU)
                 while reader.next_pdu(deadline)[0] not in {RELEASE_RP, ABORT}:
                     pass
