@@ -21,10 +21,10 @@ from pydicom.dataset import Dataset
 from pydicom.filewriter import write_dataset
 from pydicom.uid import UID, ExplicitVRLittleEndian, generate_uid
 
+from dicomnode.dicom.values.indexed_value import IndexedValue
 from dicomnode.host.configuration.receiver_settings import ReceiverSettings
 from dicomnode.host.dimse.spooled_file import SpooledFile
 from dicomnode.host.dimse.store_handler import AssociationEnd, AssociationInfo, Prevalidation, StoreRequest
-from dicomnode.host.parsing.index import IndexedValue
 from dicomnode.host.parsing.statuses import Status, StoreResponse
 from dicomnode.host.receiver.scp import Receiver
 from dicomnode.host.spool.spool import Spool

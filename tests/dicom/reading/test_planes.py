@@ -78,14 +78,14 @@ def test_a_single_frame_image_is_one_plane():
     assert (plane.frame, plane.rows, plane.columns) == (0, 4, 5)
     assert (plane.position, plane.pixel_spacing) == ((1, 2, 3), (0.5, 0.75))
     assert plane.located
-    assert plane.place == "(1, 2, 3)"
+    assert plane.position_text == "(1, 2, 3)"
 
 
 def test_an_image_without_a_place_is_a_plane_all_the_same():
     """It is named by its number where a message would say its place."""
     (plane,) = planes_of(image(None, number=7))
     assert not plane.located
-    assert plane.place == str(plane) == "instance 7"
+    assert plane.position_text == str(plane) == "instance 7"
 
 
 def test_a_plane_answers_from_the_frames_vector():

@@ -12,11 +12,9 @@ from pydicom.uid import UID
 
 from dicomnode.dicom.blueprint.blueprint_check import check, refuse_borrowed_uids
 from dicomnode.dicom.elements.missing_tags import MissingTags
-from dicomnode.dicom.elements.virtual_element import VirtualElement
+from dicomnode.dicom.elements.virtual_element import AttributeKey, VirtualElement
 from dicomnode.dicom.values.tags import TagLike, parse_tag
 from dicomnode.errors import BlueprintError
-
-Key = tuple[BaseTag, str | None]
 
 
 class FillingStrategy(Enum):
@@ -67,7 +65,7 @@ class Blueprint:
         SOPClassUID: str | None = None,  # noqa: N803 - DICOM's own spelling
         name: str | None = None,
     ) -> None:
-        held: dict[Key, VirtualElement] = {}
+        held: dict[AttributeKey, VirtualElement] = {}
         for element in elements:
             if not isinstance(element, VirtualElement):
                 raise BlueprintError(f"{name or 'Blueprint'}: {element!r} is not a VirtualElement")

@@ -8,17 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator, Mapping
 
-from pydicom.tag import BaseTag
 from pydicom.uid import UID
 
 from dicomnode.dicom.elements.copy_elements import CopyingElement
 from dicomnode.dicom.elements.standard_elements import StaticElement
-from dicomnode.dicom.elements.virtual_element import VirtualElement
+from dicomnode.dicom.elements.virtual_element import AttributeKey, VirtualElement
 from dicomnode.dicom.values.iod import SUPPLIED, Attribute, edition, iod_of
 from dicomnode.dicom.values.tags import parse_tag
 from dicomnode.errors import BlueprintError
-
-Key = tuple[BaseTag, str | None]
 
 _OWN_UIDS = ("SOPInstanceUID", "SeriesInstanceUID")
 
@@ -48,7 +45,7 @@ def refuse_borrowed_uids(elements: Iterable[VirtualElement], title: str) -> None
             )
 
 
-def check(elements: Mapping[Key, VirtualElement], SOPClassUID: UID, title: str) -> None:  # noqa: N803 - DICOM's own
+def check(elements: Mapping[AttributeKey, VirtualElement], SOPClassUID: UID, title: str) -> None:  # noqa: N803 - DICOM's own
     """Check a blueprint against its SOP class.
 
     Parameters
@@ -102,7 +99,7 @@ def shortfalls_of(
             yield f"{keyword} (Type {attribute.type}) is missing"
 
 
-def _class_conflicts(elements: Mapping[Key, VirtualElement], SOPClassUID: UID) -> Iterator[str]:  # noqa: N803 - DICOM's own
+def _class_conflicts(elements: Mapping[AttributeKey, VirtualElement], SOPClassUID: UID) -> Iterator[str]:  # noqa: N803 - DICOM's own
     element = elements.get(parse_tag("SOPClassUID"))
     if isinstance(element, StaticElement) and element.value != SOPClassUID:
         yield f"SOPClassUID is {UID(element.value).name} in {element!r}"

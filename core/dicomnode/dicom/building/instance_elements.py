@@ -13,9 +13,9 @@ from pydicom.uid import CTImageStorage
 from dicomnode.dicom.building.build_context import BuildContext
 from dicomnode.dicom.building.built_series import InstanceElements
 from dicomnode.dicom.building.pixel_encoding import (
-    describe_pixels,
-    describe_rescale,
-    describe_window,
+    write_pixel_attributes,
+    write_rescale,
+    write_window,
 )
 from dicomnode.dicom.building.pixel_rules import Scaling
 from dicomnode.dicom.building.result_geometry import (
@@ -43,19 +43,19 @@ def common_elements(context: BuildContext, frames: int | None = None) -> Dataset
     common = copy.deepcopy(header.shared)
     if "SeriesInstanceUID" not in header.blueprint:
         common.SeriesInstanceUID = context.uids.SeriesInstanceUID
-    describe_pixels(common, stored, frames)
+    write_pixel_attributes(common, stored, frames)
     for keyword in ("RescaleSlope", "RescaleIntercept"):
         if keyword in common:
             del common[keyword]
     rescaled = _rescaled(context)
     if rescaled and len(stored.rescales) == 1:
-        describe_rescale(common, stored.rescales[0])
+        write_rescale(common, stored.rescales[0])
     if rescaled and "RescaleType" not in common and (kind := _rescale_type(context)):
         common.RescaleType = kind
     if rescaled and context.may_write("RescaleType") and _has_modality_lut(context):
         common.RescaleType = "US"  # unspecified; the module wants some type (PS3.3 C.11.1)
     if not context.keep_window and context.rules.scaling is not Scaling.FRAME:
-        describe_window(common, stored)
+        write_window(common, stored)
     if context.volume.FrameOfReferenceUID and (
         "FrameOfReferenceUID" in common or context.may_write("FrameOfReferenceUID")
     ):

@@ -234,7 +234,7 @@ def _window(window: Window, values: ValueRange) -> tuple[tuple[float, float] | N
     return (middle, span), True
 
 
-def describe_pixels(dataset: Dataset, stored: StoredPixels, frames: int | None = None) -> None:
+def write_pixel_attributes(dataset: Dataset, stored: StoredPixels, frames: int | None = None) -> None:
     """Write the Image Pixel module, without the pixels (PS3.3 C.7.6.3).
 
     Parameters
@@ -263,7 +263,7 @@ def describe_pixels(dataset: Dataset, stored: StoredPixels, frames: int | None =
     dataset.PixelRepresentation = int(stored.stored.signed)
 
 
-def describe_rescale(dataset: Dataset, rescale: Rescale) -> None:
+def write_rescale(dataset: Dataset, rescale: Rescale) -> None:
     """Write RescaleSlope and RescaleIntercept."""
     dataset.RescaleIntercept = rescale.intercept_text
     dataset.RescaleSlope = rescale.slope_text
@@ -278,7 +278,7 @@ def rescale_elements(rescale: Rescale) -> dict[BaseTag, DataElement]:
     return {element.tag: element for element in elements}
 
 
-def describe_window(dataset: Dataset, stored: StoredPixels) -> None:
+def write_window(dataset: Dataset, stored: StoredPixels) -> None:
     """Write WindowCenter and WindowWidth, if there is a window."""
     if stored.window is None:
         return

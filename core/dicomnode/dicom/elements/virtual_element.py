@@ -43,6 +43,10 @@ Corporeal: TypeAlias = DataElement | InstanceProducer | None
 """What a virtual element becomes: one element for the series, a producer for each instance, or nothing."""
 
 
+AttributeKey: TypeAlias = tuple[BaseTag, str | None]
+"""What identifies an attribute in a blueprint: its tag, nominal if private, and its private creator."""
+
+
 class _FrozenAfterInit(ABCMeta):
     """Lets ``__init__`` set attributes as usual and seals the object when it returns.
 
@@ -145,8 +149,8 @@ class VirtualElement(metaclass=_FrozenAfterInit):
         return cls(tag, **arguments)
 
     @property
-    def key(self) -> tuple[BaseTag, str | None]:
-        """What identifies the attribute in a blueprint: tag and private creator."""
+    def key(self) -> AttributeKey:
+        """What identifies the attribute in a blueprint."""
         return self.tag, self.creator
 
     def required_tags(self) -> frozenset[BaseTag]:

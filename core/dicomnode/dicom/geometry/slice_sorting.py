@@ -192,13 +192,13 @@ def _separate_time_points(stack: PlanesByPosition) -> tuple[PlanesByPosition, tu
     if min(counts) == max(counts):
         if found := separate_time_points(stack):
             return *found, []
-        places = _listed([planes[0].place for planes in stack])
+        places = _listed([planes[0].position_text for planes in stack])
         text = f"there are {counts[0]} images at each place and nothing tells them apart: {places}"
         return stack, (), [Problem(Fault.DUPLICATE, text)]
     usual = Counter(counts).most_common(1)[0][0]
     if usual > 1 and (missing := missing_time_points(stack)):
         return stack, (), [Problem(Fault.GAP, _listed(missing))]
-    odd = _listed([f"{len(p)} at {p[0].place}" for p in stack if len(p) != usual])
+    odd = _listed([f"{len(p)} at {p[0].position_text}" for p in stack if len(p) != usual])
     kind = Fault.DUPLICATE if usual == 1 else Fault.GAP
     text = f"most places have {usual} image{'s' * (usual != 1)}, but there are {odd}"
     return stack, (), [Problem(kind, text)]
@@ -238,7 +238,10 @@ def _gaps(slices: list[Plane], heights: Array, tolerance: float) -> list[Problem
         if drift <= max(0.5 * usual, SAME_PLACE):
             return []
         return [Problem(Fault.GAP, f"the distances of slices change along the stack, {_range(steps)} mm")]
-    texts = [f"{steps[i]:.6g} mm between {slices[i].place} and {slices[i + 1].place}" for i in uneven]
+    texts = [
+        f"{steps[i]:.6g} mm between {slices[i].position_text} and {slices[i + 1].position_text}"
+        for i in uneven
+    ]
     text = f"slices are {usual:.6g} mm apart, but there are {_listed(texts)}"
     wide = [int(i) for i in uneven if steps[i] > usual]
     if not wide:
@@ -273,7 +276,7 @@ def _pair(index: int, slices: list[Plane], numbers: list[int]) -> str:
     """Name the slices on both sides of a gap: by their numbers, the lower first, or by their places."""
     if numbers:
         return "{} and {}".format(*sorted(numbers[index : index + 2]))
-    return f"{slices[index].place} and {slices[index + 1].place}"
+    return f"{slices[index].position_text} and {slices[index + 1].position_text}"
 
 
 def _tilt(positions: Array, normal: Array, step: Array, tolerance: float) -> list[Problem]:

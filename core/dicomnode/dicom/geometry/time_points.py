@@ -83,7 +83,7 @@ def missing_time_points(stack: PlanesByPosition) -> list[str]:
         if None in known or not distinct or len(known) != max(len(place) for place in keys):
             continue
         return [
-            f"no image of {keyword} {key} at {planes[0].place}"
+            f"no image of {keyword} {key} at {planes[0].position_text}"
             for planes, place in zip(stack, keys, strict=True)
             for key in _sorted(known - set(place)) or ()
         ]

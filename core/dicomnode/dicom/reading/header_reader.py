@@ -18,9 +18,13 @@ from dicomnode.dicom.reading.header_mask import HeaderMask
 from dicomnode.dicom.values.encodings import ITEM, ITEM_END, SEQUENCE_END, UNDEFINED_LENGTH, Encoding
 from dicomnode.dicom.values.tags import PIXEL_KEYWORDS
 
+# The header of a CT of 100 elements takes 2.4 kB, so that one read is enough for most files. Scanners write
+# private elements of some hundred kilobytes in front of the pixels; what is longer than _MOST_READ is rare
+# enough to be left to pydicom, and a broken length must not have a whole volume read.
 FIRST_READ: Final = 1 << 13
 _MOST_READ: Final = 1 << 20
 _MOST_HEADERS: Final = 1 << 13
+# Each known layout is compared with a file before it is walked over, so a few of them pay and many do not.
 _MOST_LAYOUTS: Final = 16
 _META_LENGTH: Final = b"\x02\x00\x00\x00UL\x04\x00"
 _META_SYNTAX: Final = b"\x02\x00\x10\x00UI"

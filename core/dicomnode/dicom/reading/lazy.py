@@ -23,10 +23,8 @@ from pydicom.valuerep import AMBIGUOUS_VR
 
 from dicomnode.dicom.reading.lazy_elements import ElementOnDisk, IndexedElement
 from dicomnode.dicom.reading.lazy_reading import opened, read_without_pixels
+from dicomnode.dicom.values.indexed_value import IndexedValue
 from dicomnode.dicom.values.tags import PIXEL_KEYWORDS
-
-IndexedValue: TypeAlias = "str | int | float | list[IndexedValue] | None"
-"""Plain JSON data: text decoded and split at the backslash, numbers as numbers, None for an empty value."""
 
 _set = object.__setattr__
 _SOP_INSTANCE_UID = 0x00080018

@@ -11,7 +11,7 @@ from pydicom.dataset import Dataset
 from pydicom.pixels.processing import apply_modality_lut
 from pydicom.uid import ParametricMapStorage
 
-from dicomnode.dicom.reading.pixels import PixelLayout, describe
+from dicomnode.dicom.reading.pixels import PixelLayout, image_name
 from dicomnode.dicom.reading.planes import Plane
 from dicomnode.errors import PixelDataError
 
@@ -81,7 +81,7 @@ class Lookup:
             out[...] = apply_modality_lut(stored, self.image)
         except Exception as error:
             raise PixelDataError(
-                f"{describe(self.image)}: its Modality LUT cannot be used: {error}"
+                f"{image_name(self.image)}: its Modality LUT cannot be used: {error}"
             ) from error
 
     def needs_double(self, layout: PixelLayout) -> bool:  # noqa: ARG002 - entries have 16 bits at most
@@ -138,9 +138,13 @@ def _linear(
             for value, default in zip(given, (1.0, 0.0), strict=True)
         ]
     except (TypeError, ValueError) as error:
-        raise PixelDataError(f"{describe(image)}: {slope} and intercept are {given}, not numbers") from error
+        raise PixelDataError(
+            f"{image_name(image)}: {slope} and intercept are {given}, not numbers"
+        ) from error
     if not np.isfinite(numbers).all() or numbers[0] == 0.0:
-        raise PixelDataError(f"{describe(image)}: {slope} {given[0]} with intercept {given[1]} is no rescale")
+        raise PixelDataError(
+            f"{image_name(image)}: {slope} {given[0]} with intercept {given[1]} is no rescale"
+        )
     return Linear(numbers[0], numbers[1], units)
 
 
@@ -148,7 +152,9 @@ def _real_world(image: Any, item: Dataset) -> Linear:
     codes = item.get("MeasurementUnitsCodeSequence")
     units = str(codes[0].get("CodeValue") or "") or None if codes else None
     if "RealWorldValueSlope" not in item:
-        raise PixelDataError(f"{describe(image)}: its real world values are a table, which is not read here")
+        raise PixelDataError(
+            f"{image_name(image)}: its real world values are a table, which is not read here"
+        )
     return _linear(image, item, "RealWorldValueSlope", "RealWorldValueIntercept", units)
 
 

@@ -106,18 +106,18 @@ def pixel_layout(image: Dataset | SortingHeader) -> PixelLayout:
     """
     keyword = next((k for k in PIXEL_KEYWORDS.values() if k in image), None)
     if keyword is None:
-        raise PixelDataError(f"{describe(image)} has no Pixel Data")
+        raise PixelDataError(f"{image_name(image)} has no Pixel Data")
     floating = keyword != "PixelData"
     wanted = ["Rows", "Columns", "BitsAllocated"]
     wanted += [] if floating else ["BitsStored", "PixelRepresentation"]
     numbers = {name: image.get(name) for name in [*wanted, "SamplesPerPixel"]}
     missing = [name for name in wanted if numbers[name] in (None, "")]
     if missing and missing != ["PixelRepresentation"]:
-        raise PixelDataError(f"{describe(image)} has Pixel Data but no {', '.join(missing)}")
+        raise PixelDataError(f"{image_name(image)} has Pixel Data but no {', '.join(missing)}")
     try:
         found = {name: int(value or 0) for name, value in numbers.items()}
     except (TypeError, ValueError) as error:
-        raise PixelDataError(f"{describe(image)}: {numbers} are not all numbers") from error
+        raise PixelDataError(f"{image_name(image)}: {numbers} are not all numbers") from error
     layout = _same_layout(
         keyword,
         transfer_syntax_of(image),
@@ -132,7 +132,7 @@ def pixel_layout(image: Dataset | SortingHeader) -> PixelLayout:
     )
     if not layout.rows or not layout.columns or not 0 < layout.stored <= layout.allocated:
         raise PixelDataError(
-            f"{describe(image)}: {layout.rows} rows x {layout.columns} columns of {layout.stored} bits in"
+            f"{image_name(image)}: {layout.rows} rows x {layout.columns} columns of {layout.stored} bits in"
             f" {layout.allocated} are no image"
         )
     return layout
@@ -178,11 +178,11 @@ def native_frames(image: Dataset, layout: PixelLayout) -> NDArray[Any]:
         When there are too few bytes, or the pixels cannot be read.
     """
     if layout.plain:
-        return plain_frames(image[layout.keyword].value, layout, describe(image))
-    return coloured(image, layout, _native(image, layout))
+        return plain_frames(image[layout.keyword].value, layout, image_name(image))
+    return apply_palette(image, layout, _native(image, layout))
 
 
-def coloured(image: Dataset, layout: PixelLayout, frames: NDArray[Any]) -> NDArray[Any]:
+def apply_palette(image: Dataset, layout: PixelLayout, frames: NDArray[Any]) -> NDArray[Any]:
     """Look up the palette of decoded values, if they are indices into one (PS3.3 C.7.6.3.1.5).
 
     Raises
@@ -254,7 +254,7 @@ def _native(image: Dataset, layout: PixelLayout) -> NDArray[Any]:
         raise
     except Exception as error:
         raise PixelDataError(
-            f"{describe(image)}: its {layout.photometric} pixels in {layout.transfer_syntax.name} cannot be"
+            f"{image_name(image)}: its {layout.photometric} pixels in {layout.transfer_syntax.name} cannot be"
             f" read: {' '.join(str(error).split())}"
         ) from error
     return frames[np.newaxis] if layout.frames == 1 else frames
@@ -264,11 +264,11 @@ def _palette(image: Dataset, frames: NDArray[Any]) -> NDArray[Any]:
     try:
         looked_up: NDArray[Any] = apply_color_lut(frames, image)[..., :_COLOUR_SAMPLES]
     except Exception as error:
-        raise PixelDataError(f"{describe(image)}: its palette cannot be used: {error}") from error
+        raise PixelDataError(f"{image_name(image)}: its palette cannot be used: {error}") from error
     return looked_up
 
 
-def cores() -> int:
+def usable_cores() -> int:
     """Return how many cores this process may use."""
     try:
         return len(os.sched_getaffinity(0))
@@ -276,7 +276,7 @@ def cores() -> int:
         return os.cpu_count() or 1
 
 
-def describe(image: Any) -> str:
+def image_name(image: Any) -> str:
     """Return what messages call an image: its UID, without anything about the patient."""
     uid = image.get("SOPInstanceUID")
     return f"image {uid}" if uid else "an image without SOPInstanceUID"

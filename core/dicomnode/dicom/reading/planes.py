@@ -76,7 +76,7 @@ class Plane:
         return self.position is not None and self.orientation is not None
 
     @property
-    def place(self) -> str:
+    def position_text(self) -> str:
         """The position as messages write it, or the name of the image where it has none."""
         if self.position is None:
             return str(self)

@@ -16,13 +16,13 @@ from dicomnode.dicom.reading.lazy import LazyDataset
 from dicomnode.dicom.reading.modality import Linear, Transform, transform_of
 from dicomnode.dicom.reading.pixels import (
     PixelLayout,
-    coloured,
-    cores,
-    describe,
+    apply_palette,
+    image_name,
     native_frames,
     pixel_layout,
     require_bytes,
     same_photometry,
+    usable_cores,
     used_bits,
 )
 from dicomnode.dicom.reading.planes import Plane
@@ -94,7 +94,7 @@ def read_array(
         dtype = _stored_dtype(layouts) if plain else _float_dtype(transforms, sources)
     shape = (len(planes), first.rows, first.columns, *((3,) if first.colour else ()))
     array = np.empty(shape, dtype)
-    _read(sources, transforms, array, workers or cores())
+    _read(sources, transforms, array, workers or usable_cores())
     return array, first, units
 
 
@@ -144,13 +144,13 @@ def _frames_to_decode(
     """Yield the compressed frames, each with what puts its values into the array."""
     for source in sources:
         places = {plane.frame: place for place, plane in source.wanted}
-        frames = encoded_frames(source.image, source.layout.transfer_syntax, describe(source.image))
+        frames = encoded_frames(source.image, source.layout.transfer_syntax, image_name(source.image))
         for number, frame in enumerate(frames):
             if (place := places.pop(number, None)) is not None:
                 yield frame, partial(_transform_into, source, transforms[place], array[place])
         if places:
             raise PixelDataError(
-                f"{describe(source.image)}: frame {min(places) + 1} is missing from Pixel Data"
+                f"{image_name(source.image)}: frame {min(places) + 1} is missing from Pixel Data"
             )
         _release(source.image)
 
@@ -158,7 +158,7 @@ def _frames_to_decode(
 def _transform_into(
     source: _FrameSource, transform: Transform, out: NDArray[Any], stored: NDArray[Any]
 ) -> None:
-    transform.into(coloured(source.image, source.layout, stored), out)
+    transform.into(apply_palette(source.image, source.layout, stored), out)
 
 
 def _read_from_file(
@@ -170,7 +170,7 @@ def _read_from_file(
 ) -> None:
     """Read frames straight from the file, by way of ``stored``; no dataset is made."""
     layout = source.layout
-    require_bytes(header.bytes_available, layout, describe(header))
+    require_bytes(header.bytes_available, layout, image_name(header))
     with source.image.opened() as file:
         for place, plane in source.wanted:
             header.read_into(file, plane.frame * layout.frame_size, stored)

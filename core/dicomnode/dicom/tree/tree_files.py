@@ -14,8 +14,9 @@ from typing import BinaryIO, TypeAlias
 from pydicom.dataset import Dataset
 from pydicom.filereader import dcmread
 
-from dicomnode.dicom.reading.lazy import IndexedValue, LazyDataset
+from dicomnode.dicom.reading.lazy import LazyDataset
 from dicomnode.dicom.tree.identifiers import identifier
+from dicomnode.dicom.values.indexed_value import IndexedValue
 from dicomnode.dicom.values.safe import safe_name, safe_text
 from dicomnode.errors import DicomError, ImageRefusedError, ImageTreeError
 

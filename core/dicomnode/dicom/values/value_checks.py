@@ -52,7 +52,7 @@ _OFFSET = re.compile(r"[+-](0\d|1[0-4])[0-5]\d$")  # the time zone that ends a D
 _KNOWN_VRS = frozenset(_INTEGER_RANGES) | _BYTES | _TEXT | {"AT", "DS", "FD", "FL", "SQ"}
 _PN_GROUPS, _PN_COMPONENTS = 3, 5
 
-Fault = Callable[[str], InvalidValueError]
+ErrorOf = Callable[[str], InvalidValueError]
 
 
 def make_element(tag: BaseTag, vr: str, value: Any, *, creator: str | None = None) -> DataElement:
@@ -83,14 +83,14 @@ def make_element(tag: BaseTag, vr: str, value: Any, *, creator: str | None = Non
     name = describe_tag(tag, creator)
     vr = resolve_vr(name, vr, value)
 
-    def fault(why: str) -> InvalidValueError:
+    def error_of(why: str) -> InvalidValueError:
         return InvalidValueError(f"{name} ({tag.group:04x},{tag.element:04x}), VR {vr}: {why}")
 
     if vr == "SQ":
-        return DataElement(tag, vr, _sequence(value, fault))
-    values = [_convert(vr, single, fault) for single in _values(vr, value)]
+        return DataElement(tag, vr, _sequence(value, error_of))
+    values = [_convert(vr, single, error_of) for single in _values(vr, value)]
     if creator is None:
-        _check_multiplicity(tag, vr, len(values), fault)
+        _check_multiplicity(tag, vr, len(values), error_of)
     if not values:
         return DataElement(tag, vr, None)
     return DataElement(tag, vr, values[0] if len(values) == 1 else values, already_converted=False)
@@ -170,55 +170,55 @@ def _values(vr: str, value: Any) -> list[Any]:
     return [value]
 
 
-def _sequence(value: Any, fault: Fault) -> DicomSequence:
+def _sequence(value: Any, error_of: ErrorOf) -> DicomSequence:
     if value is None:
         return DicomSequence()
     items = [value] if isinstance(value, Dataset) else value
     if not isinstance(items, Iterable) or isinstance(items, str | bytes):
-        raise fault(f"{_shown(value)} is not a dataset or a list of datasets")
+        raise error_of(f"{_shown(value)} is not a dataset or a list of datasets")
     items = list(items)
     if wrong := [item for item in items if not isinstance(item, Dataset)]:
-        raise fault(f"an item is {_shown(wrong[0])}, not a pydicom Dataset")
+        raise error_of(f"an item is {_shown(wrong[0])}, not a pydicom Dataset")
     copied = copy.deepcopy(items)
     for item in copied:
         forget_private_blocks(item)
     return DicomSequence(copied)
 
 
-def _convert(vr: str, value: Any, fault: Fault) -> Any:
+def _convert(vr: str, value: Any, error_of: ErrorOf) -> Any:
     if vr in _BYTES:
         if not isinstance(value, bytes | bytearray | memoryview):
-            raise fault(f"{_shown(value)} is not bytes")
+            raise error_of(f"{_shown(value)} is not bytes")
         return bytes(value)
     if vr == "AT":
-        return _attribute_tag(value, fault)
+        return _attribute_tag(value, error_of)
     if vr == "DS":
-        return _decimal(value, fault)
+        return _decimal(value, error_of)
     if vr in _INTEGER_RANGES:
-        return _integer(vr, value, fault)
+        return _integer(vr, value, error_of)
     if vr in ("FL", "FD"):
-        return _floating(value, fault)
-    return _text(vr, value, fault)
+        return _floating(value, error_of)
+    return _text(vr, value, error_of)
 
 
-def _attribute_tag(value: Any, fault: Fault) -> BaseTag:
+def _attribute_tag(value: Any, error_of: ErrorOf) -> BaseTag:
     try:
         return Tag(value)
     except (ValueError, TypeError, OverflowError) as error:
-        raise fault(f"{_shown(value)} is not a tag") from error
+        raise error_of(f"{_shown(value)} is not a tag") from error
 
 
-def _decimal(value: Any, fault: Fault) -> str:
+def _decimal(value: Any, error_of: ErrorOf) -> str:
     if isinstance(value, str):
         if value.strip() == "":
             return ""
         if not STR_VR_REGEXES["DS"].match(value) or len(value) > MAX_VALUE_LEN["DS"]:
-            raise fault(f"{_shown(value)} is not a decimal number of at most 16 characters")
+            raise error_of(f"{_shown(value)} is not a decimal number of at most 16 characters")
         return value
     if isinstance(value, bool) or not isinstance(value, numbers.Real | Decimal):
-        raise fault(f"{_shown(value)} is not a number")
+        raise error_of(f"{_shown(value)} is not a number")
     if not math.isfinite(value):
-        raise fault(
+        raise error_of(
             f"{_shown(value)} cannot be written as a decimal string; DICOM has no NaN or infinity here"
         )
     # pydicom keeps the text a number was read with; that text is wanted as long as it is short enough.
@@ -229,48 +229,48 @@ def _decimal(value: Any, fault: Fault) -> str:
         return str(int(value))
     text = str(format_number_as_ds(float(value)))
     if not math.isfinite(float(text)):  # rounding to 16 characters left the range of a double
-        raise fault(f"{_shown(value)} cannot be written in 16 characters")
+        raise error_of(f"{_shown(value)} cannot be written in 16 characters")
     return text
 
 
-def _integer(vr: str, value: Any, fault: Fault) -> int:
+def _integer(vr: str, value: Any, error_of: ErrorOf) -> int:
     if isinstance(value, str) and vr == "IS" and STR_VR_REGEXES["IS"].match(value):
         value = int(value)
     # Not through float(), which cannot hold every 64-bit number.
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
-        raise fault(f"{_shown(value)} is not a whole number")
+        raise error_of(f"{_shown(value)} is not a whole number")
     low, high = _INTEGER_RANGES[vr]
     if not low <= int(value) <= high:
-        raise fault(f"{_shown(value)} is outside {low} to {high}")
+        raise error_of(f"{_shown(value)} is outside {low} to {high}")
     return int(value)
 
 
-def _floating(value: Any, fault: Fault) -> float:
+def _floating(value: Any, error_of: ErrorOf) -> float:
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        raise fault(f"{_shown(value)} is not a number")
+        raise error_of(f"{_shown(value)} is not a number")
     return float(value)
 
 
-def _text(vr: str, value: Any, fault: Fault) -> Any:
-    text = _as_text(vr, value, fault)
+def _text(vr: str, value: Any, error_of: ErrorOf) -> Any:
+    text = _as_text(vr, value, error_of)
     if not text:
         return text
     if "\\" in text and vr not in _ONE_VALUE:
-        raise fault(f"{_shown(text)} holds a backslash, which separates values")
+        raise error_of(f"{_shown(text)} holds a backslash, which separates values")
     controls = _CONTROL_BUT_LINES if vr in ("LT", "ST", "UT") else _NO_CONTROL
     if controls.search(text):
-        raise fault(f"{_shown(text)} holds a control character")
+        raise error_of(f"{_shown(text)} holds a control character")
     if vr == "PN":
-        return _person_name(text, fault)
+        return _person_name(text, error_of)
     if len(text) > (limit := MAX_VALUE_LEN.get(vr, len(text))):
-        raise fault(f"{_shown(text)} has {len(text)} characters, at most {limit} are allowed")
+        raise error_of(f"{_shown(text)} has {len(text)} characters, at most {limit} are allowed")
     pattern = STR_VR_REGEXES.get(vr)
     if pattern is not None and not pattern.match(text):
-        raise fault(f"{_shown(text)} {_RULES.get(vr, 'is not of the form that the VR wants')}")
+        raise error_of(f"{_shown(text)} {_RULES.get(vr, 'is not of the form that the VR wants')}")
     if vr in ("DA", "DT", "TM"):
-        _check_moment(vr, text, fault)
+        _check_moment(vr, text, error_of)
     return text
 
 
@@ -285,7 +285,7 @@ _RULES = {
 }
 
 
-def _as_text(vr: str, value: Any, fault: Fault) -> str:
+def _as_text(vr: str, value: Any, error_of: ErrorOf) -> str:
     if isinstance(value, str):
         return value
     if isinstance(value, PersonName) and vr == "PN":
@@ -298,44 +298,44 @@ def _as_text(vr: str, value: Any, fault: Fault) -> str:
         return value.strftime("%Y%m%d")
     if isinstance(value, dt.time) and vr == "TM":
         return value.strftime("%H%M%S.%f")
-    raise fault(f"{_shown(value)} is not text")
+    raise error_of(f"{_shown(value)} is not text")
 
 
-def _check_moment(vr: str, text: str, fault: Fault) -> None:
+def _check_moment(vr: str, text: str, error_of: ErrorOf) -> None:
     if "-" in (_OFFSET.sub("", text) if vr == "DT" else text):
-        raise fault(f"{_shown(text)} is a range, which only a query may hold")
+        raise error_of(f"{_shown(text)} is a range, which only a query may hold")
     if vr == "DA":
         try:
             dt.datetime.strptime(text, "%Y%m%d")
         except ValueError:
-            raise fault(f"{_shown(text)} is not a day of the calendar") from None
+            raise error_of(f"{_shown(text)} is not a day of the calendar") from None
 
 
-def _person_name(text: str, fault: Fault) -> str:
+def _person_name(text: str, error_of: ErrorOf) -> str:
     groups = text.split("=")
     if len(groups) > _PN_GROUPS:
-        raise fault(f"{_shown(text)} has {len(groups)} component groups, at most {_PN_GROUPS} are allowed")
+        raise error_of(f"{_shown(text)} has {len(groups)} component groups, at most {_PN_GROUPS} are allowed")
     for group in groups:
         if len(group) > MAX_VALUE_LEN["LO"]:
-            raise fault(
+            raise error_of(
                 f"{_shown(text)} has a component group of {len(group)} characters, at most 64 are allowed"
             )
         if group.count("^") >= _PN_COMPONENTS:
-            raise fault(f"{_shown(text)} has more than {_PN_COMPONENTS} components in a group")
+            raise error_of(f"{_shown(text)} has more than {_PN_COMPONENTS} components in a group")
     return text
 
 
-def _check_multiplicity(tag: BaseTag, vr: str, count: int, fault: Fault) -> None:
+def _check_multiplicity(tag: BaseTag, vr: str, count: int, error_of: ErrorOf) -> None:
     if count == 0:
         return
     if vr in _ONE_VALUE and count > 1:
-        raise fault(f"{count} values given, the VR allows one")
+        raise error_of(f"{count} values given, the VR allows one")
     try:
         wanted = dictionary_VM(tag)
     except KeyError:
         return
     if not allows_multiplicity(wanted, count):
-        raise fault(f"{count} value{'s' * (count != 1)} given, the multiplicity is {wanted}")
+        raise error_of(f"{count} value{'s' * (count != 1)} given, the multiplicity is {wanted}")
 
 
 def allows_multiplicity(wanted: str, count: int) -> bool:

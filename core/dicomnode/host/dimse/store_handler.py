@@ -21,9 +21,9 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Protocol, TypeAlias
 
+from dicomnode.dicom.values.indexed_value import IndexedValue
 from dicomnode.errors import DicomnodeError
 from dicomnode.host.dimse.spooled_file import SpooledFile
-from dicomnode.host.parsing.index import IndexedValue
 from dicomnode.host.parsing.statuses import StoreResponse
 
 

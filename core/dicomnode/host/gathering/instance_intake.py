@@ -13,6 +13,7 @@ from logging import DEBUG, WARNING
 from pathlib import Path
 
 from dicomnode.dicom.reading.lazy import LazyDataset
+from dicomnode.dicom.values.indexed_value import IndexedValue
 from dicomnode.errors import ImageRefusedError
 from dicomnode.host.dimse.spooled_file import SpooledFile
 from dicomnode.host.dimse.store_handler import AssociationInfo, Prevalidation, StoreRequest
@@ -31,7 +32,6 @@ from dicomnode.host.ledger.ledger import Ledger
 from dicomnode.host.ledger.ledger_records import InstanceRecord
 from dicomnode.host.ledger.ledger_writes import add_instance, come_again, replace_file
 from dicomnode.host.ledger.states import InstanceState
-from dicomnode.host.parsing.index import IndexedValue
 from dicomnode.host.parsing.statuses import Status, StoreResponse
 from dicomnode.host.spool.spool import Spool
 

@@ -17,11 +17,11 @@ from typing import Any, Final
 from pydicom.dataset import Dataset
 
 from dicomnode.dicom.reading.lazy import LazyDataset
+from dicomnode.dicom.values.indexed_value import IndexedValue
 from dicomnode.errors import DicomnodeError, PluginError
 from dicomnode.host.configuration.config import PipelineTable, PluginsTable
 from dicomnode.host.configuration.configured_pipeline import ConfiguredPipeline, installed_pipeline
 from dicomnode.host.dimse.store_handler import Prevalidation, Prevalidator
-from dicomnode.host.parsing.index import IndexedValue
 from dicomnode.pipeline.inputs import AbstractInput
 from dicomnode.pipeline.overriding import overridden
 from dicomnode.pipeline.pipelines import AbstractPipeline

@@ -16,6 +16,7 @@ from pydicom.tag import Tag
 
 from dicomnode.dicom.reading.lazy import LazyDataset
 from dicomnode.dicom.reading.planes import PLANE_KEYWORDS
+from dicomnode.dicom.values.indexed_value import IndexedValue
 from dicomnode.host.dimse.spooled_file import SpooledFile
 from dicomnode.host.dimse.store_handler import AssociationEnd, AssociationInfo, Prevalidation, StoreRequest
 from dicomnode.host.foundation.events import Event, Events, Station
@@ -27,7 +28,6 @@ from dicomnode.host.gathering.triggers import Triggers
 from dicomnode.host.ledger.ledger import Ledger
 from dicomnode.host.ledger.ledger_records import InstanceRecord
 from dicomnode.host.ledger.ledger_writes import begin_association, end_association
-from dicomnode.host.parsing.index import IndexedValue
 from dicomnode.host.parsing.statuses import Status, StoreResponse
 from dicomnode.host.spool.spool import Spool
 

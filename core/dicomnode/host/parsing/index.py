@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final, TypeAlias
-
-IndexedValue: TypeAlias = "str | int | float | list[IndexedValue] | None"
-"""Plain JSON data: text decoded and split at the backslash, numbers as numbers, None for an empty value."""
+from typing import Final
 
 ALWAYS_WANTED: Final[frozenset[int]] = frozenset(
     {

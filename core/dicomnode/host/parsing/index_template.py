@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from dicomnode.host.parsing.index import IndexedValue
+from dicomnode.dicom.values.indexed_value import IndexedValue
 from dicomnode.host.parsing.index_values import decoded_value
 
 _SOP_INSTANCE: Final = 0x00080018

@@ -17,7 +17,7 @@ from pydicom.charset import convert_encodings, decode_bytes, python_encoding
 from pydicom.datadict import dictionary_VR
 from pydicom.valuerep import TEXT_VR_DELIMS
 
-from dicomnode.host.parsing.index import IndexedValue
+from dicomnode.dicom.values.indexed_value import IndexedValue
 from dicomnode.host.parsing.structure import Findings, RawValue
 
 SPECIFIC_CHARACTER_SET = 0x00080005

@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 from dicomnode.dicom.values.encodings import DEFLATED, JPIP_DEFLATED, NATIVE
+from dicomnode.dicom.values.indexed_value import IndexedValue
 from dicomnode.dicom.values.iod import iod_of
 from dicomnode.errors import StructureError
-from dicomnode.host.parsing.index import ALWAYS_WANTED, IndexedValue
+from dicomnode.host.parsing.index import ALWAYS_WANTED
 from dicomnode.host.parsing.index_values import SPECIFIC_CHARACTER_SET, index_of, text_of, vr_of
 from dicomnode.host.parsing.layout_cache import LayoutCache
 from dicomnode.host.parsing.statuses import Status, StoreResponse

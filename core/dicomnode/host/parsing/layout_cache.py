@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from dicomnode.dicom.reading.header_mask import HeaderMask
-from dicomnode.host.parsing.index import IndexedValue
+from dicomnode.dicom.values.indexed_value import IndexedValue
 from dicomnode.host.parsing.index_template import IndexTemplateCache, Place, WantedValue
 from dicomnode.host.parsing.index_values import encodings_of, indexed_vr
 from dicomnode.host.parsing.structure import ByteSource, Findings, RawValue, WalkLimits, walk, walk_and_mark

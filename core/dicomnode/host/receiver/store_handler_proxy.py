@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from pydicom.dataset import Dataset
 
+from dicomnode.dicom.values.indexed_value import IndexedValue
 from dicomnode.host.dimse.bounded_reader import ConnectionEndedError
 from dicomnode.host.dimse.spooled_file import SpooledFile
 from dicomnode.host.dimse.store_handler import (
@@ -26,7 +27,6 @@ from dicomnode.host.dimse.store_handler import (
     StoreRequest,
 )
 from dicomnode.host.dimse.tls import PeerCertificate
-from dicomnode.host.parsing.index import IndexedValue
 from dicomnode.host.parsing.statuses import StoreResponse
 from dicomnode.host.receiver.process_channel import ChannelClosedError, ProcessChannel
 

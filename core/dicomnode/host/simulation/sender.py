@@ -7,12 +7,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from dicomnode.dicom.values.indexed_value import IndexedValue
 from dicomnode.errors import StructureError
 from dicomnode.host.dimse.pynetdicom_private import Negotiator
 from dicomnode.host.dimse.store_handler import AssociationEnd, AssociationInfo, StoreRequest
 from dicomnode.host.gathering.pipeline_tree import Verdicts
 from dicomnode.host.parsing.file_meta import FileMeta, decode_prefix
-from dicomnode.host.parsing.index import IndexedValue
 from dicomnode.host.parsing.inspection import RefusedDataSetError
 from dicomnode.host.parsing.statuses import Status, StoreResponse
 from dicomnode.host.simulation.sending import Found, SimulatedAssociation

@@ -23,12 +23,12 @@ import threading
 from contextlib import suppress
 from pathlib import Path
 
+from dicomnode.dicom.values.indexed_value import IndexedValue
 from dicomnode.errors import DataDirectoryError
 from dicomnode.host.foundation.durability import Durability, sync_directory
 from dicomnode.host.foundation.failpoints import failpoint
 from dicomnode.host.foundation.file_trees import remove_or_move_aside
 from dicomnode.host.parsing.file_meta import FileMeta, decode_prefix
-from dicomnode.host.parsing.index import IndexedValue
 from dicomnode.host.parsing.inspection import InspectionLimits, inspect
 from dicomnode.host.parsing.layout_cache import LayoutCache
 from dicomnode.host.spool.shared_sync import SharedSync
