@@ -75,6 +75,7 @@ class Blueprint:
                     " to override, add them: Blueprint(...) + element"
                 )
             held[element.key] = element
+        # By tag, so that blueprints of the same elements make and show the same, however they were joined.
         self._elements = dict(sorted(held.items(), key=lambda item: (item[0][0], item[0][1] or "")))
         self._sop_class = None if SOPClassUID is None else _sop_class(SOPClassUID)
         self._name = name

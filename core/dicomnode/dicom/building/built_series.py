@@ -137,6 +137,7 @@ class BuiltSeries(Sequence[Dataset]):
         sop_class, instance = (str(self._value(own, tag)) for tag in (_SOP_CLASS_UID, _SOP_INSTANCE_UID))
         head, tail = self._around_pixels(own)
         pixels = np.ascontiguousarray(self._pixels[number]).reshape(-1).view(np.uint8).data
+        # The pixels are not copied: the parts are written one after the other.
         prefix = encode_file_meta(sop_class, instance) + head + pixel_header(*self._element, pixels.nbytes)
         padding = b"\0" * (pixels.nbytes % 2)
         return EncodedInstance(
@@ -174,6 +175,8 @@ class BuiltSeries(Sequence[Dataset]):
 
     def _segment(self, charset: Any, places: tuple[int, ...]) -> list[bytes]:
         """Encode what is common, in pieces between the places of an instance's own elements."""
+        # Instances have the same tags of their own, so that this is done once for a series: the bytes between
+        # these tags are the same for all.
         segments: list[list[bytes]] = [[] for _ in range(len(places) + 1)]
         for tag, element in encode_elements(self._common, charset):
             if tag not in places:

@@ -72,6 +72,7 @@ def default_elements(
             SeriesElement("SourceImageEvidenceSequence", evidence_by_study),
             SeriesElement("ReferencedSeriesSequence", evidence_by_series),
         ]
+    # An attribute of no module of the IOD would make a standard extended SOP class of it (PS3.2 section 7.3).
     return Blueprint(element for element in elements if element.keyword in iod.attributes)
 
 

@@ -145,6 +145,8 @@ def make_header(
         When sources or factory lack something: every missing attribute is named, by keyword, in one message.
     """
     held = tuple(sources)
+    # The right side of a sum wins: what the author says before what every result says, and both before what
+    # is only copied.
     whole = default_elements(blueprint, held, equipment) + blueprint
     if filling_strategy is FillingStrategy.COPY:
         whole = filling_elements(whole, held) + whole

@@ -307,6 +307,7 @@ def _code(code: Code) -> PydicomCode:
 
 def _finished(made: Dataset, common: Dataset) -> Dataset:
     """Return a plain dataset in which the header's elements win."""
+    # highdicom copies patient and study from the sources; the blueprint may say otherwise, and is asked last.
     result = Dataset()
     result.update(made)
     result.update(common)

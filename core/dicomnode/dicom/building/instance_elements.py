@@ -44,6 +44,7 @@ def common_elements(context: BuildContext, frames: int | None = None) -> Dataset
     if "SeriesInstanceUID" not in header.blueprint:
         common.SeriesInstanceUID = context.uids.SeriesInstanceUID
     write_pixel_attributes(common, stored, frames)
+    # Copied by the blueprint or the filling strategy they would describe the pixels of the source.
     for keyword in ("RescaleSlope", "RescaleIntercept"):
         if keyword in common:
             del common[keyword]
@@ -101,6 +102,8 @@ def _add_shared_plane(context: BuildContext, common: Dataset) -> None:
     first = geometry.source(0) if geometry.sources else None
     if first is None or geometry.sources[0] is None or not geometry.sources[0].located:
         return
+    # Not SpacingBetweenSlices: it is no attribute of Image Plane (PS3.3 C.7.6.2), and the blueprints of the
+    # IODs that have it copy it.
     for keyword in SHARED_PLANE_KEYWORDS[:-1]:
         if context.may_write(keyword) and keyword in first:
             common[keyword] = copy.deepcopy(first[keyword])

@@ -83,6 +83,7 @@ def _dose_grid(context: BuildContext, common: Dataset) -> None:
         heights = [float(k * np.linalg.norm(affine[:3, 0])) for k in range(len(planes))]
         common.ImagePositionPatient = slice_plane(affine, 0)["ImagePositionPatient"]
         normal = np.cross(affine[:3, 2], affine[:3, 1])
+        # Offsets count along the normal of the image plane (PS3.3 C.8.8.3.2), whichever way the slices run.
         if float(affine[:3, 0] @ normal) < 0:
             heights = [-height for height in heights]
     elif first is not None and first.position is not None:

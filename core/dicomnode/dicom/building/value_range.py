@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from dicomnode.dicom.building.rescale import ValueRange
 from dicomnode.errors import PixelDataError
 
+# 64 slices of 512 x 512 float32 take 17 ms slice by slice, 80 as a whole: the second look, whether all are
+# whole numbers, then finds nothing in the cache.
 _BLOCK: Final = 1 << 18
 _WHOLE_LIMIT: Final = 2.0**53
 

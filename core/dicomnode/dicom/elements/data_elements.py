@@ -32,6 +32,7 @@ def copy_element(element: DataElement) -> DataElement:
     several = type(value) is MultiValue
     if not all(isinstance(part, _IMMUTABLE) for part in (value if several else (value,))):
         return copy.deepcopy(element)
+    # The constructor would convert and validate a value that was accepted before.
     copied = DataElement.__new__(DataElement)
     copied.__dict__.update(element.__dict__)
     if several:

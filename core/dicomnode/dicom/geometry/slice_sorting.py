@@ -214,6 +214,7 @@ def _affine(slices: list[Plane], tolerance: float) -> tuple[Array | None, list[P
     normal = unit_normal(first)
     problems = _gaps(slices, positions @ normal, tolerance)
     if len(slices) > 1:
+        # The mean: positions are rounded to the digits of a DS, which a single step shows more.
         step = (positions[-1] - positions[0]) / (len(slices) - 1)
         problems += _tilt(positions, normal, step, tolerance)
     else:
@@ -234,6 +235,7 @@ def _gaps(slices: list[Plane], heights: Array, tolerance: float) -> list[Problem
     usual = float(np.median(steps))
     uneven = np.flatnonzero(np.abs(steps - usual) > max(tolerance * usual, SAME_PLACE))
     if not len(uneven):
+        # Steps that are each within the tolerance may add up to half a slice.
         drift = np.abs(heights - np.linspace(heights[0], heights[-1], len(heights))).max()
         if drift <= max(0.5 * usual, SAME_PLACE):
             return []
@@ -318,7 +320,7 @@ def _thickness(plane: Plane) -> float:
     for keyword in ("SpacingBetweenSlices", "SliceThickness"):
         value = plane.value(keyword)
         if value not in (None, "") and float(value) != 0.0:
-            return abs(float(value))
+            return abs(float(value))  # SpacingBetweenSlices of NM may be negative (PS3.3 C.8.4.15)
     return 1.0
 
 

@@ -11,7 +11,8 @@ from dicomnode.dicom.reading.planes import Plane
 PlanesByPosition = list[list[Plane]]
 """The planes of each position, the positions in order along the normal."""
 
-# The same set of values at every position.
+# The same set of values at every position. In the order in which they are tried: what says time first, what
+# may differ for another reason last.
 _SHARED: Final = (
     "TemporalPositionIdentifier",
     "TemporalPositionIndex",

@@ -190,6 +190,7 @@ class Volume:
         """
         held = np.asarray(array)
         grid = self.grid
+        # (3, 3, 3, 3) on the grid (3, 3, 3) may be time points or colour; time points are taken.
         colour = held.shape[-4:] == (*grid, _AXES) and held.shape[-_AXES:] != grid
         changed = replace(self, array=held, colour=colour, units=units or self.units)
         if changed.times != self.times:

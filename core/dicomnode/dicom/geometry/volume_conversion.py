@@ -27,9 +27,11 @@ def to_nibabel(array: NDArray[Any], affine: NDArray[np.float64], *, colour: bool
             raise PixelDataError(f"NIfTI holds colour of 8 bits, not {array.dtype}")
         array = np.ascontiguousarray(array).view(_RGB)[..., 0]
     affine = _TO_RAS @ affine @ _REVERSED
+    # NIfTI counts columns first and varies them fastest: the transposed view is that, without a copy.
     image = nibabel.Nifti1Image(array.T, affine, dtype=array.dtype)
     image.header.set_xyzt_units("mm")
     image.set_sform(affine, code="scanner")
+    # A qform is a rotation: it cannot say the shear of a tilted gantry, which the sform does.
     if _is_orthogonal(affine):
         image.set_qform(affine, code="scanner")
     return image

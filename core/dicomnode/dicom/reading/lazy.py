@@ -28,6 +28,8 @@ from dicomnode.dicom.values.tags import PIXEL_KEYWORDS
 
 _set = object.__setattr__
 _SOP_INSTANCE_UID = 0x00080018
+# Bulk data, sequences, and VRs that another element decides about (PS3.5 section 8.2): an index of single
+# values cannot answer for them.
 _NEVER_INDEXED = frozenset({"SQ", "UN", "OB", "OD", "OF", "OL", "OV", "OW"}) | {
     str(VR) for VR in AMBIGUOUS_VR
 }
@@ -215,6 +217,7 @@ class LazyDataset(FileDataset):
             return object.__getattribute__(self, name)
         if not self._was_read:
             tag = tag_for_keyword(name)
+            # numpy and IPython probe for names of their own: that must not read the file.
             if tag is None:
                 return object.__getattribute__(self, name)
             entry = self._index_layout.get(tag)
@@ -295,6 +298,7 @@ class LazyDataset(FileDataset):
         with _lock_of(self):
             state = None
             if self._was_read:
+                # Private blocks know the dataset that they are of, and decoded pixels can be decoded again.
                 state = {**self.__dict__, "_private_blocks": {}, "_pixel_array": None, "_pixel_id": {}}
         return _restored, (type(self), self._path, self.index), state
 

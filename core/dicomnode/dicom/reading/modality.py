@@ -18,6 +18,8 @@ from dicomnode.errors import PixelDataError
 _FLOAT32_DIGITS: Final = 2.0**-24
 _FLOAT32_SMALLEST: Final = float(np.finfo(np.float32).tiny)
 _FLOAT32_LARGEST: Final = float(np.finfo(np.float32).max)
+# float32 has 24 bits: it is off by 2**-24 of a value at most. Of the largest value that may be a 64th of the
+# slope, far less than the half by which quantisation is off, so that no two stored values become one.
 _FINE: Final = 64
 _HOUNSFIELD: Final = "HU"
 _UNSPECIFIED: Final = "US"

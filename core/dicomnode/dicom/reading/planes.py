@@ -135,6 +135,7 @@ def planes_of(image: Dataset) -> list[Plane]:
     position = _numbers(holder, "ImagePositionPatient", _POSITION_SIZE)
     orientation = _numbers(holder, "ImageOrientationPatient", _ORIENTATION_SIZE)
     spacing = _numbers(header, "PixelSpacing", _PAIR)
+    # Of a mosaic ImagePositionPatient is that of the sheet, which no slice on it has.
     if _is_mosaic(header):
         position = orientation = None
     if frames == 1:

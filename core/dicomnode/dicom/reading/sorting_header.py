@@ -177,6 +177,8 @@ def _read_file(file: BinaryIO, image: LazyDataset) -> SortingHeader:
 def _syntax(name: str) -> tuple[UID, bool]:
     """Return a transfer syntax, and whether its elements are uncompressed and little endian."""
     uid = UID(name, validation_mode=IGNORE)
+    # Encapsulated is explicit little endian but for the pixels (PS3.5 section A.4). A deflated header is not
+    # readable as it lies, and the order of bytes in a big endian one is another.
     native = uid in (ImplicitVRLittleEndian, ExplicitVRLittleEndian)
     return uid, native or (uid.is_transfer_syntax and uid.is_encapsulated)
 

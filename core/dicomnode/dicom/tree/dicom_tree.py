@@ -32,7 +32,9 @@ class _Level(ImageTreeInterface):
         super().__init__()
         self._given = key
         self._parent: _Branch | None = None
-        self._register: dict[str, SeriesTree] = {}  # of the whole tree that this is part of
+        # Of the whole tree that this is part of: where an instance is, and that it is nowhere else, is found
+        # without a walk over the levels.
+        self._register: dict[str, SeriesTree] = {}
 
     @property
     def key(self) -> str | None:

@@ -137,6 +137,7 @@ def save_image(image: Dataset, folder: Path) -> Path:
     """Write one image below a folder, and return its file. A file is there whole or not at all."""
     target = folder / path_of(image)
     target.parent.mkdir(parents=True, exist_ok=True)
+    # In the same folder, so that renaming it into place is one step of the file system.
     unfinished = target.parent / f".{secrets.token_hex(8)}.part"
     try:
         with unfinished.open("xb") as file:
