@@ -148,7 +148,8 @@ class _Finder(ast.NodeVisitor):
         """Return None in place of a value."""
         if node.value is None:
             return
-        if not (isinstance(node.value, ast.Constant) and node.value.value is None):
+        # Whoever is told False goes on as if it were told None.
+        if not (isinstance(node.value, ast.Constant) and node.value.value in {None, False}):
             self._replace("return", node, "return None")
         self.visit(node.value)
 
@@ -224,10 +225,13 @@ class _Finder(ast.NodeVisitor):
         self.generic_visit(node)
 
     def visit_UnaryOp(self, node: ast.UnaryOp) -> None:
-        """Remove a negation."""
+        """Remove a negation, or a sign."""
         if isinstance(node.op, ast.Not):
             self._replace("boolean", node, f"({ast.unparse(node.operand)})")
-        self.generic_visit(node)
+        if isinstance(node.op, ast.USub) and isinstance(node.operand, ast.Constant):
+            self._replace("constant", node, ast.unparse(node.operand))  # -1 and -2 often mean the same
+        else:
+            self.generic_visit(node)
 
     def visit_BoolOp(self, node: ast.BoolOp) -> None:
         """Exchange "and" and "or"."""
@@ -260,7 +264,7 @@ class _Finder(ast.NodeVisitor):
         """Exchange two positional arguments that are names; leave out an argument given by keyword."""
         match node.args:
             case [ast.Name() | ast.Attribute() as one, ast.Name() | ast.Attribute() as other]:
-                if not _checks_type(node):
+                if not _is_called(node, {"isinstance", "issubclass", "max", "min"}):
                     swapped = ast.Call(node.func, [other, one], node.keywords)
                     self._replace("arguments", node, ast.unparse(swapped))
         for place, keyword in enumerate(node.keywords):
@@ -289,8 +293,8 @@ class _Finder(ast.NodeVisitor):
         self.found.append(Mutation(kind, node.lineno, last, start, end, text))
 
 
-def _checks_type(call: ast.Call) -> bool:
-    return isinstance(call.func, ast.Name) and call.func.id in {"isinstance", "issubclass"}
+def _is_called(call: ast.Call, names: set[str]) -> bool:
+    return isinstance(call.func, ast.Name) and call.func.id in names
 
 
 def _is_left_alone(node: ast.AST) -> bool:

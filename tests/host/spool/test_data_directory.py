@@ -66,8 +66,13 @@ def test_every_new_directory_is_synced_into_the_one_above(
     synced: list[Path] = []
     monkeypatch.setattr(data_directory, "sync_directory", lambda path: synced.append(Path(path)))
     root = tmp_path / "a" / "b" / "data"
-    with DataDirectory(root):
-        assert synced == [tmp_path, tmp_path / "a", tmp_path / "a" / "b", root, root]
+    before = os.umask(0)
+    try:
+        DataDirectory(root).hold().let_go()
+    finally:
+        os.umask(before)
+    assert {path.stat().st_mode & 0o777 for path in (root, *root.parents[:2])} == {0o700}
+    assert synced == [tmp_path, tmp_path / "a", tmp_path / "a" / "b", root, root]
     synced.clear()
     with DataDirectory(root):
         assert synced == []
@@ -94,7 +99,10 @@ def test_what_was_open_to_others_is_closed(tmp_path: Path) -> None:
         } == {0o700}
 
 
-@pytest.mark.parametrize(("note", "who"), [(b"", ""), (b"no number", ""), (b" 77\n", r" \(process 77\)")])
+@pytest.mark.parametrize(
+    ("note", "who"),
+    [(b"", ""), (b"no number", ""), (b"\xff\xfe", ""), (b" 77\n", r" \(process 77\)")],
+)
 def test_a_holder_is_named_where_it_said_who_it_is(tmp_path: Path, note: bytes, who: str) -> None:
     """The process that holds the directory is named by its number, or not at all; nothing stays open."""
     with DataDirectory(tmp_path):
@@ -124,3 +132,22 @@ def test_letting_go_twice_lets_go_once(tmp_path: Path) -> None:
     assert (tmp_path / "other").read_text() == "still open"
     with DataDirectory(tmp_path), pytest.raises(DataDirectoryError):
         data.hold()
+
+
+def test_a_folder_that_another_process_makes_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That somebody else was quicker is no error: the folder is there."""
+    root = tmp_path / "data"
+    is_dir, asked = Path.is_dir, []
+
+    def a_moment_before(self: Path) -> bool:
+        if self == root and not asked:
+            asked.append(self)
+            root.mkdir()
+            return False
+        return is_dir(self)
+
+    monkeypatch.setattr(Path, "is_dir", a_moment_before)
+    with DataDirectory(root):
+        assert asked == [root]

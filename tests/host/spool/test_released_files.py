@@ -121,6 +121,20 @@ def test_a_note_that_cannot_be_read_says_nothing(
     assert "the note 0000.json cannot be read" in caplog.text
 
 
+def test_what_others_do_meanwhile_is_no_trouble(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder that another thread makes, or a note that it removes, a moment earlier."""
+    released = notes(tmp_path / "released")
+    (tmp_path / "released").mkdir()
+    with monkeypatch.context() as patched:
+        answers = iter([False])
+        patched.setattr(Path, "is_dir", lambda self: next(answers, True))
+        released.note(["a"], 1)
+    monkeypatch.setattr(Path, "exists", lambda self: True)
+    released.forget(["a"])
+    released.forget(["a"])
+    assert list(released.notes()) == []
+
+
 def test_a_note_that_goes_meanwhile_is_no_trouble(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """A note that another thread has removed between listing and reading is passed over without a word."""
     (tmp_path / "0000.json").symlink_to(tmp_path / "gone")

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import errno
+import gc
 import threading
+import weakref
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import pytest
 
 from dicomnode.host.spool.shared_sync import SharedSync
+
+
+class BrokenError(Exception):
+    """A failure of a run."""
 
 
 def until_waiting(sync: SharedSync, count: int) -> None:
@@ -122,6 +129,8 @@ def test_only_those_that_a_failed_run_served_get_its_error() -> None:
                 until_waiting(sync, waiting + len(names))
                 gates[number - 1][1].set()
             assert gates[number][0].wait(10)
+        for each in calls[:3]:  # while the third run is under way, which is not theirs
+            each.result(10)
         gates[2][1].set()
         for each in calls:
             each.result(10)
@@ -156,17 +165,23 @@ def test_another_failure_is_told_as_what_it_is() -> None:
 
 
 def test_a_failure_is_forgotten_once_all_have_it() -> None:
-    """Nothing of a failed run is kept for calls that come later."""
-    outcomes: list[OSError | None] = [OSError(errno.EIO, "broken"), None, None]
+    """Nothing of a failed run is kept for calls that come later, nor are its errors and what they hold."""
+    errors: list[weakref.ref[BrokenError]] = []
+    fails = False
 
     def action() -> None:
-        outcome = outcomes.pop(0)
-        if outcome is not None:
-            raise outcome
+        if fails:
+            error = BrokenError("broken")
+            errors.append(weakref.ref(error))
+            raise error
 
     sync = SharedSync(action)
-    with pytest.raises(OSError, match="broken"):
-        sync()
     sync()
+    fails = True
+    for _ in range(2):
+        with suppress(BrokenError):
+            sync()
+    fails = False
     sync()
-    assert not outcomes
+    gc.collect()
+    assert [error() for error in errors] == [None, None]

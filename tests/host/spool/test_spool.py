@@ -13,6 +13,7 @@ import pytest
 from dicomnode.errors import DataDirectoryError, StructureError
 from dicomnode.host.parsing.file_meta import FileMeta
 from dicomnode.host.parsing.inspection import InspectionLimits
+from dicomnode.host.parsing.layout_cache import LayoutCache
 from dicomnode.host.parsing.structure import WalkLimits
 from dicomnode.host.spool import spool as spool_module
 from dicomnode.host.spool.spool import Spool, read_index
@@ -108,6 +109,17 @@ def test_only_the_owner_can_read(tmp_path: Path) -> None:
     assert {mode for path, mode in modes.items() if path.is_file()} == {0o600}
     assert quarantined.with_name(quarantined.name + ".reason").read_text() == "why\n"
     assert list(spool.iterate()) == [kept]
+
+
+def test_what_was_open_to_others_is_closed(tmp_path: Path) -> None:
+    """Folders above are made where they are missing; those of a spool that somebody has opened are closed."""
+    root = tmp_path / "above" / "spool"
+    Spool(root, "process")
+    folders = [root, *(path for path in root.iterdir() if path.is_dir())]
+    for path in folders:
+        path.chmod(0o755)
+    Spool(root, "process")
+    assert {path.stat().st_mode & 0o777 for path in folders} == {0o700}
 
 
 def test_discard_and_keep_exclude_each_other(tmp_path: Path) -> None:
@@ -255,6 +267,24 @@ def test_unfinished_files_of_a_prefix_can_be_dropped(tmp_path: Path) -> None:
 
 
 # -- durability ---------------------------------------------------------------------------------------------
+
+
+def test_a_file_that_goes_before_it_is_dropped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That an unfinished file has gone already is no error."""
+    spool = Spool(tmp_path / "spool", "process")
+    monkeypatch.setattr(Path, "glob", lambda self, pattern: [self / "gone"])
+    spool.drop_incoming(f"{spool.incoming_prefix}7-")
+
+
+def test_layouts_that_were_learnt_are_used(tmp_path: Path) -> None:
+    """What one file has taught helps to read the next that is laid out alike."""
+    spool = Spool(tmp_path / "spool", "process")
+    dataset = small_dataset(SOPInstanceUID="1.2.3", PatientID="P1")
+    path = Path(spooled(spool, encoded(dataset)).keep("a"))
+    layouts, wanted = LayoutCache(), frozenset({0x00280010})
+    plain = spool.read_index(path, wanted)
+    assert [spool.read_index(path, wanted, layouts) for _ in range(3)] == [plain] * 3
+    assert layouts.hits + layouts.recalled > 0
 
 
 def test_what_is_synced_before_a_file_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,6 +34,12 @@ def test_making_it_touches_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_was_released_is_noted_beside_the_files(files: SpoolFiles) -> None:
+    """The notes of jobs that are over are in a folder of the spool."""
+    files.released.note(["kept/000002/4.dcm"], 1.0)
+    assert len(list((files.root / "released").iterdir())) == 1
+
+
 def test_files_are_listed_in_order(files: SpoolFiles) -> None:
     """Directories in the order in which they were filled, and in each the files by name."""
     names = ["000002/4.dcm", "000002/5.dcm", "00000a/1.dcm", "00000a/2.dcm", "000100/3.dcm"]
@@ -44,7 +50,14 @@ def test_files_are_listed_in_order(files: SpoolFiles) -> None:
 def test_what_is_not_the_spools_is_not_listed(files: SpoolFiles) -> None:
     """Folders of an operator or a file system, and files of another kind, are passed over."""
     before = list(files.names())
-    for name in ("lost+found/1.dcm", "notes/1.dcm", "-1/1.dcm", "000002/1.txt", "000002/1.dcm.old"):
+    for name in (
+        "lost+found/1.dcm",
+        "notes/1.dcm",
+        "-1/1.dcm",
+        "00000g/1.dcm",
+        "000002/1.txt",
+        "000002/1.dcm.old",
+    ):
         path = files.root / "kept" / name
         path.parent.mkdir(exist_ok=True)
         path.touch()

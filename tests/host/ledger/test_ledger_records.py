@@ -8,6 +8,7 @@ from dicomnode.host.ledger.ledger import Ledger
 from dicomnode.host.ledger.ledger_records import InstanceRecord
 from dicomnode.host.ledger.ledger_writes import add_instance, begin_association
 from dicomnode.host.ledger.states import InstanceState
+from ledger_instances import instance
 
 
 def record(number: int, **values: object) -> InstanceRecord:
@@ -44,3 +45,10 @@ def test_the_first_of_a_name_stays(tmp_path: Path) -> None:
         ledger.flush()
         ledger.write(add_instance(record(1, pipeline="fourth")))
         assert [each.pipeline for each in ledger.instances(InstanceState.WAITING)] == ["first"]
+
+
+def test_a_record_comes_back_as_it_went(ledger: Ledger) -> None:
+    """What is entered of an instance is read again unchanged, coordinates and all."""
+    record = instance(reason="because", sha256="ab" * 32)
+    ledger.write(add_instance(record))
+    assert list(ledger.instances(InstanceState.WAITING)) == [record]
