@@ -267,7 +267,7 @@ def test_a_job_that_is_being_delivered_is_shown_and_given_up(tmp_path):
     )
     with RunningHost(tmp_path / "host", config) as host:
         send_to(host.port, "SMOOTH", ct_slices())
-        host.wait_for_log("PACS is left alone")
+        host.wait_for_log("nothing is sent to PACS")
         on = ("--config", host.config)
         deadline = time.monotonic() + 30
         while not (owed := told("status", *on)["ledger"]["deliveries"]["PACS"])["reason"]:
@@ -324,22 +324,22 @@ def test_a_job_that_cannot_be_ended_is_shown_until_it_has(tmp_path, site):
     assert not (tmp_path / "results").exists()
 
 
-def test_a_delivery_that_waits_is_shown_and_hurried(tmp_path):
-    """`status` and `show` say until when a peer is left alone; `replay` tries at once, and so does SIGHUP."""
+def test_a_delivery_that_waits_is_shown_and_tried_now(tmp_path):
+    """`status` and `show` say until when a peer gets nothing; `replay` and SIGHUP try at once."""
     config = (
         '[peers.PACS]\nae_title = "X"\naddress = "127.0.0.1:9"\n[pipelines.smooth]\ndestinations = ["PACS"]\n'
         '[delivery]\nfirst_retry = "8 min"\n'
     )
     with RunningHost(tmp_path / "host", config) as host:
         send_to(host.port, "SMOOTH", ct_slices())
-        host.wait_for_log("PACS is left alone for .*")
+        host.wait_for_log("nothing is sent to PACS for .*")
         on = ("--config", host.config)
         owed = told("status", *on)["ledger"]["deliveries"]["PACS"]
         assert datetime.fromisoformat(owed["next"]).timestamp() > time.time() + 400
-        assert "no association" in owed["left_alone"]
+        assert "no association" in owed["backoff"]
         assert {row["next"] for row in told("show", 1, *on)["deliveries"]} == {owed["next"]}
         assert "job 1 is built: its delivery is tried now" in command("replay", 1, *on).stdout
-        host.wait_for_log(r"(?s)(PACS is left alone for .*){2}")
+        host.wait_for_log(r"(?s)(nothing is sent to PACS for .*){2}")
         with socket.create_server(("127.0.0.1", 0)) as mended:
             mended.settimeout(60)
             port = mended.getsockname()[1]

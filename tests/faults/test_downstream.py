@@ -90,7 +90,7 @@ def test_a_peer_that_aborts_or_refuses(work: Deliveries, option: str) -> None:
     job, uids = work.images(10, "PACS")
     with outbox(work, peer(port)):
         with storescp(work.directory, option, port=port) as pacs:
-            work.wait_event("left alone")
+            work.wait_event("nothing is sent to")
             time.sleep(1.5)
             assert work.states() == {DeliveryState.PENDING: 10}
             associations = pacs.log.read_text().count("Association Received")
@@ -144,7 +144,7 @@ def test_a_pacs_that_goes_down_and_comes_up(work: Deliveries) -> None:
                 time.sleep(0.01)
             os.kill(pacs.process.pid, signal.SIGKILL)
             pacs.process.wait(10)
-        work.wait_event("left alone")
+        work.wait_event("nothing is sent to")
         down = time.monotonic()
         time.sleep(1)
         pending = work.states().get(DeliveryState.PENDING, 0)
@@ -210,7 +210,7 @@ def test_a_frozen_pacs(work: Deliveries) -> None:
         with outbox(work, peer(pacs.port, "ORTHANC", "frozen"), peer(other.port, name="other")):
             work.wait_event("20 confirmed by other")
             other_took = round(time.monotonic() - begin, 2)
-            work.wait_event("frozen is left alone")
+            work.wait_event("nothing is sent to frozen")
             os.kill(pacs.process.pid, signal.SIGCONT)
             work.wait_settled(job)
             stored = pacs.instances()
@@ -294,12 +294,12 @@ def test_one_instance_refused(work: Deliveries) -> None:
 
 
 def test_a_full_pacs(work: Deliveries) -> None:
-    """0xA700 for everything, then not any more: the peer is left alone in between, and gets all."""
+    """0xA700 for everything, then not any more: nothing is sent for a while, and gets all."""
     store_handler = RecordingStoreHandler(refusal=StoreResponse(0xA700, "disk full"))
     job, uids = work.images(10, "PACS")
     with receiving(work.directory, store_handler) as (receiver, _store_handler, _spool):
         with outbox(work, peer(receiver.address[1], "DICOMNODE")):
-            work.wait_event("PACS is left alone for 0 s: status 0xa700 (out of resources)")
+            work.wait_event("nothing is sent to PACS for 0 s: status 0xa700 (out of resources)")
             time.sleep(0.5)
             store_handler.refusal = None
             work.wait_settled(job)
@@ -320,7 +320,7 @@ def test_down_for_a_while(work: Deliveries, silent: bool) -> None:
             listener = stack.enter_context(socket.create_server(("127.0.0.1", port)))
         stack.enter_context(outbox(work, peer(port, "DICOMNODE", timeout=0.5), double))
         work.wait_event("5 confirmed by double", seconds=2)
-        event = work.wait_event("PACS is left alone")
+        event = work.wait_event("nothing is sent to PACS")
         assert f"127.0.0.1:{port}" in event.message
         if silent:
             listener.close()
@@ -337,7 +337,7 @@ def test_a_mistyped_ae_title(work: Deliveries) -> None:
     with receiving(work.directory) as (receiver, store_handler, _spool):
         destination = peer(receiver.address[1], "DICOMNOED")
         with outbox(work, destination):
-            event = work.wait_event("PACS is left alone")
+            event = work.wait_event("nothing is sent to PACS")
             assert "peers.PACS.ae_title" in event.message
             assert work.states() == {DeliveryState.PENDING: 2}
             table = PeerTable(ae_title="DICOMNODE", address=f"127.0.0.1:{receiver.address[1]}", timeout=1)
@@ -356,7 +356,7 @@ def test_a_full_results_folder(work: Deliveries) -> None:
         filling = fill(folder, leave=40_000)
         job, uids = work.images(10, "results")
         with outbox(work, FolderDestination("results", root)):
-            work.wait_event("results is left alone")
+            work.wait_event("nothing is sent to results")
             work.ledger.flush()
             reasons = {record.reason for record in work.ledger.deliveries(DeliveryState.PENDING)}
             there = [path for path in root.rglob("*") if path.is_file()]

@@ -21,11 +21,11 @@ from dicomnode.host.configuration.config_loading import load_config
 from dicomnode.host.ledger.states import DEAD_LETTERS, JobState
 from dicomnode.host.operation.operations import Operations
 from dicomnode.host.operation.status import (
+    add_backoffs,
     attention,
     disk_status,
     job_report,
     jobs_report,
-    left_alone,
     recorded_status,
 )
 
@@ -53,7 +53,7 @@ def status(
     host = operations.config.host
     reserve = host.reserve if live is None else live["reserve"]  # it may have been started with another one
     disk = disk_status(operations.data.root, reserve)
-    left_alone(recorded["deliveries"].values(), live)
+    add_backoffs(recorded["deliveries"].values(), live)
     told = attention(recorded, disk, live)
     if as_json:
         plain = {"running": live is not None, "host": live, "ledger": recorded, "disk": disk}
@@ -129,7 +129,7 @@ def show(root_config: Path | None, config: Path | None, *, job: int, as_json: bo
     operations = _operations(root_config, config)
     with operations.ledger() as ledger:
         report = job_report(ledger, job, operations.data.outbox)
-    left_alone(report["deliveries"], operations.live_status())
+    add_backoffs(report["deliveries"], operations.live_status())
     if as_json:
         _print_json(report)
     else:

@@ -101,8 +101,8 @@ class Destination(Protocol):
         Raises
         ------
         DeliveryError
-            When the destination cannot be used at all now. It is left in peace for a while, and no item is
-            blamed.
+            When the destination cannot be used at all now. Nothing is sent to it for a while, and it counts
+            as no attempt of an item.
         """
 
     def break_off(self) -> None:

@@ -1,4 +1,4 @@
-"""Delivering to one destination: what is sent when, what is told of it, and when it is left alone."""
+"""Delivering to one destination: what is sent when, what is reported of it, and back-off."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ def test_an_operators_write_is_found_without_being_woken(
     work: Deliveries, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another process enters deliveries and wakes nobody: the ledger is looked at from time to time."""
-    monkeypatch.setattr(module, "_POLL", 0.05)
+    monkeypatch.setattr(module, "_READING_INTERVAL", 0.05)
     double, rounds = Double(), Rounds()
     with worker(work, double, rounds=rounds):
         _job, uids = work.images(1, "double")
@@ -209,18 +209,18 @@ def test_an_outcome_is_entered_with_its_reason(work: Deliveries) -> None:
     assert 300 < record.not_before - time.time() <= 720
 
 
-# -- leaving it alone ---------------------------------------------------------------------------------------
+# -- back-off ----------------------------------------------------------------------------------------------
 
 
 def test_three_failures_in_a_row_end_a_round(work: Deliveries) -> None:
-    """Where there was nothing else, the destination is left alone, and the reason says so."""
+    """Where there was nothing else, nothing is sent for a while, and the reason says so."""
     double, rounds = Double(answer=lambda item: LATER), Rounds()
     work.images(10, "double")
     with worker(work, double, settings=LONG, rounds=rounds) as made:
-        event = work.wait_event("double is left alone for")
+        event = work.wait_event("nothing is sent to double for")
         rounds.wait()
-        assert made.rest is not None
-        left, reason = made.rest
+        assert made.backoff is not None
+        left, reason = made.backoff
         assert 400 < left <= 600
         assert reason == "status 0xa700 (out of resources)"
     assert len(double.given) == 3
@@ -229,17 +229,17 @@ def test_three_failures_in_a_row_end_a_round(work: Deliveries) -> None:
     assert event.detail == "of Mr Smith"
 
 
-def test_three_failures_after_a_success_are_no_reason_to_rest(work: Deliveries) -> None:
+def test_three_failures_after_a_success_are_no_reason_to_back_off(work: Deliveries) -> None:
     """The destination works: the round ends, and the others are tried in the next one."""
     double, rounds = Double(), Rounds()
     double.answer = lambda item: LATER if 1 < len(double.given) < 5 else CONFIRMED
     work.images(7, "double")
     with worker(work, double, settings=LONG, rounds=rounds) as made:
         delivered(work, rounds, 4)
-        assert made.rest is None
+        assert made.backoff is None
     assert work.states() == {DeliveryState.CONFIRMED: 4, DeliveryState.PENDING: 3}
     assert double.rounds == 2
-    assert not any("left alone" in event.message for event in work.events)
+    assert not any("nothing is sent to" in event.message for event in work.events)
 
 
 def test_failures_that_do_not_follow_each_other_end_no_round(work: Deliveries) -> None:
@@ -257,7 +257,7 @@ def test_failures_without_a_status_have_words(work: Deliveries) -> None:
     double = Double(answer=lambda item: Outcome(Delivery.LATER, "cannot be written below /smith"))
     work.images(3, "double")
     with worker(work, double, settings=LONG):
-        event = work.wait_event("double is left alone for")
+        event = work.wait_event("nothing is sent to double for")
     assert event.message.endswith("s: one failure after another")
     assert event.detail == "cannot be written below /smith"
 
@@ -285,22 +285,22 @@ def test_a_destination_that_cannot_be_used(work: Deliveries) -> None:
     double, rounds = Unusable(), Rounds()
     _job, uids = work.images(2, "double")
     with worker(work, double, settings=LONG, rounds=rounds) as made:
-        work.wait_event("double is left alone for")
+        work.wait_event("nothing is sent to double for")
         work.ledger.flush()
         records = work.ledger.deliveries()
         assert {(each.state, each.reason, each.attempts) for each in records} == {
             (DeliveryState.PENDING, "nobody there", 0)
         }
         made.wake()
-        assert made.rest is not None
+        assert made.backoff is not None
         double.mended = True
         made.end_backoff()
         delivered(work, rounds, 2)
-        assert made.rest is None
+        assert made.backoff is None
     assert double.uids == uids
 
 
-def test_each_failed_round_lengthens_the_rest(work: Deliveries, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_failed_round_lengthens_the_backoff(work: Deliveries, monkeypatch: pytest.MonkeyPatch) -> None:
     """The number of rounds that failed one after the other decides, until one succeeds or is asked for."""
     asked: list[int] = []
     monkeypatch.setattr(module.BackOff, "delay", lambda self, failures: asked.append(failures) or 0.02)
@@ -317,7 +317,7 @@ def test_each_failed_round_lengthens_the_rest(work: Deliveries, monkeypatch: pyt
         work.images(1, "double")
         made.wake()
         assert double.tried.acquire(timeout=20)
-        work.wait_event("left alone")
+        work.wait_event("nothing is sent to")
         double.mended = True
         delivered(work, rounds, 2)
     assert asked[0] == 1
@@ -336,15 +336,15 @@ def test_one_that_was_not_started_need_not_be_waited_for(work: Deliveries) -> No
     made.stop()
     made.join(0.0)
     assert not double.broken_off.is_set()
-    assert made.rest is None
+    assert made.backoff is None
 
 
-def test_stopping_ends_a_rest(work: Deliveries) -> None:
-    """A destination that is left alone for long does not keep the host from stopping."""
+def test_stopping_ends_a_backoff(work: Deliveries) -> None:
+    """A long back-off does not keep the host from stopping."""
     double = Unusable()
     work.images(1, "double")
     with worker(work, double, settings=LONG) as made:
-        work.wait_event("left alone")
+        work.wait_event("nothing is sent to")
         made.stop()
         made.join(time.monotonic() + 30)
     assert double.rounds == 1
@@ -355,7 +355,7 @@ def test_a_ledger_that_fails_is_waited_for(
     work: Deliveries, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """What cannot be read is tried again, and the log says for whom."""
-    monkeypatch.setattr(module, "_POLL", 0.02)
+    monkeypatch.setattr(module, "_READING_INTERVAL", 0.02)
     unsettled, failures = work.ledger.unsettled_deliveries, ["once"]
 
     def failing(name: str) -> Any:

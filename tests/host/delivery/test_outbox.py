@@ -64,7 +64,7 @@ def test_a_job_with_nothing_to_deliver_is_settled(work: Deliveries) -> None:
 
 
 def test_two_destinations_and_one_down(work: Deliveries) -> None:
-    """A destination that is down keeps nothing from the other, and is not hammered; then it gets all."""
+    """A destination that is down keeps nothing from the other, is called seldom, and then gets all."""
     down = threading.Event()
 
     class Down(Double):
@@ -79,7 +79,7 @@ def test_two_destinations_and_one_down(work: Deliveries) -> None:
     job, uids = work.images(20, "broken", "sound")
     with work.outbox(broken, sound):
         work.wait_event("20 confirmed by sound")
-        event = work.wait_event("broken is left alone for 0 s: DeliveryError")
+        event = work.wait_event("nothing is sent to broken for 0 s: DeliveryError")
         assert event.detail == "nobody there"  # an author's words may name a patient
         assert not work.settled
         work.ledger.flush()
@@ -119,7 +119,7 @@ def test_a_refused_instance_is_a_dead_letter(work: Deliveries) -> None:
     assert work.ledger.job(job).state is JobState.DELIVERED
 
 
-def test_a_destination_that_is_down_is_left_alone(work: Deliveries) -> None:
+def test_nothing_is_sent_to_a_destination_that_is_down(work: Deliveries) -> None:
     """Neither new results nor being woken ends the wait after a failure; being told to try now does."""
     attempts = threading.Semaphore(0)
 
@@ -135,7 +135,7 @@ def test_a_destination_that_is_down_is_left_alone(work: Deliveries) -> None:
         broken, Double("sound"), settings=DeliveryTable(first_retry=600, longest_retry=600)
     ) as outbox:
         assert attempts.acquire(timeout=30)
-        work.wait_event("broken is left alone for")
+        work.wait_event("nothing is sent to broken for")
         for _ in range(3):
             job, _uids = work.images(1, "sound")
             work.images(1, "broken")
@@ -181,12 +181,12 @@ def test_bad_items_never_block_others(work: Deliveries) -> None:
     assert work.states(bad_job) == {DeliveryState.PENDING: 10}
 
 
-def test_nothing_but_failures_is_left_alone(work: Deliveries) -> None:
-    """Of a hundred items that fail, a few are tried before the destination is left in peace."""
+def test_nothing_but_failures_begins_a_backoff(work: Deliveries) -> None:
+    """Of a hundred items that fail, a few are tried before the back-off begins."""
     double = Double(answer=lambda item: LATER)
     work.images(100, "double")
     with work.outbox(double, settings=DeliveryTable(first_retry=60, longest_retry=60)):
-        event = work.wait_event("is left alone for")
+        event = work.wait_event("nothing is sent to")
     assert len(double.given) == 3
     assert "0xa700" in event.message
 

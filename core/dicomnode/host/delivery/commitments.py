@@ -33,7 +33,7 @@ from dicomnode.host.parsing.statuses import Status
 from dicomnode.pipeline.destination import Delivery, Destination, OutboxItem, Outcome
 
 _LOG = logging.getLogger(__name__)
-_TOLD: Final = {
+_EVENTS: Final = {
     Delivery.CONFIRMED: (Station.DELIVERED, "{name} has committed to {count}", logging.INFO),
     Delivery.LATER: (Station.UNDELIVERED, "{name} does not commit to {count}: tried again", logging.WARNING),
     Delivery.REFUSED: (Station.UNDELIVERED, "{name} never commits to {count}: dead letters", logging.ERROR),
@@ -52,7 +52,7 @@ class Commitments:
     destinations : mapping of str to Destination
         Every configured destination by name.
     events : Events
-        Who is told.
+        Where outcomes are reported.
     settings : DeliveryTable
         When what a peer does not commit to is sent again.
     entered : callable
@@ -131,7 +131,7 @@ class Commitments:
         return destination is not None and getattr(destination, "ae_title", None) == ae_title
 
     def _enter_report(self, report: CommitmentReport) -> None:
-        self._ledger.flush()  # the peer may be quicker than the courier, who only posts that it has stored
+        self._ledger.flush()  # the peer may be quicker than the worker, which only posts it
         outcomes: list[tuple[DeliveryRecord, Outcome]] = []
         for asked in self._ledger.commitments(report.TransactionUID):
             outcome = report.outcome(str(asked.record.item["SOPInstanceUID"]))
@@ -139,7 +139,7 @@ class Commitments:
                 outcomes.append((asked.record, outcome))
         for record, outcome in outcomes:
             self._enter(record, outcome)
-        self._tell(outcomes)
+        self._report(outcomes)
         self._entered()
 
     def _enter(self, record: DeliveryRecord, outcome: Outcome) -> None:
@@ -151,13 +151,13 @@ class Commitments:
             transition_delivery(record.id, state, outcome.reason, outcome.status, not_before=not_before)
         )
 
-    def _tell(self, outcomes: Sequence[tuple[DeliveryRecord, Outcome]]) -> None:
-        """Tell of a report once for each job and each thing that it says."""
+    def _report(self, outcomes: Sequence[tuple[DeliveryRecord, Outcome]]) -> None:
+        """Report each outcome once for each job."""
         counts = Counter(
             (record.destination, record.job, outcome.delivery, outcome.reason) for record, outcome in outcomes
         )
         for (name, job, delivery, reason), count in counts.items():
-            station, text, level = _TOLD[delivery]
+            station, text, level = _EVENTS[delivery]
             message = text.format(name=name, count=f"{count} instance{'s' * (count != 1)}")
             known = self._ledger.job(job)
             pipeline = "" if known is None else known.pipeline

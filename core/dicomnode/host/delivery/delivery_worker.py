@@ -28,7 +28,7 @@ from dicomnode.pipeline.destination import Delivery, Destination, OutboxItem, Ou
 from dicomnode.pipeline.outputs import PipelineOutput
 
 _LOG = logging.getLogger(__name__)
-_POLL: Final = 30.0
+_READING_INTERVAL: Final = 30.0
 _MOST_AT_A_TIME: Final = 500
 _MOST_FAILURES_IN_A_ROW: Final = 3
 _LAST_WAIT: Final = 2.0
@@ -39,7 +39,7 @@ STATE_AFTER: Final = {
     Delivery.REFUSED: DeliveryState.DEAD,
 }
 """What became of an attempt -> the state in the ledger."""
-_TOLD: Final = {
+_EVENTS: Final = {
     Delivery.CONFIRMED: (Station.DELIVERED, "confirmed by {name}", logging.INFO),
     Delivery.STORED: (Station.DELIVERED, "stored by {name}, which was asked to commit to them", logging.INFO),
     Delivery.LATER: (Station.UNDELIVERED, "for {name} are tried again later", logging.WARNING),
@@ -50,9 +50,9 @@ _TOLD: Final = {
 class DeliveryWorker:
     """Delivers what is pending for one destination.
 
-    Two things wait: an item that failed, for its own next attempt, and the whole destination, when it cannot
-    be used or nothing but failures comes from it. So one bad item never blocks the others, and a peer that is
-    down is left in peace.
+    Two things wait: an item that failed, for its own next attempt, and the whole destination (its back-off),
+    when it cannot be used or nothing but failures comes from it. So one bad item never blocks the others, and
+    a peer that is down is not called for each of a thousand items.
 
     Parameters
     ----------
@@ -65,7 +65,7 @@ class DeliveryWorker:
     output_class : callable
         Entry-point name -> the output's class. It may raise.
     events : Events
-        Who is told.
+        Where outcomes are reported.
     settings : DeliveryTable
         When what failed is tried again.
     round_ended : callable
@@ -90,8 +90,8 @@ class DeliveryWorker:
         self._schedule = RetrySchedule(max(settings.longest_retry, settings.commitment_wait))
         self._entered: set[int] = set()
         self._failed_rounds = 0
-        self._rest_until = self._look_again = 0.0
-        self._rest_reason = ""
+        self._backoff_until = self._next_reading = 0.0
+        self._backoff_reason = ""
         self._stop = threading.Event()
         self._end_backoff = threading.Event()
         self._woken = threading.Event()
@@ -106,15 +106,15 @@ class DeliveryWorker:
         self._woken.set()
 
     def end_backoff(self) -> None:
-        """Leave the destination alone no longer: what kept it from being used may be mended."""
+        """End the back-off of the destination: what kept it from being used may be mended."""
         self._end_backoff.set()
         self._woken.set()
 
     @property
-    def rest(self) -> tuple[float, str] | None:
-        """For how many more seconds the destination is left alone, and why; ``None`` while it is not."""
-        left = self._rest_until - time.monotonic()
-        return (left, self._rest_reason) if left > 0 else None
+    def backoff(self) -> tuple[float, str] | None:
+        """For how many more seconds nothing is sent to the destination, and why; or ``None``."""
+        left = self._backoff_until - time.monotonic()
+        return (left, self._backoff_reason) if left > 0 else None
 
     def stop(self) -> None:
         """Begin nothing new. :meth:`join` waits for what is being sent."""
@@ -147,25 +147,25 @@ class DeliveryWorker:
     def _step(self) -> None:
         """Deliver some of what is due, or wait until something is."""
         now = time.monotonic()
-        if now < self._rest_until:
-            if self._end_backoff.wait(self._rest_until - now):
-                self._rest_until, self._failed_rounds = 0.0, 0
+        if now < self._backoff_until:
+            if self._end_backoff.wait(self._backoff_until - now):
+                self._backoff_until, self._failed_rounds = 0.0, 0
             self._woken.set()  # much may have come meanwhile
             return
         # An operator's command writes to the ledger without waking anybody.
-        if self._woken.is_set() or now >= self._look_again:
-            self._look(now)
+        if self._woken.is_set() or now >= self._next_reading:
+            self._read_ledger(now)
         due = self._schedule.due(_MOST_AT_A_TIME)
         if due:
             self._deliver_some(self._records(due))
             return
         wait = self._schedule.wait()
-        until = self._look_again if wait is None else min(self._look_again, now + wait)
+        until = self._next_reading if wait is None else min(self._next_reading, now + wait)
         self._woken.wait(max(until - now, 0.0))
 
-    def _look(self, now: float) -> None:
+    def _read_ledger(self, now: float) -> None:
         self._woken.clear()
-        self._look_again = now + _POLL
+        self._next_reading = now + _READING_INTERVAL
         self._commit()
         self._schedule.update(self._ledger.unsettled_deliveries(self._destination.name))
 
@@ -182,23 +182,23 @@ class DeliveryWorker:
         return records
 
     def _deliver_some(self, records: Sequence[DeliveryRecord]) -> None:
-        told = _Tally()
-        self._end_backoff.clear()  # but what is mended while this goes on ends the rest that may follow
+        tally = _Tally()
+        self._end_backoff.clear()  # what is mended while this goes on ends the back-off that may follow
         if self._stop.is_set():
             return
         try:
             by_class = sorted(records, key=_class_name)  # stable: the order within a class stays
             for name, group in groupby(by_class, key=_class_name):
-                if not self._deliver_kind(name, list(group), told):
+                if not self._deliver_kind(name, list(group), tally):
                     break
         finally:
-            self._tell_outcomes(told)
+            self._report_outcomes(tally)
             if self._entered:
                 self._commit()
                 failpoint("marked")
                 self._round_ended()
 
-    def _deliver_kind(self, name: str, records: list[DeliveryRecord], told: _Tally) -> bool:
+    def _deliver_kind(self, name: str, records: list[DeliveryRecord], tally: _Tally) -> bool:
         """Deliver what one output class wrote; return whether to go on with the next class."""
         attempt = _Attempt(records, self._root)
         try:
@@ -209,29 +209,29 @@ class DeliveryWorker:
                     failpoint("sent")
                     for record in attempt.report(item, outcome):
                         self._enter(record, outcome)
-                        told.add(record, outcome)
-                    if self._stop.is_set() or told.failures_in_a_row >= _MOST_FAILURES_IN_A_ROW:
-                        return self._give_up(told)
+                        tally.add(record, outcome)
+                    if self._stop.is_set() or tally.failures_in_a_row >= _MOST_FAILURES_IN_A_ROW:
+                        return self._end_round(tally)
         except DeliveryError as error:
-            self._rest(delivery_reason(error), str(error))
+            self._begin_backoff(delivery_reason(error), str(error))
             return False
         except PluginError as error:  # of the class, not of an image
-            self._blame(attempt.unreported, str(error), told)
+            self._postpone(attempt.unreported, str(error), tally)
         except Exception as error:
             _LOG.debug("the output class %r raised", name, exc_info=True)
-            self._blame(attempt.unreported, f"the output class {name!r} raised {type(error).__name__}", told)
+            reason = f"the output class {name!r} raised {type(error).__name__}"
+            self._postpone(attempt.unreported, reason, tally)
         else:
-            self._blame(
-                attempt.unreported, f"the output class {name!r} did not report what became of it", told
-            )
+            reason = f"the output class {name!r} did not report what became of it"
+            self._postpone(attempt.unreported, reason, tally)
         return not self._stop.is_set()
 
-    def _give_up(self, told: _Tally) -> bool:
-        """End a round in which one failure follows another; rest where there was nothing else."""
-        if told.progress:
+    def _end_round(self, tally: _Tally) -> bool:
+        """End a round in which one failure follows another; back off where there was nothing else."""
+        if tally.progress:
             self._failed_rounds = 0
         elif not self._stop.is_set():
-            self._rest(told.last_reason, told.last_detail)
+            self._begin_backoff(tally.last_reason, tally.last_detail)
         return False
 
     # -- what becomes of it -------------------------------------------------------------------------------
@@ -260,42 +260,42 @@ class DeliveryWorker:
             self._ledger.flush()
             self._entered.clear()
 
-    def _blame(self, records: Sequence[DeliveryRecord], reason: str, told: _Tally) -> None:
+    def _postpone(self, records: Sequence[DeliveryRecord], reason: str, tally: _Tally) -> None:
         """Try items again later, each at its own time: the fault is not the destination's."""
         for record in records:
             outcome = Outcome(Delivery.LATER, reason)
             self._enter(record, outcome)
-            told.add(record, outcome)
+            tally.add(record, outcome)
         if records:
-            self._tell(Station.UNDELIVERED, f"{len(records)} wait: {reason}", logging.ERROR)
+            self._report(Station.UNDELIVERED, f"{len(records)} wait: {reason}", logging.ERROR)
 
-    def _rest(self, reason: str, detail: str = "") -> None:
-        """Leave the destination in peace for a while."""
+    def _begin_backoff(self, reason: str, detail: str = "") -> None:
+        """Send nothing to the destination for a while."""
         self._failed_rounds += 1
         delay = self._back_off.delay(self._failed_rounds)
-        self._rest_reason = reason
-        self._rest_until = time.monotonic() + delay
+        self._backoff_reason = reason
+        self._backoff_until = time.monotonic() + delay
         self._ledger.post(note_deliveries(self._destination.name, detail or reason))
-        self._tell(
+        self._report(
             Station.UNDELIVERED,
-            f"{self._destination.name} is left alone for {delay:.0f} s: {reason}",
+            f"nothing is sent to {self._destination.name} for {delay:.0f} s: {reason}",
             logging.WARNING,
             detail=detail if detail != reason else "",
         )
 
-    def _tell_outcomes(self, told: _Tally) -> None:
-        for (delivery, job, status), count in told.counts.items():
-            station, text, level = _TOLD[delivery]
+    def _report_outcomes(self, tally: _Tally) -> None:
+        for (delivery, job, status), count in tally.counts.items():
+            station, text, level = _EVENTS[delivery]
             message = f"{count} {text.format(name=self._destination.name)}"
             if status:
                 message += f", {status_text(status, Service.STORE)}"
-            detail = told.reasons.get((delivery, job, status), "")
+            detail = tally.reasons.get((delivery, job, status), "")
             record = self._ledger.job(job)
             pipeline = "" if record is None else record.pipeline
             event = Event(station, message, pipeline=pipeline, job=str(job), detail=detail, level=level)
             self._events.tell(event)
 
-    def _tell(self, station: Station, message: str, level: int, *, detail: str = "") -> None:
+    def _report(self, station: Station, message: str, level: int, *, detail: str = "") -> None:
         self._events.tell(Event(station, message, detail=detail, level=level))
 
 

@@ -1,4 +1,4 @@
-"""The outbox: results that wait for delivery, and the couriers that deliver them."""
+"""The outbox: results that wait for delivery, and a delivery worker for each destination."""
 
 from __future__ import annotations
 
@@ -45,13 +45,13 @@ class Outbox:
     output_class : callable
         Entry-point name of an output -> its class. It may raise.
     events : Events
-        Who is told.
+        Where outcomes are reported.
     settings : DeliveryTable
         When what failed is tried again.
     settled : callable
         Called with the number of a built job of which nothing is pending any more (or never was), on a thread
         of the outbox, one call at a time. It must take the job out of the state ``BUILT``; a job that stays
-        there (because the callable raised, or the host was killed) is told again at the next occasion.
+        there (because the callable raised, or the host was killed) is passed again with the next one.
     job_events : JobEvents
         What says that there is something new to deliver, or that it is to be tried now.
     """
@@ -108,12 +108,12 @@ class Outbox:
         """Try at once what is pending for some destinations: what kept it from being sent may be mended."""
         for name in names:
             if (delivery_worker := self._delivery_workers.get(name)) is not None:
-                with suppress(sqlite3.Error):  # a ledger that cannot be written is told of by itself
+                with suppress(sqlite3.Error):  # that the ledger cannot be written is reported by itself
                     self._ledger.write(make_deliveries_due(destination=name))
                 delivery_worker.end_backoff()
 
     def end_backoff(self, names: Iterable[str]) -> None:
-        """Try at once what is due for some destinations, however long they were to be left alone.
+        """Try at once what is due for some destinations, however long its back-off would last.
 
         What failed and waits for its own next attempt goes on waiting.
         """
@@ -122,9 +122,9 @@ class Outbox:
                 delivery_worker.end_backoff()
 
     def backoffs(self) -> dict[str, tuple[float, str]]:
-        """Return destination -> for how many more seconds it is left alone after failures, and why."""
-        backoffs = {name: delivery_worker.rest for name, delivery_worker in self._delivery_workers.items()}
-        return {name: rest for name, rest in backoffs.items() if rest is not None}
+        """Return destination -> for how many more seconds nothing is sent to it after failures, and why."""
+        backoffs = {name: worker.backoff for name, worker in self._delivery_workers.items()}
+        return {name: backoff for name, backoff in backoffs.items() if backoff is not None}
 
     def stop(self, grace: float = 10.0) -> None:
         """Stop. What is being sent is finished, for as long as `grace` seconds; then it is broken off."""
@@ -163,7 +163,7 @@ class Outbox:
             last = self._stopping
             try:
                 self._settle()
-                self._tell_unknown()
+                self._report_unknown()
             except Exception:
                 _LOG.exception("the outbox could not look after finished jobs")
         self._ledger.close_reader()
@@ -175,8 +175,8 @@ class Outbox:
             except Exception:
                 _LOG.exception("job %d is delivered, but that could not be dealt with", job)
 
-    def _tell_unknown(self) -> None:
-        """Tell, once, of destinations that the configuration does not have. What is for them waits."""
+    def _report_unknown(self) -> None:
+        """Report, once, destinations that the configuration does not have. What is for them waits."""
         for name, count in self._ledger.unsettled_counts().items():
             if name in self._delivery_workers or name in self._unknown:
                 continue

@@ -21,7 +21,7 @@ class JobEvents:
     deliveries_entered : Notifier
         Deliveries in the ledger are new, or in another state.
     deliveries_due : Notifier of iterable of str
-        Something for these destinations is due in the ledger: they are left alone no longer.
+        Something for these destinations is due in the ledger: their back-off ends.
     withdrawn : Notifier of int
         The job of this number was discarded or superseded: its result is not needed any more, and what runs
         it may stop.

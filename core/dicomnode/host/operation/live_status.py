@@ -59,7 +59,7 @@ def live_status(
             tree.configured.name: _pipeline(tree, discarded.get(tree.configured.name, 0), patients=patients)
             for tree in trees
         },
-        "left_alone": {
+        "backoffs": {
             name: {"until": iso_timestamp(time.time() + seconds), "reason": reason}
             for name, (seconds, reason) in backoffs.items()
         },

@@ -106,8 +106,8 @@ def attention(
     return found
 
 
-def left_alone(deliveries: Iterable[dict[str, Any]], live: Mapping[str, Any] | None) -> None:
-    """Enter, with what is to be delivered, that its destination as a whole is left alone for now.
+def add_backoffs(deliveries: Iterable[dict[str, Any]], live: Mapping[str, Any] | None) -> None:
+    """Add, to what is to be delivered, that nothing is sent to its destination for now.
 
     Parameters
     ----------
@@ -116,12 +116,12 @@ def left_alone(deliveries: Iterable[dict[str, Any]], live: Mapping[str, Any] | N
     live : mapping or None
         What :func:`~dicomnode.host.operation.live_status.live_status` returned.
     """
-    backoffs = (live or {}).get("left_alone", {})
+    backoffs = (live or {}).get("backoffs", {})
     for each in deliveries:
-        rest = backoffs.get(each["destination"])
-        if rest is not None and (each.get("state") == "pending" or each.get("pending")):
-            each["next"] = max(filter(None, (each["next"], rest["until"])), key=datetime.fromisoformat)
-            each["left_alone"] = rest["reason"]
+        backoff = backoffs.get(each["destination"])
+        if backoff is not None and (each.get("state") == "pending" or each.get("pending")):
+            each["next"] = max(filter(None, (each["next"], backoff["until"])), key=datetime.fromisoformat)
+            each["backoff"] = backoff["reason"]
 
 
 def jobs_report(ledger: LedgerReader, jobs: Iterable[JobRecord]) -> list[dict[str, Any]]:
