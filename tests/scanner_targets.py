@@ -45,7 +45,7 @@ from dicomnode.host.dimse.pynetdicom_private import Negotiator
 from dicomnode.host.dimse.requested_association import RequestedAssociation
 from dicomnode.host.dimse.store_handler import AssociationInfo
 from dicomnode.host.dimse.store_scu import StoreAssociation
-from dicomnode.host.history.get_scu import STUDY_ROOT_GET, GetAssociation, RetrieveTarget
+from dicomnode.host.history.get_scu import STUDY_ROOT_GET, GetAssociation, RetrieveReception
 from dicomnode.host.parsing.file_meta import decode_prefix
 from dicomnode.host.parsing.index_values import decoded_value, encodings_of
 from dicomnode.host.parsing.inspection import InspectionLimits, RefusedDataSetError, inspect
@@ -365,7 +365,7 @@ def get_scu(data: bytes) -> None:
     """Retrieve by C-GET: the last response, or DeliveryError."""
     received = [(MR, EXPLICIT)]
     association = GetAssociation("peer", 104, "PEER", "NODE", STUDY_ROOT_GET, timeout=5.0, received=received)
-    target_ = RetrieveTarget(_Discard(), _SPOOL, ReceiverSettings())
+    target_ = RetrieveReception(_Discard(), _SPOOL, ReceiverSettings())
     command = {"CommandField": 0x0010, "AffectedSOPClassUID": STUDY_ROOT_GET, "Priority": 0}
     with _answered(association, {1: EXPLICIT, 3: EXPLICIT}, data):
         association.retrieve(command, Dataset(), _info(), target_, time.monotonic() + 5)

@@ -36,7 +36,7 @@ from dicomnode.host.gathering.pipeline_tree import PipelineTree
 from dicomnode.host.gathering.prevalidation import PrevalidatorFactory
 from dicomnode.host.gathering.reception import Reception
 from dicomnode.host.gathering.triggers import Triggers
-from dicomnode.host.history.get_scu import RetrieveTarget
+from dicomnode.host.history.get_scu import RetrieveReception
 from dicomnode.host.history.history import History, history_peers
 from dicomnode.host.isolation.isolation import Isolation
 from dicomnode.host.jobs.describing import describe_job
@@ -188,7 +188,7 @@ class Host:
             self.ledger,
             self.trees.values(),
             history_peers(config, self.configured_pipelines.values()),
-            receiving=RetrieveTarget(self.reception, self.spool, settings),
+            reception=RetrieveReception(self.reception, self.spool, settings),
             events=self.events,
             settled=triggers.history_settled,
             image_entered=image_entered,

@@ -22,7 +22,7 @@ from dicomnode.host.configuration.config import PeerTable
 from dicomnode.host.delivery.storage_commitment import STORAGE_COMMITMENT, CommitmentReport
 from dicomnode.host.dimse.dimse_scu import DimseAssociation, DimseMessage
 from dicomnode.host.dimse.peer import Peer
-from dicomnode.host.history.query_retrieve import STUDY_ROOT_FIND, Search, move
+from dicomnode.host.history.query_retrieve import STUDY_ROOT_FIND, PatientSearch, c_move
 from dicomnode.host.ledger.states import DeliveryState
 from dicomnode.pipeline.destination import Delivery
 from raw_peer import element, p_data
@@ -90,7 +90,7 @@ def test_a_search_returns_the_patients_studies() -> None:
         pacs.release()
 
     with acceptor(script) as port:
-        found = Search(asking(port), "P1", {}).studies(soon())
+        found = PatientSearch(asking(port), "P1", {}).studies(soon())
     assert [each.StudyInstanceUID for each in found] == ["1.2", "1.3"]
 
 
@@ -129,7 +129,7 @@ def test_answers_that_are_none(answer: Callable[[Acceptor], bytes], told: str) -
     done = threading.Event()
     with acceptor(script) as port:
         with pytest.raises(DeliveryError, match=told):
-            Search(asking(port, timeout=1), "P1", {}).studies(soon())
+            PatientSearch(asking(port, timeout=1), "P1", {}).studies(soon())
         done.set()
 
 
@@ -146,7 +146,7 @@ def test_rubbish_never_does_harm(pieces: list[bytes], control: int) -> None:
                 pacs.socket.sendall(p_data(1, control, piece))
 
     with acceptor(script) as port, pytest.raises(DeliveryError):
-        Search(asking(port, timeout=1), "P1", {}).studies(soon())
+        PatientSearch(asking(port, timeout=1), "P1", {}).studies(soon())
 
 
 def test_an_answer_that_never_ends() -> None:
@@ -164,7 +164,7 @@ def test_an_answer_that_never_ends() -> None:
         pytest.fail("16 MB were taken")
 
     with acceptor(script) as port, pytest.raises(DeliveryError, match="too long"):
-        Search(asking(port), "P1", {}).studies(soon())
+        PatientSearch(asking(port), "P1", {}).studies(soon())
 
 
 @pytest.mark.parametrize(
@@ -187,7 +187,7 @@ def test_an_answer_that_never_grows(endless: bytes) -> None:
                 pacs.socket.sendall(endless * 100)
 
     with acceptor(script) as port, pytest.raises(DeliveryError, match=r"too slow|not taken"):
-        Search(asking(port, timeout=1), "P1", {}).studies(soon())
+        PatientSearch(asking(port, timeout=1), "P1", {}).studies(soon())
 
 
 def test_a_move_counts_what_was_sent() -> None:
@@ -206,8 +206,8 @@ def test_a_move_counts_what_was_sent() -> None:
         pacs.release()
 
     with acceptor(script) as port:
-        moved = move(asking(port), study(), "NODE", soon())
-    assert (moved.sent, moved.failed) == (6, 2)
+        moved = c_move(asking(port), study(), "NODE", soon())
+    assert (moved.completed, moved.failed) == (6, 2)
 
 
 def test_a_move_to_nowhere() -> None:
@@ -220,7 +220,7 @@ def test_a_move_to_nowhere() -> None:
         pacs.release()
 
     with acceptor(script) as port, pytest.raises(DeliveryError, match="enter the AE title 'COMPARE' there"):
-        move(asking(port), study(), "COMPARE", soon())
+        c_move(asking(port), study(), "COMPARE", soon())
 
 
 # -- storage commitment --------------------------------------------------------------------------------------

@@ -19,8 +19,8 @@ from dicomnode.host.foundation.backoff import BackOff
 from dicomnode.host.foundation.error_text import delivery_reason
 from dicomnode.host.foundation.retry_schedule import RetrySchedule
 from dicomnode.host.gathering.pipeline_tree import PipelineTree
-from dicomnode.host.history.get_scu import RetrieveTarget
-from dicomnode.host.history.query_retrieve import Moved, Search, get, move
+from dicomnode.host.history.get_scu import RetrieveReception
+from dicomnode.host.history.query_retrieve import PatientSearch, RetrieveResult, c_get, c_move
 from dicomnode.host.ledger.history_ledger import HistoryRecord
 from dicomnode.pipeline.historic import HistoricAbstractInput
 from dicomnode.pipeline.history_state import HistoryState, HistoryStatus
@@ -31,11 +31,11 @@ _LONGEST_RETRY: Final = 600.0
 _SORTING: Final = 10.0
 """Seconds for a pipeline that sorts its images after they were answered."""
 _PAUSE: Final = 2.0
-ASKED: Final = "earlier images are asked for"
+REQUESTED: Final = "earlier images are asked for"
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class FetchTarget:
     """One input of one patient."""
 
     tree: PipelineTree
@@ -43,7 +43,7 @@ class Target:
     input: str
 
     @property
-    def kind(self) -> type[HistoricAbstractInput]:
+    def input_class(self) -> type[HistoricAbstractInput]:
         """The input's class."""
         kind = self.tree.configured.pipeline.inputs[self.input]
         if not issubclass(kind, HistoricAbstractInput):
@@ -52,37 +52,37 @@ class Target:
         return kind
 
 
-class Keeper(Protocol):
-    """Who keeps how far each fetching is: the station."""
+class FetchRecorder(Protocol):
+    """Records how far each fetching is."""
 
-    receiving: RetrieveTarget
+    reception: RetrieveReception
 
-    def target(self, record: HistoryRecord) -> Target | None:
-        """Return whom a record is about, or ``None`` where nobody waits for it any more."""
+    def target(self, record: HistoryRecord) -> FetchTarget | None:
+        """Return what a record is about, or ``None`` where no container waits for it any more."""
 
-    def enter(
+    def record_status(
         self,
         record: HistoryRecord,
-        target: Target,
+        target: FetchTarget,
         status: HistoryStatus,
         *,
         attempts: int,
         not_before: float = 0.0,
     ) -> HistoryRecord:
-        """Enter how far a fetching is."""
+        """Record how far a fetching is; return the changed record."""
 
-    def give_up(self, record: HistoryRecord) -> None:
-        """Enter that nobody waits for it any more."""
+    def drop(self, record: HistoryRecord) -> None:
+        """Record that no container waits for it any more."""
 
-    def finish(self, target: Target, status: HistoryStatus, told: str = "") -> None:
-        """Tell that a fetching came to an end."""
+    def finish(self, target: FetchTarget, status: HistoryStatus, log_reason: str = "") -> None:
+        """Report that a fetching is over; `log_reason` is for the log, where that is another."""
 
 
 class Fetcher:
     """Asks one peer, for one input after the other."""
 
-    def __init__(self, keeper: Keeper, peer: Peer) -> None:
-        self._keeper, self._peer = keeper, peer
+    def __init__(self, recorder: FetchRecorder, peer: Peer) -> None:
+        self._recorder, self._peer = recorder, peer
         self._lock = threading.Lock()
         self._records: dict[int, HistoryRecord] = {}
         self._schedule = RetrySchedule(_LONGEST_RETRY)
@@ -120,7 +120,7 @@ class Fetcher:
                 continue
             try:
                 self._fetch(record)
-            except Exception as error:  # the ledger cannot be written, say: it is tried again
+            except Exception as error:  # the ledger cannot be written, for instance: it is tried again
                 _LOG.error("earlier images could not be fetched: %s", type(error).__name__)
                 _LOG.debug("the failure", exc_info=True)
                 self._stop.wait(_PAUSE)
@@ -130,46 +130,50 @@ class Fetcher:
         self._schedule.update((each.id, 0, each.attempts, each.not_before) for each in self._records.values())
 
     def _fetch(self, record: HistoryRecord) -> None:
-        target = self._keeper.target(record)
+        target = self._recorder.target(record)
         image = None if target is None else target.tree.first_image(target.container_key)
         if target is None or image is None:
-            self._keeper.give_up(record)
-            self._done(record)
+            self._recorder.drop(record)
+            self._forget(record)
             return
-        told = ""
+        log_reason = ""
         try:
             record, status = self._attempt(record, target, image)
         except DeliveryError as error:
-            told = delivery_reason(error)
+            log_reason = delivery_reason(error)
             status = replace(record.status, state=HistoryState.FAILED, reason=str(error))
         if self._stop.is_set():
             return  # it was broken off, and does not count
         if status.state is HistoryState.FAILED:
-            self._failed(record, target, status, told)
+            self._retry_or_fail(record, target, status, log_reason)
         else:
-            self._keeper.enter(record, target, status, attempts=record.attempts + 1)
-            self._done(record)
-            self._keeper.finish(target, status)
+            self._recorder.record_status(record, target, status, attempts=record.attempts + 1)
+            self._forget(record)
+            self._recorder.finish(target, status)
 
-    def _failed(self, record: HistoryRecord, target: Target, status: HistoryStatus, told: str) -> None:
+    def _retry_or_fail(
+        self, record: HistoryRecord, target: FetchTarget, status: HistoryStatus, log_reason: str
+    ) -> None:
         """Count a failed attempt, and plan the next; after the last one it has failed."""
-        kind, attempts = target.kind, record.attempts + 1
-        last = attempts >= kind.fetch_attempts
-        delay = BackOff(kind.fetch_retry, _LONGEST_RETRY).delay(attempts)
+        input_class, attempts = target.input_class, record.attempts + 1
+        last = attempts >= input_class.fetch_attempts
+        delay = BackOff(input_class.fetch_retry, _LONGEST_RETRY).delay(attempts)
         if not last:
-            reason = f"{status.reason} (attempt {attempts} of {kind.fetch_attempts})"
+            reason = f"{status.reason} (attempt {attempts} of {input_class.fetch_attempts})"
             status = replace(status, state=HistoryState.FETCHING, reason=reason)
-        record = self._keeper.enter(record, target, status, attempts=attempts, not_before=time.time() + delay)
-        if last and kind.when_failed == "optional" and not _held(target):
-            self._done(record)
+        record = self._recorder.record_status(
+            record, target, status, attempts=attempts, not_before=time.time() + delay
+        )
+        if last and input_class.when_failed == "optional" and not _held_count(target):
+            self._forget(record)
         else:
             with self._lock:
                 self._records[record.id] = record
                 self._plan()
-        if attempts == kind.fetch_attempts:
-            self._keeper.finish(target, status, told)
+        if attempts == input_class.fetch_attempts:
+            self._recorder.finish(target, status, log_reason)
 
-    def _done(self, record: HistoryRecord) -> None:
+    def _forget(self, record: HistoryRecord) -> None:
         with self._lock:
             self._records.pop(record.id, None)
             self._plan()
@@ -177,48 +181,52 @@ class Fetcher:
     # -- one attempt --------------------------------------------------------------------------------------
 
     def _attempt(
-        self, record: HistoryRecord, target: Target, image: LazyDataset
+        self, record: HistoryRecord, target: FetchTarget, image: LazyDataset
     ) -> tuple[HistoryRecord, HistoryStatus]:
-        deadline = time.monotonic() + target.kind.fetch_timeout
-        chosen = self._chosen(target, image, record.status.PatientID, deadline)
+        deadline = time.monotonic() + target.input_class.fetch_timeout
+        chosen = self._choose(target, image, record.status.PatientID, deadline)
         asked_for = frozenset(_uid(each) for each in chosen)
-        status = replace(record.status, state=HistoryState.FETCHING, reason=ASKED, asked_for=asked_for)
+        status = replace(record.status, state=HistoryState.FETCHING, reason=REQUESTED, asked_for=asked_for)
         if not chosen:
             return record, replace(status, state=HistoryState.NOTHING, reason=f"{self._peer.name} has none")
         # Before anything is sent: an image is recognised by what was asked for, after a restart as well. What
         # has failed stays so until it has been fetched.
         entered = replace(status, state=record.status.state)
-        record = self._keeper.enter(record, target, entered, attempts=record.attempts)
+        record = self._recorder.record_status(record, target, entered, attempts=record.attempts)
         title = target.tree.configured.ae_title
-        moved = [self._sent(each, title, deadline) for each in chosen]
-        return record, self._judged(target, status, moved)
+        results = [self._retrieve(each, title, deadline) for each in chosen]
+        return record, self._status_of(target, status, results)
 
-    def _chosen(self, target: Target, image: LazyDataset, patient: str, deadline: float) -> list[Dataset]:
-        asking = target.kind(target.input)
-        with _blaming(target, "query"):
-            search = Search(self._peer, patient, dict(asking.query(image)))
-            found = search.series(deadline) if asking.level == "series" else search.studies(deadline)
-        with _blaming(target, "choose"):
-            chosen = list(asking.choose(found, image))
+    def _choose(
+        self, target: FetchTarget, image: LazyDataset, patient: str, deadline: float
+    ) -> list[Dataset]:
+        historic_input = target.input_class(target.input)
+        with _errors_of(target, "query"):
+            search = PatientSearch(self._peer, patient, dict(historic_input.query(image)))
+            found = search.series(deadline) if historic_input.level == "series" else search.studies(deadline)
+        with _errors_of(target, "choose"):
+            chosen = list(historic_input.choose(found, image))
             return list({_uid(each): each for each in chosen}.values())
 
-    def _sent(self, asked: Dataset, title: str, deadline: float) -> Moved:
+    def _retrieve(self, match: Dataset, title: str, deadline: float) -> RetrieveResult:
         """Have one thing sent, in the way that is configured."""
         if self._peer.table.retrieve == "get":
-            return get(self._peer, asked, title, deadline, self._keeper.receiving)
-        return move(self._peer, asked, title, deadline)
+            return c_get(self._peer, match, title, deadline, self._recorder.reception)
+        return c_move(self._peer, match, title, deadline)
 
-    def _judged(self, target: Target, status: HistoryStatus, moved: Iterable[Moved]) -> HistoryStatus:
+    def _status_of(
+        self, target: FetchTarget, status: HistoryStatus, results: Iterable[RetrieveResult]
+    ) -> HistoryStatus:
         """Say whether all is here that was sent: in the input, or refused by its rules."""
-        moved = list(moved)
-        sent, failed = sum(each.sent for each in moved), sum(each.failed for each in moved)
+        results = list(results)
+        sent, failed = sum(each.completed for each in results), sum(each.failed for each in results)
         sorted_already = target.tree.configured.rules.sorts_before_answer
         deadline = time.monotonic() + (0.0 if sorted_already else _SORTING)
-        while (here := _here(target)) < sent + failed and not failed and time.monotonic() < deadline:
+        while (here := _arrived_count(target)) < sent + failed and not failed and time.monotonic() < deadline:
             self._stop.wait(0.05)
         held, refused = here, 0
         if here >= sent + failed:
-            held = _held(target)
+            held = _held_count(target)
             refused = here - held
             words = f"{held} images" + (f"; the input's rules refused {refused}" if refused else "")
             return replace(status, state=HistoryState.FETCHED, reason=words)
@@ -230,22 +238,22 @@ class Fetcher:
 
 
 @contextmanager
-def _blaming(target: Target, method: str) -> Iterator[None]:
+def _errors_of(target: FetchTarget, method: str) -> Iterator[None]:
     """Make an attempt fail for whatever an author's method raises, or makes a query raise."""
     try:
         yield
     except DeliveryError:
         raise
     except Exception as error:
-        msg = f"{target.kind.__name__}.{method}: {type(error).__name__}"
+        msg = f"{target.input_class.__name__}.{method}: {type(error).__name__}"
         raise DeliveryError(msg) from error
 
 
-def _held(target: Target) -> int:
+def _held_count(target: FetchTarget) -> int:
     return target.tree.ask_input(target.container_key, target.input, len) or 0
 
 
-def _here(target: Target) -> int:
+def _arrived_count(target: FetchTarget) -> int:
     """Return how many of the images have come, whether the input holds them or its rules refused them."""
 
     def count(held: AbstractInput) -> int:
@@ -255,5 +263,5 @@ def _here(target: Target) -> int:
     return target.tree.ask_input(target.container_key, target.input, count) or 0
 
 
-def _uid(asked: Dataset) -> str:
-    return str(asked.get("SeriesInstanceUID", "") or asked.StudyInstanceUID)
+def _uid(match: Dataset) -> str:
+    return str(match.get("SeriesInstanceUID", "") or match.StudyInstanceUID)

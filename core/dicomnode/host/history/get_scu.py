@@ -1,6 +1,6 @@
 """C-GET in the Study Root model (PS3.4 section C.4.3): the images come on the association of the request.
 
-They are received as on an association that a peer opens: by the receiver's lane, into the spool, to the sink.
+They are received as on an association that a peer opens: by the C-STORE handler, into the spool.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ _WITHOUT_PIXELS: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class RetrieveTarget:
+class RetrieveReception:
     """Where images go that come on an association of our own: what the receiver has."""
 
     store_handler: StoreHandler
@@ -75,13 +75,14 @@ class RetrieveTarget:
     settings: ReceiverSettings
 
 
-def wanted_contexts(asked: Dataset) -> list[tuple[str, str]]:
+def storage_contexts(match: Dataset) -> list[tuple[str, str]]:
     """Return the SOP classes and transfer syntaxes to propose for what an answer to a C-FIND describes.
 
     Uncompressed, and the lossless compressions in which archives keep images, as far as there is room.
     """
-    told = asked.get("SOPClassesInStudy") or ()
-    classes = [str(each) for each in ((told,) if isinstance(told, str) else told) if UID(str(each)).is_valid]
+    named = match.get("SOPClassesInStudy") or ()
+    named = (named,) if isinstance(named, str) else named
+    classes = [str(each) for each in named if UID(str(each)).is_valid]
     images, others = (classes, ()) if classes else (_USUAL, _WITHOUT_PIXELS)
     pairs = [(each, EXPLICIT_LITTLE) for each in (*images, *others)]
     pairs += [(each, str(syntax)) for syntax in _COMPRESSED for each in images]
@@ -89,14 +90,14 @@ def wanted_contexts(asked: Dataset) -> list[tuple[str, str]]:
 
 
 class GetAssociation(DimseAssociation):
-    """An association on which images are asked for and received."""
+    """An association on which images are requested and received."""
 
     def retrieve(
         self,
         command: dict[str, Any],
         identifier: Dataset,
         info: AssociationInfo,
-        receiving: RetrieveTarget,
+        reception: RetrieveReception,
         deadline: float,
     ) -> DimseMessage:
         """Send a C-GET, receive what comes, and return the last response.
@@ -106,10 +107,10 @@ class GetAssociation(DimseAssociation):
         command : dict of str to Any
             Keywords and values of the command set.
         identifier : pydicom.Dataset
-            What is asked for.
+            What is to be sent.
         info : AssociationInfo
-            How the sink is told of the association.
-        receiving : Receiving
+            How the association is announced to the store handler.
+        reception : RetrieveReception
             Where the images go.
         deadline : float
             When it must be done, in terms of :func:`time.monotonic`.
@@ -127,16 +128,16 @@ class GetAssociation(DimseAssociation):
             ]  # only the last one counts, and a peer may send any number
             return True
 
-        with self._receiving(info, receiving, take_response) as handler:
+        with self._handle_stores(info, reception, take_response) as handler:
             self._message_id += 1
             self._send(self.context, {**command, "MessageID": self._message_id}, identifier)
             while not (answers and not answers[-1].pending):
-                self._take(handler, deadline)
+                self._handle_pdu(handler, deadline)
         return answers[-1]
 
     @contextmanager
-    def _receiving(
-        self, info: AssociationInfo, receiving: RetrieveTarget, take_response: ServeOther
+    def _handle_stores(
+        self, info: AssociationInfo, reception: RetrieveReception, take_response: ServeOther
     ) -> Iterator[CStoreHandler]:
         reader, acceptance = self._reader, self._acceptance
         if reader is None or acceptance is None:
@@ -144,9 +145,9 @@ class GetAssociation(DimseAssociation):
         common = AssociationContext(
             info,
             acceptance.accepted_contexts(),
-            receiving.store_handler,
-            receiving.spool,
-            receiving.settings,
+            reception.store_handler,
+            reception.spool,
+            reception.settings,
             acceptance.max_pdu_length,
         )
         handler = CStoreHandler(reader, common, take_response)
@@ -158,9 +159,9 @@ class GetAssociation(DimseAssociation):
             raise self._end(str(error)) from None
         finally:
             handler.close()
-            receiving.store_handler.association_ended(info, end)
+            reception.store_handler.association_ended(info, end)
 
-    def _take(self, handler: CStoreHandler, deadline: float) -> None:
+    def _handle_pdu(self, handler: CStoreHandler, deadline: float) -> None:
         reader = self._reader
         if reader is None:
             raise ConnectionEndedError("not open")
@@ -175,7 +176,7 @@ class GetAssociation(DimseAssociation):
 
 
 def association_info(peer_title: str, peer_address: str, called: str) -> AssociationInfo:
-    """Return how the sink is told of an association of ours: as if the peer had called the pipeline."""
+    """Return an association of ours for the store handler: as if the peer had called the pipeline."""
     return AssociationInfo(
         id=secrets.token_hex(8),
         calling_ae_title=peer_title,
@@ -185,4 +186,4 @@ def association_info(peer_title: str, peer_address: str, called: str) -> Associa
     )
 
 
-__all__ = ["STUDY_ROOT_GET", "GetAssociation", "RetrieveTarget", "association_info", "wanted_contexts"]
+__all__ = ["STUDY_ROOT_GET", "GetAssociation", "RetrieveReception", "association_info", "storage_contexts"]

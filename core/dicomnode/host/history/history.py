@@ -1,4 +1,4 @@
-"""The station that fetches patients' earlier images."""
+"""Fetching patients' earlier images: what is begun, recorded, and taken up again after a restart."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from dicomnode.host.dimse.peer import Peer
 from dicomnode.host.foundation.events import Event, Events, Station
 from dicomnode.host.foundation.notifier import Notifier
 from dicomnode.host.gathering.pipeline_tree import PipelineTree
-from dicomnode.host.history.fetcher import ASKED, Fetcher, Target
-from dicomnode.host.history.get_scu import RetrieveTarget
+from dicomnode.host.history.fetcher import REQUESTED, Fetcher, FetchTarget
+from dicomnode.host.history.get_scu import RetrieveReception
 from dicomnode.host.ledger.history_ledger import (
     HistoryRecord,
     begin_history,
@@ -44,13 +44,14 @@ class History:
     trees : iterable of PipelineTree
         The pipelines' trees.
     peers : mapping of str to Peer
-        Pipeline -> who is asked. A pipeline without one has nobody to ask.
-    receiving : Receiving
+        Pipeline -> who is asked. A pipeline without one fetches nothing.
+    reception : RetrieveReception
         Where images go that come by C-GET.
     events : Events
-        Who is told.
+        Where it is reported.
     settled : callable
-        Told tree and container key when there is nothing to wait for any more: the patient may be complete.
+        Called with tree and container key when there is nothing to wait for any more: the patient may be
+        complete.
     image_entered : Notifier of PipelineTree and str
         What says that an image is in a container.
     """
@@ -61,13 +62,13 @@ class History:
         trees: Iterable[PipelineTree],
         peers: Mapping[str, Peer],
         *,
-        receiving: RetrieveTarget,
+        reception: RetrieveReception,
         events: Events,
         settled: Callable[[PipelineTree, str], None],
         image_entered: Notifier[PipelineTree, str],
     ) -> None:
         self._ledger, self._events, self._settled = ledger, events, settled
-        self.receiving = receiving
+        self.reception = reception
         self._trees = {tree.configured.name: tree for tree in trees if historic_inputs(tree)}
         self._peers = dict(peers)
         self._by_name = {peer.name: peer for peer in peers.values()}
@@ -79,7 +80,7 @@ class History:
     # -- life ---------------------------------------------------------------------------------------------
 
     def restore(self) -> None:
-        """Tell the trees what was fetched or asked for before a restart; before images are put into them."""
+        """Set in the trees what was fetched or requested before a restart; before images enter them."""
         for record in self._records():
             if record.pipeline in self._trees:
                 self._trees[record.pipeline].set_history(record.container_key, record.input, record.status)
@@ -158,29 +159,29 @@ class History:
                     HistoryRecord(number, tree.configured.name, container_key, name, status, 0, 0.0)
                 )
             else:
-                self._tell(tree, f"{name}: {status.reason}", logging.WARNING)
+                self._report(tree, f"{name}: {status.reason}", logging.WARNING)
                 self._settled(tree, container_key)
 
     def _records(self) -> list[HistoryRecord]:
         with self._ledger.snapshot() as connection:
             return open_histories(connection)
 
-    # -- what fetchers ask --------------------------------------------------------------------------------
+    # -- for the fetchers ---------------------------------------------------------------------------------
 
-    def target(self, record: HistoryRecord) -> Target | None:
-        """Return whom a record is about, or ``None`` where nobody waits for it any more."""
+    def target(self, record: HistoryRecord) -> FetchTarget | None:
+        """Return what a record is about, or ``None`` where no container waits for it any more."""
         tree = self._trees.get(record.pipeline)
         if tree is None or record.input not in historic_inputs(tree):
             return None
         known = tree.history(record.container_key, record.input)
         if known is None or tree.first_image(record.container_key) is None:
             return None
-        return Target(tree, record.container_key, record.input)
+        return FetchTarget(tree, record.container_key, record.input)
 
-    def enter(
+    def record_status(
         self,
         record: HistoryRecord,
-        target: Target,
+        target: FetchTarget,
         status: HistoryStatus,
         *,
         attempts: int,
@@ -191,18 +192,18 @@ class History:
         target.tree.set_history(target.container_key, target.input, status)
         return replace(record, status=status, attempts=attempts, not_before=not_before)
 
-    def give_up(self, record: HistoryRecord) -> None:
-        """Enter that nobody waits for it any more."""
+    def drop(self, record: HistoryRecord) -> None:
+        """Record that no container waits for it any more."""
         self._ledger.write(end_histories(record.pipeline, record.container_key, record.input))
 
-    def finish(self, target: Target, status: HistoryStatus, told: str = "") -> None:
-        """Tell that a fetching came to an end; `told` is the reason for the log, where that is another."""
+    def finish(self, target: FetchTarget, status: HistoryStatus, log_reason: str = "") -> None:
+        """Report that a fetching is over; `log_reason` is for the log, where that is another."""
         level = logging.WARNING if status.state is HistoryState.FAILED else logging.INFO
-        message = f"{target.input}: {status.state.value}: {told or status.reason}"
-        self._tell(target.tree, message, level, status.reason if told else "")
+        message = f"{target.input}: {status.state.value}: {log_reason or status.reason}"
+        self._report(target.tree, message, level, status.reason if log_reason else "")
         self._settled(target.tree, target.container_key)
 
-    def _tell(self, tree: PipelineTree, message: str, level: int, detail: str = "") -> None:
+    def _report(self, tree: PipelineTree, message: str, level: int, detail: str = "") -> None:
         name = tree.configured.name
         self._events.tell(Event(Station.HISTORY, message, pipeline=name, detail=detail, level=level))
 
@@ -244,4 +245,4 @@ def _first_status(peer: Peer | None, patient: str) -> HistoryStatus:
         return HistoryStatus(
             HistoryState.NOTHING, peer.name, "the image has no Patient ID to ask for", patient
         )
-    return HistoryStatus(HistoryState.FETCHING, peer.name, ASKED, patient)
+    return HistoryStatus(HistoryState.FETCHING, peer.name, REQUESTED, patient)

@@ -16,9 +16,9 @@ from dicomnode.host.dimse.peer import Peer
 from dicomnode.host.history.get_scu import (
     STUDY_ROOT_GET,
     GetAssociation,
-    RetrieveTarget,
+    RetrieveReception,
     association_info,
-    wanted_contexts,
+    storage_contexts,
 )
 from dicomnode.host.parsing.statuses import (
     DESTINATION_UNKNOWN,
@@ -32,7 +32,7 @@ STUDY_ROOT_FIND: Final = "1.2.840.10008.5.1.4.1.2.2.1"
 STUDY_ROOT_MOVE: Final = "1.2.840.10008.5.1.4.1.2.2.2"
 _C_GET_RQ, _C_FIND_RQ, _C_MOVE_RQ = 0x0010, 0x0020, 0x0021
 _MEDIUM: Final = 0
-_MOST_ANSWERS: Final = 10_000
+_MOST_MATCHES: Final = 10_000
 # What narrows down studies in the Study Root model (PS3.4 table C.6-5); all else is asked of series.
 STUDY_KEYWORDS: Final = frozenset(
     {
@@ -75,32 +75,32 @@ _ASKED_OF_SERIES: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class Moved:
-    """What became of the sub-operations of a C-MOVE.
+class RetrieveResult:
+    """What became of the sub-operations of a C-MOVE or C-GET.
 
     Attributes
     ----------
-    sent : int
-        Instances that the peer sent and was told to have been stored.
+    completed : int
+        Instances that the peer sent, and that were stored.
     failed : int
         Instances that it could not send, or that were refused.
     """
 
-    sent: int
+    completed: int
     failed: int
 
 
-class Search:
+class PatientSearch:
     """Finds the studies or series of a patient.
 
     Parameters
     ----------
     peer : Peer
-        Who is asked.
+        To which the query goes.
     PatientID : str
         Whose.
     keys : mapping of str to Any
-        What must match, and what else is to be told, by keyword.
+        What must match, and what else a match must have, by keyword.
     """
 
     def __init__(self, peer: Peer, PatientID: str, keys: Mapping[str, Any]) -> None:  # noqa: N803 - DICOM's own
@@ -120,7 +120,7 @@ class Search:
         Raises
         ------
         DeliveryError
-            When the peer cannot be asked.
+            When the peer does not answer the query.
         """
         keys = {"StudyInstanceUID": "", **self._of_studies, "PatientID": self._patient}
         found = self._find(_identifier("STUDY", keys), deadline)
@@ -157,23 +157,23 @@ class Search:
             for answer in association.request(command, identifier, wait):
                 if answer.pending:
                     found.append(answer.dataset())
-                    if len(found) > _MOST_ANSWERS or time.monotonic() > deadline:
+                    if len(found) > _MOST_MATCHES or time.monotonic() > deadline:
                         association.abort()
-                        raise DeliveryError("the query was given up: too many answers, or too slow")
+                        raise DeliveryError("the query was ended: too many matches, or too slow")
                 elif answer.status:
                     raise _failure("the query failed", answer)
         return found
 
 
-def move(peer: Peer, asked: Dataset, destination: str, deadline: float) -> Moved:
+def c_move(peer: Peer, match: Dataset, destination: str, deadline: float) -> RetrieveResult:
     """Have a study or series sent.
 
     Parameters
     ----------
     peer : Peer
-        Who sends.
-    asked : pydicom.Dataset
-        An answer of :class:`Search`: with a Series Instance UID that series is sent, else the whole study.
+        Which sends.
+    match : pydicom.Dataset
+        A match of :class:`PatientSearch`: with a Series Instance UID that series is sent, else the study.
     destination : str
         The AE title that it is sent to, which the peer must know.
     deadline : float
@@ -192,7 +192,7 @@ def move(peer: Peer, asked: Dataset, destination: str, deadline: float) -> Moved
     }
     with peer.service_association(STUDY_ROOT_MOVE) as association:
         wait = max(deadline - time.monotonic(), 0.0)
-        for answer in association.request(command, _asked(asked), wait):
+        for answer in association.request(command, _retrieve_identifier(match), wait):
             if answer.pending:
                 if time.monotonic() > deadline:
                     association.abort()
@@ -206,48 +206,50 @@ def move(peer: Peer, asked: Dataset, destination: str, deadline: float) -> Moved
             elif answer.status not in (Status.SUCCESS, SUB_OPERATIONS_FAILED):
                 raise _failure("the peer does not send", answer)
             else:
-                return _moved(answer)
+                return _retrieve_result(answer)
     raise DeliveryError("the peer did not say what it sent")
 
 
-def get(peer: Peer, asked: Dataset, title: str, deadline: float, receiving: RetrieveTarget) -> Moved:
+def c_get(
+    peer: Peer, match: Dataset, title: str, deadline: float, reception: RetrieveReception
+) -> RetrieveResult:
     """Have a study or series sent on the association of the request, as if to an AE title of this node.
 
     Parameters
     ----------
-    peer, asked, deadline
-        As in :func:`move`.
+    peer, match, deadline
+        As in :func:`c_move`.
     title : str
         The AE title that chooses the pipeline.
-    receiving : Receiving
+    reception : RetrieveReception
         Where the images go.
 
     Raises
     ------
     DeliveryError
-        As in :func:`move`.
+        As in :func:`c_move`.
     """
     command = {"CommandField": _C_GET_RQ, "AffectedSOPClassUID": STUDY_ROOT_GET, "Priority": _MEDIUM}
     address = "" if peer.table.address is None else peer.table.address.host
     info = association_info(peer.table.ae_title, address, title)
-    with peer.association(GetAssociation, STUDY_ROOT_GET, received=wanted_contexts(asked)) as association:
-        answer = association.retrieve(command, _asked(asked), info, receiving, deadline)
+    with peer.association(GetAssociation, STUDY_ROOT_GET, received=storage_contexts(match)) as association:
+        answer = association.retrieve(command, _retrieve_identifier(match), info, reception, deadline)
     if answer.status not in (Status.SUCCESS, SUB_OPERATIONS_FAILED):
         raise _failure("the peer does not send", answer)
-    return _moved(answer)
+    return _retrieve_result(answer)
 
 
-def _asked(asked: Dataset) -> Dataset:
-    keys = {"StudyInstanceUID": _uid(asked)}
-    if "SeriesInstanceUID" in asked:
-        keys["SeriesInstanceUID"] = str(asked.SeriesInstanceUID)
+def _retrieve_identifier(match: Dataset) -> Dataset:
+    keys = {"StudyInstanceUID": _uid(match)}
+    if "SeriesInstanceUID" in match:
+        keys["SeriesInstanceUID"] = str(match.SeriesInstanceUID)
     return _identifier("SERIES" if "SeriesInstanceUID" in keys else "STUDY", keys)
 
 
-def _moved(answer: DimseMessage) -> Moved:
+def _retrieve_result(answer: DimseMessage) -> RetrieveResult:
     command = answer.command
     sent = sum(int(command.get(f"NumberOf{kind}Suboperations", 0) or 0) for kind in ("Completed", "Warning"))
-    return Moved(sent, int(command.get("NumberOfFailedSuboperations", 0) or 0))
+    return RetrieveResult(sent, int(command.get("NumberOfFailedSuboperations", 0) or 0))
 
 
 def _identifier(level: str, keys: Mapping[str, Any]) -> Dataset:
