@@ -294,6 +294,7 @@ class Pipeline(AbstractPipeline):
     inputs = {"images": Images}
 
     def process(self, inputs):
+        Path(__file__).with_suffix(".begun").touch()
         while not Path(__file__).with_suffix(".end").exists():
             time.sleep(0.02)
         return FileOutput({"report.txt": "done"})
@@ -308,7 +309,12 @@ def test_a_job_that_cannot_be_ended_is_shown_until_it_has(tmp_path, site):
     config = f'[pipelines.thread]\ndestinations = ["file:{tmp_path / "results"}"]\n'
     with RunningHost(tmp_path / "host", config, environment=site.environment) as host:
         send_to(host.port, "THREAD", ct_slices())
-        host.wait_for_jobs(1, "running")
+        deadline = time.monotonic() + 60
+        while not (
+            site.folder / "thread.begun"
+        ).exists():  # before that it would find its inputs gone, and end
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
         on = ("--config", host.config)
         command("discard", 1, "--reason", "the wrong one", *on, **site.environment)
         host.wait_for_log(
