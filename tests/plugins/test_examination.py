@@ -7,7 +7,7 @@ import pytest
 from dicomnode.plugins.examination import examine, hook_arguments
 from dicomnode.plugins.hookspecs import INTERVENTIONS, NOTIFICATIONS
 from dicomnode.plugins.probe import find_problems
-from dicomnode.plugins.registry import Registry, Status
+from dicomnode.plugins.registry import PluginStatus, Registry
 
 HOOKS = """
     from dicomnode import hookimpl
@@ -74,8 +74,8 @@ def test_a_star_import_of_the_public_face_is_no_fault(plugins):
     """
     plugins.install("acme-star", {"hooks": {"rules": "acme_star"}}, modules={"acme_star.py": text})
     found = examined("acme-star")
-    assert (found.status, found.reason, found.hooks) == (Status.ACTIVE, "", ["dicomnode_host_started"])
-    assert loaded("acme-star").status is Status.ACTIVE
+    assert (found.status, found.reason, found.hooks) == (PluginStatus.ACTIVE, "", ["dicomnode_host_started"])
+    assert loaded("acme-star").status is PluginStatus.ACTIVE
 
 
 def test_hooks_are_read_from_the_source(plugins):
@@ -86,7 +86,7 @@ def test_hooks_are_read_from_the_source(plugins):
         modules={"acme/__init__.py": "", "acme/rules.py": HOOKS},
     )
     found = examined("acme-rules")
-    assert (found.status, found.hooks) == (Status.ACTIVE, HOOK_NAMES)
+    assert (found.status, found.hooks) == (PluginStatus.ACTIVE, HOOK_NAMES)
     assert "acme" not in sys.modules
     assert loaded("acme-rules").hooks == HOOK_NAMES, "what pluggy finds is the same"
 
@@ -106,7 +106,7 @@ def test_hooks_of_an_object_are_read_from_its_class(plugins, value):
     modules = {"acme/__init__.py": "from .inner import Rules, rules", "acme/inner.py": inner}
     plugins.install("acme-rules", {"hooks": {"rules": value}}, modules=modules)
     assert examined("acme-rules").hooks == ["dicomnode_validate_image"]
-    assert examined("acme-rules").status is Status.ACTIVE
+    assert examined("acme-rules").status is PluginStatus.ACTIVE
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ def test_trouble_is_told_by_the_source_and_by_the_import(plugins, module, reason
     """What the source shows to be wrong is what the import stumbles over too; both are told in one line."""
     plugins.install("acme-rules", {"hooks": {"rules": "acme_rules"}}, modules={"acme_rules.py": module})
     found = means("acme-rules")
-    assert found.status is Status.FAILED
+    assert found.status is PluginStatus.FAILED
     assert reason in found.reason
     assert "\n" not in found.reason
 
@@ -182,7 +182,7 @@ def test_a_class_of_the_wrong_kind_is_told(plugins, value, module, reason):
     """The class is followed through imports and bases; what certainly is not of its kind is a fault."""
     plugins.install("acme", {"pipelines": {"acme": value}}, modules={"acme/__init__.py": module})
     found = examined("acme")
-    assert found.status is Status.FAILED
+    assert found.status is PluginStatus.FAILED
     assert reason in found.reason
 
 
@@ -206,7 +206,7 @@ def test_what_the_source_does_not_tell_is_no_fault(plugins, module):
     """Only what is certain counts: everything else is left to the import."""
     plugins.install("acme", {"pipelines": {"acme": "acme:Pipeline"}}, modules={"acme.py": module})
     found = examined("acme")
-    assert (found.status, found.reason) == (Status.ACTIVE, "")
+    assert (found.status, found.reason) == (PluginStatus.ACTIVE, "")
 
 
 def test_a_module_is_read_and_not_imported(plugins, tmp_path):
@@ -215,5 +215,5 @@ def test_a_module_is_read_and_not_imported(plugins, tmp_path):
     module = f"import pathlib\npathlib.Path({str(mark)!r}).touch()\n"
     module += "from dicomnode import AbstractPipeline as Pipeline"
     plugins.install("acme", {"pipelines": {"acme": "acme:Pipeline"}}, modules={"acme.py": module})
-    assert examined("acme").status is Status.ACTIVE
+    assert examined("acme").status is PluginStatus.ACTIVE
     assert not mark.exists()

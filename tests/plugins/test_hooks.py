@@ -20,7 +20,7 @@ from dicomnode.pipeline.pipelines import AbstractPipeline
 from dicomnode.plugins import hookspecs
 from dicomnode.plugins.hooks import Hooks
 from dicomnode.plugins.hookspecs import INTERVENTIONS, NOTIFICATIONS, WRAPPABLE, hookimpl
-from dicomnode.plugins.registry import Registry, Status
+from dicomnode.plugins.registry import PluginStatus, Registry
 
 HOOKS = sorted(name for name in vars(hookspecs) if name.startswith("dicomnode_"))
 
@@ -457,7 +457,7 @@ def test_an_installed_hook_module_that_cannot_be_used_is_left_out(plugins, caplo
     hooks = Hooks(registry)
     assert hooks.validate_image(Pipeline(), "images", Images("images"), image(Modality="CT")) == "no"
     found = {each.distribution: each for each in registry.plugins}
-    assert found["acme-bad"].status is Status.FAILED
+    assert found["acme-bad"].status is PluginStatus.FAILED
     assert reason in found["acme-bad"].reason
     assert reason in caplog.text
     assert found["acme-good"].hooks == ["dicomnode_validate_image"]

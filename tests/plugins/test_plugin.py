@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dicomnode.plugins.plugin import Plugin, Registration, Status
+from dicomnode.plugins.plugin import Plugin, PluginStatus, Registration
 
 
 def test_the_first_reason_stays() -> None:
@@ -10,15 +10,15 @@ def test_the_first_reason_stays() -> None:
     plugin = Plugin("acme", "1.0")
     assert not plugin.broken
     plugin.fail("needs torch,\n   which is not installed")
-    plugin.fail("cannot be imported", Status.CONFLICT)
-    assert (plugin.status, plugin.reason) == (Status.FAILED, "needs torch, which is not installed")
+    plugin.fail("cannot be imported", PluginStatus.CONFLICT)
+    assert (plugin.status, plugin.reason) == (PluginStatus.FAILED, "needs torch, which is not installed")
     assert plugin.broken
 
 
 def test_a_plugin_that_was_left_out_on_purpose_is_not_broken() -> None:
     """The configuration says so."""
     plugin = Plugin("acme", "1.0")
-    plugin.fail("disabled in the configuration", Status.DISABLED)
+    plugin.fail("disabled in the configuration", PluginStatus.DISABLED)
     assert not plugin.broken
 
 

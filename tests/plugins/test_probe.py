@@ -7,7 +7,7 @@ from contextlib import suppress
 import pytest
 
 from dicomnode.plugins.probe import find_problems, load_each
-from dicomnode.plugins.registry import Registry, Status
+from dicomnode.plugins.registry import PluginStatus, Registry
 
 PIPELINE = """
     from dicomnode import AbstractInput, AbstractPipeline
@@ -89,5 +89,5 @@ def test_plugins_that_are_left_out_are_not_loaded(plugins, tmp_path):
     registry = Registry(disabled=["acme"], only=["acme"])
     load_each(registry)
     acme = next(each for each in registry.plugins if each.distribution == "acme")
-    assert acme.status is Status.DISABLED
+    assert acme.status is PluginStatus.DISABLED
     assert not mark.exists()

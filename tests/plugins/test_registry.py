@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from dicomnode.errors import PluginError
-from dicomnode.plugins.registry import HOST_DISTRIBUTION, Registry, Status, host_version
+from dicomnode.plugins.registry import HOST_DISTRIBUTION, PluginStatus, Registry, host_version
 
 PIPELINE = """
     from dicomnode.pipeline.inputs import AbstractInput
@@ -31,7 +31,7 @@ def test_a_plugin_is_found_without_being_imported(plugins):
     )
     registry = Registry()
     found = plugin(registry, "acme-smooth")
-    assert (found.version, found.status, found.reason) == ("1.0", Status.ACTIVE, "")
+    assert (found.version, found.status, found.reason) == ("1.0", PluginStatus.ACTIVE, "")
     assert found.to_json()["registers"] == {"pipelines": {"blur": "acme_smooth:Pipeline"}}
     assert "acme_smooth" not in sys.modules
     assert registry.load("pipelines", "blur").__name__ == "Pipeline"
@@ -81,7 +81,7 @@ def test_what_goes_wrong_when_a_plugin_is_loaded_is_told_and_contained(plugins, 
         ):
             registry.load("pipelines", "broken")
     found = plugin(registry, "acme-broken")
-    assert found.status is Status.FAILED
+    assert found.status is PluginStatus.FAILED
     assert reason in found.reason
     assert "\n" not in found.reason
     assert registry.load("pipelines", "blur")
@@ -106,7 +106,7 @@ def test_a_plugin_whose_needs_are_not_met_is_left_out(plugins, requires, reason)
     plugins.install("acme-extras", requires=["a-codec; extra == 'fast'", "another; extra == 'slow'"])
     plugins.install("acme-new", {"pipelines": {"new": "acme_new:Pipeline"}}, requires=requires)
     registry = Registry()
-    assert plugin(registry, "acme-new").status is Status.FAILED
+    assert plugin(registry, "acme-new").status is PluginStatus.FAILED
     assert reason in plugin(registry, "acme-new").reason
     with pytest.raises(PluginError, match=r"'new' is registered by acme-new 1.0, which is failed: needs"):
         registry.load("pipelines", "new")
@@ -121,7 +121,7 @@ def test_requirements_that_do_not_apply_here_are_not_missed(plugins):
         requires=requires,
         requires_python=">=3.11",
     )
-    assert plugin(Registry(), "acme-fine").status is Status.ACTIVE
+    assert plugin(Registry(), "acme-fine").status is PluginStatus.ACTIVE
 
 
 def test_a_plugin_for_another_python_is_left_out(plugins):
@@ -139,7 +139,7 @@ def test_a_name_claimed_twice_belongs_to_neither(plugins):
     )
     registry = Registry()
     for name in ("acme-a", "acme-b"):
-        assert plugin(registry, name).status is Status.CONFLICT
+        assert plugin(registry, name).status is PluginStatus.CONFLICT
         assert (
             "'blur' in dicomnode.pipelines is claimed by acme-a 1.0 and acme-b 1.0"
             in plugin(registry, name).reason
@@ -156,7 +156,7 @@ def test_a_conflict_is_settled_by_disabling_one(plugins):
             name, {"pipelines": {"blur": "acme_smooth:Pipeline"}}, modules={"acme_smooth.py": PIPELINE}
         )
     registry = Registry(disabled=["Acme_A"])
-    assert plugin(registry, "acme-a").status is Status.DISABLED
+    assert plugin(registry, "acme-a").status is PluginStatus.DISABLED
     assert registry.registration("pipelines", "blur").distribution == "acme-b"
     assert registry.problems() == []
 
@@ -170,8 +170,8 @@ def test_only_what_is_allowed_is_used(plugins):
     registry = Registry(only=["acme-a"])
     assert "a" in registry.names("pipelines")
     assert "b" not in registry.names("pipelines")
-    assert plugin(registry, "acme-b").status is Status.DISABLED
-    assert plugin(registry, HOST_DISTRIBUTION).status is Status.ACTIVE
+    assert plugin(registry, "acme-b").status is PluginStatus.DISABLED
+    assert plugin(registry, HOST_DISTRIBUTION).status is PluginStatus.ACTIVE
     assert registry.unknown(["acme-a", "acme-typo"]) == ["acme-typo"]
 
 
@@ -179,7 +179,7 @@ def test_the_hosts_own_names_cannot_be_taken(plugins):
     """A plugin that claims one is in conflict; the host keeps it."""
     plugins.install("acme-dicom", {"outputs": {"dicom": "acme_dicom:Output"}})
     registry = Registry()
-    assert plugin(registry, "acme-dicom").status is Status.CONFLICT
+    assert plugin(registry, "acme-dicom").status is PluginStatus.CONFLICT
     assert "'dicom' in dicomnode.outputs is the host's own" in plugin(registry, "acme-dicom").reason
     assert registry.load("outputs", "dicom").__name__ == "DicomOutput"
 
@@ -237,7 +237,7 @@ def test_metadata_that_cannot_be_read_are_told(plugins, text, reason):
         "acme-smooth", {"pipelines": {"blur": "acme_smooth:Pipeline"}}, modules={"acme_smooth.py": PIPELINE}
     )
     registry = Registry()
-    assert plugin(registry, "acme-torn").status is Status.FAILED
+    assert plugin(registry, "acme-torn").status is PluginStatus.FAILED
     assert reason in plugin(registry, "acme-torn").reason
     assert registry.load("pipelines", "blur")
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from dicomnode.plugins import hookspecs
-from dicomnode.plugins.plugin import GROUPS, Plugin, Registration, Status
+from dicomnode.plugins.plugin import GROUPS, Plugin, PluginStatus, Registration
 from dicomnode.plugins.registry import HOST_DISTRIBUTION, Registry
 from dicomnode.plugins.source import ImportedName, Module, SourceError, Sources, statements
 
@@ -65,7 +65,7 @@ def examine(registry: Registry) -> None:
     """Note with each active plugin its hooks, and what its source shows to be wrong. Nothing is imported."""
     sources = Sources()
     for plugin in registry.plugins:
-        if plugin.status is Status.ACTIVE and plugin.distribution != HOST_DISTRIBUTION:
+        if plugin.status is PluginStatus.ACTIVE and plugin.distribution != HOST_DISTRIBUTION:
             _examine(plugin, sources)
 
 

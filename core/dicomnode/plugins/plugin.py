@@ -17,7 +17,7 @@ GROUPS = {
 """A kind of registration -> its entry-point group."""
 
 
-class Status(Enum):
+class PluginStatus(Enum):
     """The status of a plugin."""
 
     ACTIVE = "active"
@@ -55,7 +55,7 @@ class Plugin:
         What it needs, as its metadata say (``Requires-Dist``).
     requires_python : str
         The Python versions that it runs on; empty for any.
-    status : Status
+    status : PluginStatus
         Its status.
     reason : str
         Why it is not active, in one line.
@@ -69,7 +69,7 @@ class Plugin:
     registrations: list[Registration] = field(default_factory=list)
     requires: tuple[str, ...] = ()
     requires_python: str = ""
-    status: Status = Status.ACTIVE
+    status: PluginStatus = PluginStatus.ACTIVE
     reason: str = ""
     hooks: list[str] = field(default_factory=list)
 
@@ -79,11 +79,11 @@ class Plugin:
     @property
     def broken(self) -> bool:
         """Whether it is left out although the configuration does not say so."""
-        return self.status in (Status.FAILED, Status.CONFLICT)
+        return self.status in (PluginStatus.FAILED, PluginStatus.CONFLICT)
 
-    def fail(self, reason: str, status: Status = Status.FAILED) -> None:
+    def fail(self, reason: str, status: PluginStatus = PluginStatus.FAILED) -> None:
         """Note the first reason for which this plugin is not fine, in one line."""
-        if self.status is Status.ACTIVE:
+        if self.status is PluginStatus.ACTIVE:
             self.status, self.reason = status, " ".join(reason.split())
 
     def note_hooks(self, names: list[str]) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from dicomnode.errors import PluginError
 from dicomnode.plugins.examination import examine
-from dicomnode.plugins.plugin import Plugin, Status
+from dicomnode.plugins.plugin import Plugin, PluginStatus
 from dicomnode.plugins.registry import HOST_DISTRIBUTION, Registry
 
 TIMEOUT = 120.0
@@ -41,7 +41,7 @@ def load_each(registry: Registry, timeout: float = TIMEOUT) -> None:
     active = [
         plugin
         for plugin in registry.plugins
-        if plugin.status is Status.ACTIVE and plugin.distribution != HOST_DISTRIBUTION
+        if plugin.status is PluginStatus.ACTIVE and plugin.distribution != HOST_DISTRIBUTION
     ]
     with ThreadPoolExecutor(os.cpu_count()) as threads:
         list(threads.map(lambda plugin: _load(plugin, timeout), active))

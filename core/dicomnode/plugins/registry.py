@@ -20,10 +20,18 @@ import importlib_metadata
 from packaging.utils import canonicalize_name
 
 from dicomnode.errors import PluginError
-from dicomnode.plugins.plugin import GROUPS, Plugin, Registration, Status
+from dicomnode.plugins.plugin import GROUPS, Plugin, PluginStatus, Registration
 from dicomnode.plugins.requirements import HOST_DISTRIBUTION, RequirementsOf, VersionOf, unmet
 
-__all__ = ["GROUPS", "HOST_DISTRIBUTION", "Plugin", "Registration", "Registry", "Status", "host_version"]
+__all__ = [
+    "GROUPS",
+    "HOST_DISTRIBUTION",
+    "Plugin",
+    "PluginStatus",
+    "Registration",
+    "Registry",
+    "host_version",
+]
 
 KindAndName = tuple[str, str]
 """What claims are made for: a kind of registration, and a name of it."""
@@ -149,9 +157,11 @@ class Registry:
             if name == HOST_DISTRIBUTION:
                 continue  # the host needs its own outputs and elements
             if name in disabled:
-                plugin.fail("disabled in the configuration (plugins.disabled)", Status.DISABLED)
+                plugin.fail("disabled in the configuration (plugins.disabled)", PluginStatus.DISABLED)
             elif allowed is not None and name not in allowed:
-                plugin.fail("not among those that the configuration allows (plugins.only)", Status.DISABLED)
+                plugin.fail(
+                    "not among those that the configuration allows (plugins.only)", PluginStatus.DISABLED
+                )
 
     def _claim_names(self) -> None:
         """Give each name to the one plugin that claims it; where several do, none of them has it.
@@ -161,7 +171,7 @@ class Registry:
         """
         claims: dict[KindAndName, list[Registration]] = defaultdict(list)
         for plugin in self.plugins:
-            if plugin.status is Status.ACTIVE:
+            if plugin.status is PluginStatus.ACTIVE:
                 for each in plugin.registrations:
                     if each.kind != "hooks":
                         claims[each.kind, each.name].append(each)
@@ -177,10 +187,13 @@ class Registry:
                 for each in claimants:
                     if each.distribution != HOST_DISTRIBUTION:
                         self.plugin_of(each).fail(
-                            f"the name {name!r} in {GROUPS[kind]} {problem}", Status.CONFLICT
+                            f"the name {name!r} in {GROUPS[kind]} {problem}", PluginStatus.CONFLICT
                         )
         usable = [
-            each for plugin in self.plugins if plugin.status is Status.ACTIVE for each in plugin.registrations
+            each
+            for plugin in self.plugins
+            if plugin.status is PluginStatus.ACTIVE
+            for each in plugin.registrations
         ]
         self._usable = {(each.kind, each.name): each for each in usable if each.kind != "hooks"}
         self._hooks = [each for each in usable if each.kind == "hooks"]
