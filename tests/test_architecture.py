@@ -56,7 +56,6 @@ ASSIGNED_TO_OTHERS = {
 UNDIVIDED_TESTS = (
     "cli",
     "host/configuration",
-    "host/dimse",
     "host/gathering",
     "host/history",
     "host/operation",
@@ -233,13 +232,20 @@ def _is_own(node: ast.Attribute) -> bool:
 
 
 def _has_behaviour(path: Path) -> bool:
-    """Return whether a module has a function, or a class with one: constants and plain data have no tests."""
+    """Return whether a module has a function that does something: plain data and protocols have no tests."""
     functions = ast.FunctionDef | ast.AsyncFunctionDef
-    return any(
-        isinstance(node, functions)
-        or (isinstance(node, ast.ClassDef) and any(isinstance(inner, functions) for inner in node.body))
+    found = [
+        inner
         for node in ast.parse(path.read_text(encoding="utf-8")).body
-    )
+        for inner in ([node] if isinstance(node, functions) else getattr(node, "body", ()))
+        if isinstance(inner, functions)
+    ]
+    return any(not isinstance(last := each.body[-1], ast.Expr) or not _is_constant(last) for each in found)
+
+
+def _is_constant(statement: ast.Expr) -> bool:
+    """Return whether a statement is a docstring or an ellipsis."""
+    return isinstance(statement.value, ast.Constant)
 
 
 def _name(path: Path) -> str:

@@ -140,7 +140,7 @@ class Hold:
         self._made.wait_for((self._directory / f"runs-{self._patient}-{images}").exists)
 
 
-# -- one instance --------------------------------------------------------------------------------------------
+# -- one instance ---------------------------------------------------------------------------------------
 
 
 def test_the_same_instance_on_many_associations(made: Route) -> None:
@@ -184,7 +184,7 @@ def test_one_uid_replaced_on_many_associations(made: Route) -> None:
     assert Counter(states(made, images[:1])[0]) == {RELEASED: 1, InstanceState.QUARANTINED: MANY - 1}
 
 
-# -- one patient ---------------------------------------------------------------------------------------------
+# -- one patient ----------------------------------------------------------------------------------------
 
 
 def test_patients_on_many_associations_at_once(made: Route) -> None:
@@ -256,7 +256,7 @@ def test_late_images_join_their_job(made: Route) -> None:
     assert [job["reason"] for job in jobs[:2]] == told
 
 
-# -- triggers ------------------------------------------------------------------------------------------------
+# -- triggers -------------------------------------------------------------------------------------------
 
 
 def test_an_abort_completes_nothing(made: Route) -> None:

@@ -87,7 +87,7 @@ def test_the_example_of_each_hook_runs(name, hooks):
     hooks.register(SimpleNamespace(**{name: implementation}), "the example")
 
 
-# -- interventions ----------------------------------------------------------------------------------------
+# -- interventions --------------------------------------------------------------------------------------
 
 
 def test_dicomnode_validate_image_asks_the_inputs_rules(hooks):
@@ -285,7 +285,7 @@ def test_dicomnode_executor_first_result_wins(hooks):
             hooks.executor(None)
 
 
-# -- notifications ----------------------------------------------------------------------------------------
+# -- notifications --------------------------------------------------------------------------------------
 
 
 def stop():
@@ -365,7 +365,7 @@ def test_what_a_failing_notification_raised_is_not_in_the_log(hooks, caplog):
     assert "Doe^Jane" in caplog.text
 
 
-# -- registration -----------------------------------------------------------------------------------------
+# -- registration ---------------------------------------------------------------------------------------
 
 
 def unknown_hook():

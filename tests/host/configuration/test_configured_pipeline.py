@@ -88,7 +88,7 @@ def test_the_docstring_says_what_can_be_set() -> None:
     assert set().union(*words) == known
 
 
-# -- which pipelines run ------------------------------------------------------------------------------------
+# -- which pipelines run --------------------------------------------------------------------------------
 
 PLUGIN = (
     PRELUDE

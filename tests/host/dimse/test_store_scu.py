@@ -12,28 +12,20 @@ from pathlib import Path
 
 import pydicom
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from pydicom.data import get_testdata_file
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from acceptor import Acceptor, acceptor
 from dicomnode.errors import DeliveryError
 from dicomnode.host.dimse.association_request import (
-    AssociationRejectedError,
     NoAcceptedContextError,
-    Proposal,
 )
-from dicomnode.host.dimse.data_set_pdus import DataSetPDUs
 from dicomnode.host.dimse.message_templates import (
-    DecodedStoreResponse,
-    decode_store_response,
     encode_store_request,
 )
 from dicomnode.host.dimse.store_scu import AssociationEndedError, StoreAssociation, UnfitFileError
-from dicomnode.host.dimse.transfer_syntax_conversion import convert_file
 from raw_peer import MR, element, p_data
-from receiving import dataset_bytes, free_port, receiving, small_dataset
+from receiving import dataset_bytes, receiving, small_dataset
 
 EXPLICIT, IMPLICIT = str(ExplicitVRLittleEndian), str(ImplicitVRLittleEndian)
 CONTEXTS = [(MR, EXPLICIT)]
@@ -216,64 +208,6 @@ def test_no_answer_is_an_unknown_outcome(tmp_path: Path, odd: Callable[[Acceptor
         association.abort()
 
 
-def test_a_release_that_is_not_answered_ends() -> None:
-    """A peer that goes on sending after the A-RELEASE-RQ does not hold the sender."""
-
-    def script(peer: Acceptor) -> None:
-        peer.accept()
-        assert peer.pdu()[0] == 5
-        with suppress(OSError):
-            while True:
-                peer.socket.sendall(p_data(1, 1, b"") * 100)
-
-    with acceptor(script) as port:
-        association = opened(port, timeout=1)
-        association.release()
-        assert not association.established
-
-
-def test_a_rejection_is_told_with_its_reason() -> None:
-    """A-ASSOCIATE-RJ is an error that says whether it is permanent, and why."""
-
-    def script(peer: Acceptor) -> None:
-        peer.pdu()
-        peer.socket.sendall(b"\x03\0\0\0\0\4\0\1\1\7")
-
-    with acceptor(script) as port, pytest.raises(AssociationRejectedError, match="Called AE title") as caught:
-        opened(port)
-    assert (caught.value.result, caught.value.source, caught.value.diagnostic) == (1, 1, 7)
-
-
-ODD_ANSWERS = [
-    b"", b"\x07\0\0\0\0\4\0\0\2\0", b"\x02\0\xff\xff\xff\xff", b"\x02\0\0\0\0\4abcd",
-    b"\x04\0\0\0\0\4abcd", b"HTTP/1.1", b"\x03\0\0\0\0\2ab",
-    b"\x02\0\0\0\0\x48" + bytes(68) + b"\x50\0\xff\xff",
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("answer", ODD_ANSWERS)
-def test_an_odd_answer_to_the_request(answer: bytes) -> None:
-    """Whatever comes instead of an acceptance, opening fails with a delivery error, and closes."""
-
-    def script(peer: Acceptor) -> None:
-        peer.pdu()
-        peer.socket.sendall(answer)
-
-    with acceptor(script) as port, pytest.raises(DeliveryError):
-        opened(port, timeout=2)
-
-
-def test_nobody_there() -> None:
-    """A refused connection and a peer that accepts and says nothing are delivery errors."""
-    with pytest.raises(DeliveryError, match=r"127\.0\.0\.1.*refused"):
-        opened(free_port())
-    given_up = threading.Event()
-    with acceptor(lambda peer: given_up.wait(30)) as port:
-        with pytest.raises(DeliveryError, match="deadline"):
-            opened(port, timeout=1)
-        given_up.set()
-
-
 def test_no_accepted_context_is_said(image: tuple[Path, str]) -> None:
     """Nothing is sent where the peer accepts no context for it; the association goes on."""
 
@@ -408,16 +342,6 @@ def test_the_deadlines_do_not_mind_the_wall_clock(
         assert association.send(image[0], MR, image[1], EXPLICIT) is None
 
 
-def test_proposals_are_bounded() -> None:
-    """No contexts, or more than 128, are refused; conversions are offered as long as there is room."""
-    for wrong in ([], [(f"1.2.{n}", EXPLICIT) for n in range(129)]):
-        with pytest.raises(ValueError, match="128"):
-            Proposal(wrong)
-    proposal = Proposal([(f"1.2.{n}", EXPLICIT) for n in range(100)] * 2)
-    assert len(proposal.contexts) == 128
-    assert [context.context_id for context in proposal.contexts] == list(range(1, 256, 2))
-
-
 def test_our_own_receiver(tmp_path: Path, image: tuple[Path, str]) -> None:
     """What is sent to our own receiver arrives byte for byte."""
     with receiving(tmp_path / "node") as (receiver, store_handler, _spool):
@@ -428,42 +352,3 @@ def test_our_own_receiver(tmp_path: Path, image: tuple[Path, str]) -> None:
         store_handler.wait_for_end()
     assert dataset_bytes(store_handler.kept[0][2]) == dataset_bytes(image[0])
     assert store_handler.ended[0][1]
-
-
-def test_a_conversion_that_is_none_is_refused(image: tuple[Path, str]) -> None:
-    """Only the two little endian uncompressed transfer syntaxes are converted to."""
-    with pytest.raises(DeliveryError.__mro__[1], match="no conversion"):
-        convert_file(image[0], "1.2.840.10008.1.2.2")
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.integers(1, 3_000_000), st.sampled_from([0, 64, 1000, 16_384, 131_072]), st.integers(0, 500))
-def test_frames_of_any_size(
-    tmp_path_factory: pytest.TempPathFactory, size: int, longest: int, skip: int
-) -> None:
-    """Frames hold every byte of the data set once, in order, and the last one says so."""
-    path = tmp_path_factory.getbasetemp() / "frames"
-    data = bytes(range(251)) * ((skip + size) // 251 + 1)
-    path.write_bytes(data[: skip + size])
-    sent = bytearray()
-    with path.open("rb") as file:
-        frames = DataSetPDUs(longest)
-        frames.send(file.fileno(), skip, skip + size, 5, b"", sent.extend)
-    at, found, controls = 0, bytearray(), []
-    while at < len(sent):
-        kind, length, pdv, context, control = struct.unpack_from(">BxIIBB", sent, at)
-        assert (kind, pdv, context) == (4, length - 4, 5)
-        assert not longest or length <= longest
-        found += sent[at + 12 : at + 6 + length]
-        controls.append(control)
-        at += 6 + length
-    assert found == data[skip : skip + size]
-    assert controls == [0] * (len(controls) - 1) + [2]
-
-
-@settings(max_examples=200, deadline=None)
-@given(st.binary(max_size=80))
-def test_noise_is_no_answer(data: bytes) -> None:
-    """Bytes that are no C-STORE-RSP are none."""
-    answer = decode_store_response(data)
-    assert answer is None or isinstance(answer, DecodedStoreResponse)

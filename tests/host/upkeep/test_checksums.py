@@ -132,7 +132,7 @@ def test_the_thread_takes_them(bench: Bench) -> None:
     checksums.stop()
 
 
-# -- in the worker ------------------------------------------------------------------------------------------
+# -- in the worker --------------------------------------------------------------------------------------
 
 
 def test_a_job_is_not_given_a_file_that_has_changed(tmp_path: Path) -> None:

@@ -158,7 +158,7 @@ def stopped(tmp_path: Path) -> Iterator[Stopped]:
     made.close()
 
 
-# -- files and rows ------------------------------------------------------------------------------------------
+# -- files and rows -------------------------------------------------------------------------------------
 
 
 def test_a_file_that_the_ledger_does_not_know(stopped: Stopped) -> None:
@@ -368,7 +368,7 @@ def test_strange_things_in_the_spool_are_left_alone(tmp_path: Path) -> None:
     assert (strange.parent / "note.txt").exists()
 
 
-# -- associations --------------------------------------------------------------------------------------------
+# -- associations ---------------------------------------------------------------------------------------
 
 RELEASE, ABORT, CUT = AssociationEnd.RELEASED, AssociationEnd.ABORTED, AssociationEnd.CUT_OFF
 
@@ -416,7 +416,7 @@ def test_images_that_were_not_sorted(stopped: Stopped) -> None:
         assert held is not None
 
 
-# -- how long patients have been quiet -----------------------------------------------------------------------
+# -- how long patients have been quiet ------------------------------------------------------------------
 
 NOW = 1_000_000.0
 
@@ -477,7 +477,7 @@ def test_the_age_where_the_inputs_have_changed(stopped: Stopped) -> None:
     assert tree.quiet_for(image.patient) == pytest.approx(500, abs=5)
 
 
-# -- jobs ----------------------------------------------------------------------------------------------------
+# -- jobs -----------------------------------------------------------------------------------------------
 
 
 def test_a_job_that_ran_runs_again(stopped: Stopped) -> None:
@@ -536,7 +536,7 @@ def test_an_input_of_a_job_has_gone(stopped: Stopped) -> None:
     assert sorted(row.state for row in stopped.ledger.instances(job=number)) == [IN_JOB, LOST]
 
 
-# -- a pipeline that was changed -----------------------------------------------------------------------------
+# -- a pipeline that was changed ------------------------------------------------------------------------
 
 
 def test_waiting_images_go_to_the_inputs_that_there_are_now(stopped: Stopped) -> None:
@@ -582,7 +582,7 @@ def test_images_of_a_pipeline_that_is_not_configured(stopped: Stopped) -> None:
     assert stopped.states() == {image.uid: WAITING}
 
 
-# -- all of it -----------------------------------------------------------------------------------------------
+# -- all of it ------------------------------------------------------------------------------------------
 
 
 def test_a_second_start_changes_nothing(stopped: Stopped) -> None:
