@@ -42,20 +42,20 @@ def explain(
     settings = load_config(config or root_config)
     live = True
     try:
-        told = Operations(settings).ask("explain", file=str(file.absolute()))
+        report = Operations(settings).ask("explain", file=str(file.absolute()))
     except NotRunningError:
         live = False
-    if not live or not told["opened"]:  # the host may not read where the operator may
-        live, told = False, _by_rules(settings, file.absolute())
+    if not live or not report["opened"]:  # the host may not read where the operator may
+        live, report = False, _by_rules(settings, file.absolute())
     if pipeline is not None:
-        told["pipelines"] = _called(pipeline, told["pipelines"])
-        told["taken"] = any(each["taken"] for each in told["pipelines"])
-    told["live"] = live
+        report["pipelines"] = _called(pipeline, report["pipelines"])
+        report["taken"] = any(each["taken"] for each in report["pipelines"])
+    report["live"] = live
     if as_json:
-        click.echo(json.dumps(told, indent=2))
+        click.echo(json.dumps(report, indent=2))
     else:
-        _print(told)
-    return DONE if told["taken"] else NOT_DONE
+        _print(report)
+    return DONE if report["taken"] else NOT_DONE
 
 
 def _by_rules(config: Config, file: Path) -> dict[str, Any]:
@@ -88,34 +88,36 @@ def _called(name: str, pipelines: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return []
 
 
-def _print(told: Mapping[str, Any]) -> None:
-    lines = [told["file"]]
-    if told["refused"] is not None:
-        status = told["refused"]["status"]
+def _print(report: Mapping[str, Any]) -> None:
+    lines = [report["file"]]
+    if report["refused"] is not None:
+        status = report["refused"]["status"]
         code = "" if status is None else f" with {status:#06x}"
-        lines.append(f"  is refused by the receiver{code}: {told['refused']['reason']}")
-    for each in told["pipelines"]:
+        lines.append(f"  is refused by the receiver{code}: {report['refused']['reason']}")
+    for each in report["pipelines"]:
         lines += _lines(each)
-    if not told["live"] and told["pipelines"]:
+    if not report["live"] and report["pipelines"]:
         lines.append("(No host was asked: images that wait there may keep others out.)")
     click.echo("\n".join(safe_text(line, longest=_LONGEST) for line in lines))
 
 
-def _lines(told: Mapping[str, Any]) -> list[str]:
+def _lines(report: Mapping[str, Any]) -> list[str]:
     """Return what is to be said of one pipeline."""
-    whose = "" if told["container_key"] is None else f", for the patient container {told['container_key']}"
-    verdict = (
-        f"takes it{whose}" if told["taken"] else f"does not take it: answered with {told['status']:#06x}"
+    whose = (
+        "" if report["container_key"] is None else f", for the patient container {report['container_key']}"
     )
-    lines = [f"  {told['ae_title']} ({told['pipeline']}) {verdict}"]
-    for name, reason in told["inputs"].items():
+    verdict = (
+        f"takes it{whose}" if report["taken"] else f"does not take it: answered with {report['status']:#06x}"
+    )
+    lines = [f"  {report['ae_title']} ({report['pipeline']}) {verdict}"]
+    for name, reason in report["inputs"].items():
         lines.append(f"    {name}: wants it" if reason is None else f"    {name}: no, {reason}")
-    if not told["inputs"] and told["reason"]:
-        lines.append(f"    {told['reason']}")
-    if told["here"]:
-        lines.append(f"    the instance is here already: {told['here']}")
-    if told["taken"]:
+    if not report["inputs"] and report["reason"]:
+        lines.append(f"    {report['reason']}")
+    if report["here"]:
+        lines.append(f"    the instance is here already: {report['here']}")
+    if report["taken"]:
         lines.append(
-            "    then complete" if told["missing"] is None else f"    then missing: {told['missing']}"
+            "    then complete" if report["missing"] is None else f"    then missing: {report['missing']}"
         )
     return lines

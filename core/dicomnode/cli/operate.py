@@ -54,14 +54,14 @@ def status(
     reserve = host.reserve if live is None else live["reserve"]  # it may have been started with another one
     disk = disk_status(operations.data.root, reserve)
     add_backoffs(recorded["deliveries"].values(), live)
-    told = attention(recorded, disk, live)
+    notices = attention(recorded, disk, live)
     if as_json:
         plain = {"running": live is not None, "host": live, "ledger": recorded, "disk": disk}
-        _print_json({**plain, "attention": told})
+        _print_json({**plain, "attention": notices})
     else:
         titles = {} if live else _configured_titles(operations.config)
         _print_status(live, recorded, disk, titles, patients=patients)
-        click.echo("".join(f"attention: {each}\n" for each in told), nl=False)
+        click.echo("".join(f"attention: {each}\n" for each in notices), nl=False)
     return NOT_DONE if running and live is None else DONE
 
 
@@ -190,7 +190,7 @@ def replay(
 @json_option
 @click.pass_obj
 def discard(root_config: Path | None, config: Path | None, *, job: int, reason: str, as_json: bool) -> int:
-    """Give a JOB up: nothing more is run or delivered, and its inputs are released."""
+    """Discard a JOB: nothing more is run or delivered, and its inputs are released."""
     done = _operations(root_config, config).discard(job, reason)
     _print_done(done, as_json=as_json)
     return 0
@@ -208,10 +208,10 @@ def give_up(
 ) -> int:
     """Give up a PATIENT that waits for a PIPELINE and will never be complete, as if it had expired.
 
-    Both are named as ``status --patients`` shows them. The images are removed; they may be sent again. What
-    is in a job already is given up by ``discard``.
+    Both are named as ``status --patients`` shows them. The images are removed; they may be sent again. A
+    job that was made of them is for ``discard``.
     """
-    done = _operations(root_config, config).give_up(pipeline, patient, reason)
+    done = _operations(root_config, config).release_container(pipeline, patient, reason)
     if as_json:
         _print_json(done)
     else:

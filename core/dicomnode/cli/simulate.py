@@ -72,7 +72,7 @@ def simulate(
     from dicomnode.host.simulation.simulation import Simulation
 
     silence_loggers()
-    logging.getLogger("dicomnode").addHandler(logging.NullHandler())  # what is told is in the report
+    logging.getLogger("dicomnode").addHandler(logging.NullHandler())  # it is in the report
     settings = load_config(config or root_config)
     with tempfile.TemporaryDirectory(prefix="dicomnode-simulate-") as root:
         target = None if out is None else out.absolute()
@@ -93,17 +93,17 @@ def simulate(
 # -- for people -------------------------------------------------------------------------------------------
 
 
-def _lines(told: Mapping[str, Any], folder: Path) -> Iterator[str]:
-    yield f"{told['ae_title']} ({told['pipeline']} of {told['plugin']}), by a virtual clock"
-    if told["skipped"]:
-        yield f"  {len(told['skipped'])} files are not DICOM"
+def _lines(report: Mapping[str, Any], folder: Path) -> Iterator[str]:
+    yield f"{report['ae_title']} ({report['pipeline']} of {report['plugin']}), by a virtual clock"
+    if report["skipped"]:
+        yield f"  {len(report['skipped'])} files are not DICOM"
     yield ""
-    for _, entries in groupby(told["timeline"], key=_alike):
+    for _, entries in groupby(report["timeline"], key=_alike):
         yield from _entry(list(entries), folder)
-    for job in told["jobs"]:
+    for job in report["jobs"]:
         yield ""
         yield from _job(job)
-    for patient in told["waiting"]:
+    for patient in report["waiting"]:
         counts = ", ".join(f"{count} in {name}" for name, count in patient["inputs"].items())
         yield ""
         yield f"left waiting: patient container {patient['container_key']} ({counts})"
@@ -139,8 +139,8 @@ def _images(entries: list[Mapping[str, Any]], folder: Path) -> str:
 
 def _answer(entry: Mapping[str, Any]) -> str:
     status = "not sent" if entry["status"] is None else f"{entry['status']:#06x}"
-    told = not entry["inputs"] and entry["reason"]
-    return f"{status}: {entry['reason']}" if told else status
+    refused = not entry["inputs"] and entry["reason"]
+    return f"{status}: {entry['reason']}" if refused else status
 
 
 def _verdicts(entry: Mapping[str, Any]) -> Iterable[str]:

@@ -43,14 +43,14 @@ def trace(root_config: Path | None, config: Path | None, *, uid: str, as_json: b
     images, and where they went. It stays when the files have gone, as long as retention.records says.
     """
     with Operations(load_config(config or root_config)).ledger() as ledger:
-        told = traced(ledger, uid)
+        report = traced(ledger, uid)
     if as_json:
-        click.echo(json.dumps(told, indent=2))
+        click.echo(json.dumps(report, indent=2))
         return 0
-    for job in told["jobs"]:
+    for job in report["jobs"]:
         _print_job(uid, job)
-    if told["unused"]:
-        _print_unused(uid, told["unused"])
+    if report["unused"]:
+        _print_unused(uid, report["unused"])
     return 0
 
 

@@ -82,7 +82,7 @@ class Host:
     registry : Registry, optional
         The installed plugins; read from the environment when not given.
     events : Events, optional
-        Who is told what happens.
+        Publishes what happens.
 
     Raises
     ------
@@ -326,7 +326,7 @@ class Host:
         return jobs_reserve(self.config.host.reserve)
 
     def _worker_pool(self) -> WorkerPool:
-        workers = sum(configured.rules.concurrency for configured in self.configured_pipelines.values())
+        workers = sum(configured.policy.concurrency for configured in self.configured_pipelines.values())
         if self.config.host.workers is not None:
             workers = min(workers, self.config.host.workers)
         limits = Limits(free=self._least_free)

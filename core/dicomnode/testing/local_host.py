@@ -44,7 +44,7 @@ class LocalHost:
     host : Host
         The host.
     events : list of Event
-        What it has told of itself so far.
+        What it has reported so far.
 
     Examples
     --------
@@ -122,9 +122,11 @@ class LocalHost:
         with self._changed:
             over = self._changed.wait_for(lambda: len(self.host.ledger.jobs(*_SETTLED)) >= count, timeout)
         jobs = self.host.ledger.jobs()
-        told = "; ".join(f"job {job.id} of {job.pipeline} is {job.state.value}: {job.reason}" for job in jobs)
-        assert over, f"{count} jobs are not over after {timeout:g} s: {told or 'there is none'}"  # noqa: S101 - a test asked, and pytest shows an assertion best
-        assert all(job.state is JobState.DELIVERED for job in jobs[:count]), told  # noqa: S101 - a test asked, and pytest shows an assertion best
+        states = "; ".join(
+            f"job {job.id} of {job.pipeline} is {job.state.value}: {job.reason}" for job in jobs
+        )
+        assert over, f"{count} jobs are not over after {timeout:g} s: {states or 'there is none'}"  # noqa: S101 - a test asked, and pytest shows an assertion best
+        assert all(job.state is JobState.DELIVERED for job in jobs[:count]), states  # noqa: S101 - a test asked, and pytest shows an assertion best
         return jobs
 
     def _event(self, event: Event) -> None:

@@ -167,7 +167,7 @@ def _description(
         folder=str(folder / "result"),
         workdir=str(folder / "work"),
         created=_MOMENT,
-        iod_check=configured.rules.iod_check,
+        iod_check=configured.policy.iod_check,
         durable=False,
     )
 

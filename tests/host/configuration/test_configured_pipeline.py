@@ -17,8 +17,8 @@ from dicomnode.host.configuration.config import Config, PipelineTable
 from dicomnode.host.configuration.configured_pipeline import (
     ConfiguredPipeline,
     InstalledPipeline,
+    JobPolicy,
     PipelineCheck,
-    Rules,
     checked_pipelines,
     configure_pipelines,
     installed_pipeline,
@@ -68,22 +68,22 @@ OTHERWISE: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("name", [each.name for each in fields(Rules)])
+@pytest.mark.parametrize("name", [each.name for each in fields(JobPolicy)])
 def test_every_rule_of_a_class_can_be_set_for_one_host(name: str) -> None:
     """The table's word holds; where it says nothing, the class's."""
-    assert getattr(configured().rules, name) == getattr(Some, name) != OTHERWISE[name]
-    assert getattr(configured(**{name: OTHERWISE[name]}).rules, name) == OTHERWISE[name]
+    assert getattr(configured().policy, name) == getattr(Some, name) != OTHERWISE[name]
+    assert getattr(configured(**{name: OTHERWISE[name]}).policy, name) == OTHERWISE[name]
 
 
 def test_the_docstring_says_what_can_be_set() -> None:
-    """Rules, what a declaration changes, and what is the author's alone make up all attributes."""
+    """The policy, what a declaration changes, and what is the author's alone make up all attributes."""
     text = AbstractPipeline.__doc__ or ""
     told = re.search(r"``ae_title``, and what says(.*?)author's alone", text, re.DOTALL)
     assert told is not None
     settable, declared, alone = " ".join(told[1].split()).split(". ")
     known = {name for name in AbstractPipeline.__annotations__ if name != "ae_title"}
     words = [set(re.findall(r"``(\w+)``", text)) for text in (settable, declared, alone)]
-    assert words[0] == {each.name for each in fields(Rules)}
+    assert words[0] == {each.name for each in fields(JobPolicy)}
     assert words[1] <= set(DeclaredPipeline.model_fields)
     assert set().union(*words) == known
 

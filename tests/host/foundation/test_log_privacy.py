@@ -79,7 +79,7 @@ def test_no_value_of_an_image_is_in_the_log_at_info(tmp_path: Path, receivers: i
         "refused an instance: 0x0110 the validation of input 'images' raised ValueError",
         "no input wants an image; it is quarantined",
         "failed (raised) after 1 attempt: a dead letter",
-        "given up by the operator; 1 input released",
+        "discarded by the operator; 1 input released",
     ):
         assert told in text
     quarantined = [

@@ -32,8 +32,8 @@ def test_two_pipelines_that_cannot_live_together(
         "other": {"environment": other, "timeout": 55.0},
     }
     with LocalHost(tmp_path, tables) as configured:
-        assert configured.host.configured_pipelines["isolated"].rules.timeout == 77
-        assert configured.host.configured_pipelines["other"].rules.timeout == 55
+        assert configured.host.configured_pipelines["isolated"].policy.timeout == 77
+        assert configured.host.configured_pipelines["other"].policy.timeout == 55
         for name in tables:
             assert configured.send(mr_slices(), name) == [0] * 4
         configured.wait_for_jobs(2)

@@ -372,7 +372,7 @@ def test_words_of_the_operator_stay_out_of_the_message(bench: Callable[..., Benc
     record = on.jobs.discard(number, "Mr Smith moved")
     assert record.reason == "Mr Smith moved"
     (event,) = on.told
-    assert event.message == "given up by the operator; 2 inputs released"
+    assert event.message == "discarded by the operator; 2 inputs released"
     assert (event.detail, event.station) == ("Mr Smith moved", Station.RELEASED)
     assert ("withdrawn", number) in on.notified
 
@@ -434,14 +434,14 @@ def test_a_patient_is_given_up_on_the_operators_word(bench: Callable[..., Bench]
     """However short it waited; the words are kept beside the message."""
     on = bench()
     key = on.patient()
-    assert on.jobs.give_up("two", key, "Mr Smith moved") == 2
+    assert on.jobs.release_container("two", key, "Mr Smith moved") == 2
     assert on.states() == {"1.1": EXPIRED, "1.2": EXPIRED}
     assert {row.reason for row in on.ledger.instances(*InstanceState)} == {"Mr Smith moved"}
     assert on.files() == []
     (event,) = on.told
     assert (event.message, event.detail) == ("2 images given up by the operator", "Mr Smith moved")
     with pytest.raises(JobStateError, match="no patient 'P1' waits for the pipeline 'two'"):
-        on.jobs.give_up("two", key, "again")
+        on.jobs.release_container("two", key, "again")
 
 
 def test_a_patient_is_given_up_without_a_host(bench: Callable[..., Bench]) -> None:
@@ -451,7 +451,7 @@ def test_a_patient_is_given_up_without_a_host(bench: Callable[..., Bench]) -> No
     on.image("2.1", "P2")
     for pipeline, patient in (("two", "P3"), ("other", key)):
         with pytest.raises(JobStateError, match="waits for the pipeline"):
-            on.jobs.give_up(pipeline, patient, "why")
-    assert on.jobs.give_up("two", key, "why") == 2
+            on.jobs.release_container(pipeline, patient, "why")
+    assert on.jobs.release_container("two", key, "why") == 2
     assert on.states() == {"1.1": EXPIRED, "1.2": EXPIRED, "2.1": WAITING}
     assert on.files() == ["2.1"]

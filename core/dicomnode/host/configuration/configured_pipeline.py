@@ -23,7 +23,7 @@ _LONGEST_AE_TITLE = 16
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
+class JobPolicy:
     """When and how a pipeline's jobs run; see :class:`~dicomnode.AbstractPipeline`."""
 
     trigger: Trigger
@@ -101,14 +101,14 @@ class ConfiguredPipeline:
         return content_digest(self.registration, self.table.declaration(), settings)
 
     @cached_property
-    def rules(self) -> Rules:
+    def policy(self) -> JobPolicy:
         """What holds here: the configuration's word, else the class's."""
-        return Rules(
+        return JobPolicy(
             **{
                 each.name: getattr(self.pipeline, each.name)
                 if getattr(self.table, each.name) is None
                 else getattr(self.table, each.name)
-                for each in fields(Rules)
+                for each in fields(JobPolicy)
             }
         )
 

@@ -102,7 +102,7 @@ def _pipeline(
         return
     registration = configured.registration
     whose = f"{type(configured.pipeline).__name__} of {registration.distribution} {registration.version}"
-    holds = {each: getattr(configured.rules, each) for each in configured.rules.__dataclass_fields__}
+    holds = {each: getattr(configured.policy, each) for each in configured.policy.__dataclass_fields__}
     holds |= {"ae_title": configured.ae_title, "destinations": list(configured.destinations)}
     named_by_host = {"destinations"} | ({"ae_title"} if configured.pipeline.ae_title is None else set())
     for each in _values(path, configured.table, sources):

@@ -17,7 +17,7 @@ def harmless_text(error: BaseException) -> str:
     return (error.strerror or "") if isinstance(error, OSError) else ""
 
 
-def told(error: BaseException) -> str:
+def loggable_text(error: BaseException) -> str:
     """Return an exception for a line of the log: its harmless text, or else its type."""
     return harmless_text(error) or type(error).__name__
 

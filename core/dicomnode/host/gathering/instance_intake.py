@@ -106,7 +106,7 @@ class InstanceIntake:
     sorters : mapping of str to Sorter
         Of those pipelines, by name, that sort images after they were answered.
     touch : callable
-        Is told which patient an association brought an image of.
+        Called with the container of each image and the association that brought it.
     """
 
     def __init__(

@@ -107,7 +107,7 @@ class PipelineTree:
 
     Parameters
     ----------
-    node : Node
+    configured : ConfiguredPipeline
         The configured pipeline.
     hooks : Hooks
         Who is asked whether an image belongs, and whether an input is complete.

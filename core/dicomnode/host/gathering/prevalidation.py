@@ -224,7 +224,7 @@ class PrevalidatorFactory:
             )
             for configured in configured_pipelines
             if configured.environment is None
-            and configured.rules.sorts_before_answer
+            and configured.policy.sorts_before_answer
             and _to_judge(configured.kind, hooks)
         )
         return cls(pipelines, plugins, hooks.image_validators) if pipelines else None

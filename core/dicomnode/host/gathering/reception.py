@@ -73,7 +73,7 @@ class Reception:
     triggers : Triggers
         Who looks whether a patient is complete.
     events : Events
-        Who is told.
+        Publishes what happens.
     reserve : int
         Bytes of the disk that stay free.
     """
@@ -96,7 +96,7 @@ class Reception:
         self._sorters = {
             tree.configured.name: DeferredRouter(tree, spool, ledger, events)
             for tree in self._trees.values()
-            if not tree.configured.rules.sorts_before_answer
+            if not tree.configured.policy.sorts_before_answer
         }
         self._touched: defaultdict[str, set[tuple[PipelineTree, str]]] = defaultdict(set)
         self._lock = threading.Lock()
@@ -194,10 +194,10 @@ class Reception:
         if released:
             self._tell(Station.ASSOCIATION, f"released ({count})", called, level=DEBUG)
         else:
-            rules = called.configured.rules if called is not None and touched else None
+            policy = called.configured.policy if called is not None and touched else None
             later = (
-                f"; looked at after {rules.quiet:g} s without an image"
-                if rules is not None and rules.when_quiet
+                f"; looked at after {policy.quiet:g} s without an image"
+                if policy is not None and policy.when_quiet
                 else ""
             )
             message = f"{end}: it completes nothing ({count}){later}"

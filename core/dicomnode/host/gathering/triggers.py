@@ -10,7 +10,7 @@ from functools import partial
 from typing import Protocol
 
 from dicomnode.errors import DicomnodeError
-from dicomnode.host.foundation.error_text import told
+from dicomnode.host.foundation.error_text import loggable_text
 from dicomnode.host.foundation.events import Event, Events, Station
 from dicomnode.host.foundation.notifier import Notifier
 from dicomnode.host.foundation.timer_thread import TimerThread
@@ -48,7 +48,7 @@ class Triggers:
     actions : ContainerActions
         What makes jobs of complete containers.
     events : Events
-        Who is told.
+        Publishes what happens.
     clock : TimerThread
         Who keeps the time.
     image_entered : Notifier of PipelineTree and str
@@ -82,16 +82,16 @@ class Triggers:
             with self._lock:
                 self._incomplete.discard((tree, container_key))
         self._image_entered.notify(tree, container_key)
-        rules = tree.configured.rules
-        if rules.when_quiet:
-            self._watch(tree, container_key, rules.quiet, self._look)
-        if rules.expires is not None:
-            self._watch(tree, container_key, rules.expires, self._expire)
+        policy = tree.configured.policy
+        if policy.when_quiet:
+            self._watch(tree, container_key, policy.quiet, self._look)
+        if policy.expires is not None:
+            self._watch(tree, container_key, policy.expires, self._expire)
 
     def association_ended(self, tree: PipelineTree, container_key: str, *, released: bool) -> None:
         """Look at a patient, if its association ended in a release and the pipeline goes by that."""
         if released:
-            on_release = tree.configured.rules.on_release
+            on_release = tree.configured.policy.on_release
             self._clock.at(0, partial(self._look if on_release else self._join, tree, container_key))
 
     def history_settled(self, tree: PipelineTree, container_key: str) -> None:
@@ -121,9 +121,9 @@ class Triggers:
             Whether the association that brought its last image was not aborted by the peer: only then may the
             quiet stand for a release that never came, or came just before the host was stopped.
         """
-        if cut_off and tree.configured.rules.on_release:
+        if cut_off and tree.configured.policy.on_release:
             self._watch(tree, container_key, quiet, self._look)
-        expires, so_far = tree.configured.rules.expires, tree.quiet_for(container_key)
+        expires, so_far = tree.configured.policy.expires, tree.quiet_for(container_key)
         if expires is not None and so_far is not None:
             self._watch(tree, container_key, expires, self._expire, first=max(expires - so_far, quiet))
         self.image_came(tree, container_key)
@@ -196,7 +196,7 @@ class Triggers:
             self._again_later("late images could not join", error, self._join, tree, container_key)
 
     def _expire(self, tree: PipelineTree, container_key: str) -> None:
-        expires = tree.configured.rules.expires
+        expires = tree.configured.policy.expires
         if expires is None:
             return
         try:
@@ -207,7 +207,7 @@ class Triggers:
     def _again_later(
         self, what: str, error: Exception, action: _Action, tree: PipelineTree, container_key: str
     ) -> None:
-        message = f"{what}: {told(error)}; it is tried again in {_RETRY:g} s"
+        message = f"{what}: {loggable_text(error)}; it is tried again in {_RETRY:g} s"
         name = tree.configured.name
         self._tell(Event(Station.WAITING, message, pipeline=name, detail=str(error), level=logging.ERROR))
         self._clock.at(_RETRY, partial(action, tree, container_key))

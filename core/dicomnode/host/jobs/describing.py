@@ -28,7 +28,7 @@ def describe_job(
     ----------
     job : JobRecord
         The job.
-    node : Node
+    configured : ConfiguredPipeline
         Its pipeline.
     rows : iterable of InstanceRecord
         Its inputs.
@@ -47,7 +47,7 @@ def describe_job(
             checksums[path] = row.sha256
         for name in row.inputs:
             inputs.setdefault(name, []).append((path, row.index))
-    plugins, rules = config.plugins, configured.rules
+    plugins, policy = config.plugins, configured.policy
     return JobDescription(
         id=str(job.id),
         attempt=job.attempts,
@@ -64,12 +64,12 @@ def describe_job(
         folder=str(data.outbox / f"job-{job.id}-{job.attempts}"),
         workdir=str(data.work / f"job-{job.id}"),
         created=job.created,
-        timeout=rules.timeout,
-        memory=rules.memory,
-        disk=rules.disk,
-        iod_check=rules.iod_check,
+        timeout=policy.timeout,
+        memory=policy.memory,
+        disk=policy.disk,
+        iod_check=policy.iod_check,
         environment=None if configured.environment is None else str(configured.environment),
-        resources=dict(rules.resources),
+        resources=dict(policy.resources),
         disabled=plugins.disabled,
         only=plugins.only,
         durable=config.host.durability == "power",

@@ -1,4 +1,4 @@
-"""The life of jobs in the ledger: made, ended, given up; and what follows from each for files and trees."""
+"""The life of jobs in the ledger: made, ended, discarded; and what follows from each for files and trees."""
 
 from __future__ import annotations
 
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from dicomnode.host.gathering.pipeline_tree import PipelineTree, TakenContainer
 
 _LOG = logging.getLogger(__name__)
+_DISCARDED = "discarded by the operator"
 _GIVEN_UP = "given up by the operator"
 """The operator's own words may name a patient: they are kept beside it."""
 _REPLAYED = "replayed by the operator"
@@ -48,7 +49,7 @@ _NOT_REPLAYED = {
     JobState.RUNNING: "is running",
 }
 _NOT_DISCARDED = {
-    JobState.DELIVERED: "was delivered: there is nothing to give up",
+    JobState.DELIVERED: "was delivered: there is nothing to discard",
     JobState.DISCARDED: "was discarded already",
 }
 
@@ -136,11 +137,11 @@ class Jobs:
     def join_late(self, tree: PipelineTree, container_key: str) -> None:
         """Let images that came after their patient's job was made join it, where the pipeline wants that.
 
-        The job is given up, and its images wait again with those that came late, for a new job; when that is
+        The job is discarded, and its images wait again with those that came late, for a new job; when that is
         made, the old one says which one superseded it. Images that cannot wait together with those of the job
         (another series, say, where an input takes one) do not join it.
         """
-        if tree.configured.rules.late_images != "join" or tree.quiet_for(container_key) is None:
+        if tree.configured.policy.late_images != "join" or tree.quiet_for(container_key) is None:
             return
         for job in self._ledger.jobs(*UNBUILT):
             if (job.pipeline, job.container_key) != (tree.configured.name, container_key):
@@ -171,7 +172,7 @@ class Jobs:
         self._end(number, JobState.DELIVERED, "every destination confirmed")
 
     def discard(self, number: int, reason: str) -> JobRecord:
-        """Give a job up on the operator's word; its inputs are released.
+        """Discard a job on the operator's word; its inputs are released.
 
         Raises
         ------
@@ -183,7 +184,7 @@ class Jobs:
             msg = f"job {number} {_NOT_DISCARDED[job.state]}"
             raise JobStateError(msg)
         try:
-            record = self._end(number, JobState.DISCARDED, reason, _GIVEN_UP)
+            record = self._end(number, JobState.DISCARDED, reason, _DISCARDED)
         except ValueError as error:  # its state changed in this very moment
             raise JobStateError(str(error)) from error
         self._job_events.withdrawn.notify(number)
@@ -268,14 +269,14 @@ class Jobs:
         return bool(job.folder) and (self._outbox / job.folder).is_dir()
 
     def expire(self, tree: PipelineTree, container_key: str, age: float) -> None:
-        """Give up a patient that has waited too long without becoming complete."""
+        """Release a container that has waited too long without becoming complete."""
         taken = tree.expire(container_key, age)
         if taken is not None:
             reason = f"no image came for {age:g} s"
             self._release(tree, taken, reason, f"expired: {reason}")
 
-    def give_up(self, pipeline: str, container_key: str, reason: str) -> int:
-        """Give up a patient that waits, on the operator's word, as if it had expired.
+    def release_container(self, pipeline: str, container_key: str, reason: str) -> int:
+        """Release a container that waits, on the operator's word, as if it had expired.
 
         Returns
         -------
@@ -285,14 +286,14 @@ class Jobs:
         Raises
         ------
         JobStateError
-            When no such patient waits.
+            When no such container waits.
         """
         tree = self._trees.get(pipeline)
         if tree is not None:
             taken = tree.expire(container_key, 0.0)
             count = 0 if taken is None else self._release(tree, taken, reason, _GIVEN_UP, detail=reason)
         else:  # the host is down, or the pipeline is not configured any more
-            count = self._give_up_recorded(pipeline, container_key, reason)
+            count = self._release_recorded(pipeline, container_key, reason)
         if not count:
             msg = (
                 f"no patient {container_key!r} waits for the pipeline {pipeline!r};"
@@ -304,7 +305,7 @@ class Jobs:
     def _release(
         self, tree: PipelineTree, taken: TakenContainer, reason: str, message: str, *, detail: str = ""
     ) -> int:
-        """Release the images of a patient that was taken out of its tree; return how many."""
+        """Release the images of a container that was taken out of its tree; return how many."""
         images, container_key, pipeline = taken.images, taken.container_key, tree.configured.name
         paths = [self._spool.name_of(image.path) for image in images]
         try:
@@ -321,7 +322,7 @@ class Jobs:
         )
         return len(images)
 
-    def _give_up_recorded(self, pipeline: str, container_key: str, reason: str) -> int:
+    def _release_recorded(self, pipeline: str, container_key: str, reason: str) -> int:
         """Release the images that wait for a patient by the ledger alone; return how many."""
         paths = [
             row.path
@@ -395,7 +396,7 @@ class Jobs:
 
 
 def _expired(pipeline: str, container_key: str, paths: Iterable[str], reason: str) -> Write[None]:
-    """Enter that a patient was given up, and nothing is fetched for it any more."""
+    """Enter that a container was released, and nothing is fetched for it any more."""
     return together(
         transition_instances(paths, InstanceState.EXPIRED, reason), end_histories(pipeline, container_key)
     )

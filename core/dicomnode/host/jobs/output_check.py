@@ -125,11 +125,11 @@ class OutputCheck:
 
     def finish(self) -> None:
         """Count what the IODs lack, once all files have been seen."""
-        told = [
+        lacking = [
             f"{fault} (in {count} of {len(self._seen)} instances)"
             for fault, count in self._iod_faults.items()
         ]
-        (self.faults if self._iod_check == "block" else self.warnings).extend(told)
+        (self.faults if self._iod_check == "block" else self.warnings).extend(lacking)
 
 
 def check_outputs(

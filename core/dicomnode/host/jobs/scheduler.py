@@ -18,7 +18,7 @@ from typing import Any
 
 from dicomnode.errors import DicomnodeError, JobFailedError
 from dicomnode.host.configuration.configured_pipeline import ConfiguredPipeline
-from dicomnode.host.foundation.error_text import told
+from dicomnode.host.foundation.error_text import loggable_text
 from dicomnode.host.foundation.events import Event, Events, Station
 from dicomnode.host.foundation.failpoints import failpoint
 from dicomnode.host.foundation.free_space import FreeSpace
@@ -58,7 +58,7 @@ class Scheduler:
     ledger : Ledger
     jobs : Jobs
         Who tells what becomes of a job.
-    nodes : mapping of str to Node
+    configured_pipelines : mapping of str to ConfiguredPipeline
         The configured pipelines by name.
     executor : concurrent.futures.Executor
         What runs :func:`~dicomnode.host.jobs.job.run_job`; see :class:`.RunningJobs`.
@@ -161,7 +161,7 @@ class Scheduler:
                 else:
                     wait = self._start_jobs()
             except Exception as error:  # the ledger cannot be written, say: nothing is forgotten meanwhile
-                _LOG.error("the scheduler cannot go on with a job: %s; it tries again", told(error))
+                _LOG.error("the scheduler cannot go on with a job: %s; it tries again", loggable_text(error))
                 _LOG.debug("the reason", exc_info=True)
                 wait = _PAUSE
                 if self._stopping.is_set() and self._idle.is_set():
@@ -178,12 +178,12 @@ class Scheduler:
         left: set[str] = set()
         for job in self._in_turn():
             configured = self._configured_pipelines[job.pipeline]
-            if job.pipeline in blocked or per_pipeline[job.pipeline] >= configured.rules.concurrency:
+            if job.pipeline in blocked or per_pipeline[job.pipeline] >= configured.policy.concurrency:
                 continue
             wait = self._wait_of(job, configured)
             if wait > 0:
                 soonest = wait if soonest is None else min(soonest, wait)
-                if configured.rules.in_order:
+                if configured.policy.in_order:
                     blocked.add(job.pipeline)
                 continue
             if not self._fits(configured):
@@ -237,12 +237,12 @@ class Scheduler:
         queued = [
             job
             for name, configured in self._configured_pipelines.items()
-            for job in self._ledger.queued_jobs(name, configured.rules.concurrency)
+            for job in self._ledger.queued_jobs(name, configured.policy.concurrency)
             if job.id not in self._running  # withdrawn and queued anew: what runs of it ends first
         ]
 
         def fairness(job: JobRecord) -> tuple[bool, int, int]:
-            priority = self._configured_pipelines[job.pipeline].rules.priority
+            priority = self._configured_pipelines[job.pipeline].policy.priority
             return self._passed[job.pipeline] < _MOST_PASSED, -priority, job.id
 
         return sorted(queued, key=fairness)
@@ -250,9 +250,9 @@ class Scheduler:
     def _fits(self, configured: ConfiguredPipeline) -> bool:
         used: Counter[str] = Counter()
         for job in self._running.records:
-            used.update(self._configured_pipelines[job.pipeline].rules.resources)
+            used.update(self._configured_pipelines[job.pipeline].policy.resources)
         return all(
-            used[name] + count <= self._resources[name] for name, count in configured.rules.resources.items()
+            used[name] + count <= self._resources[name] for name, count in configured.policy.resources.items()
         )
 
     def _start(self, job: JobRecord, configured: ConfiguredPipeline) -> None:

@@ -265,14 +265,14 @@ def create_job(identity: str, pipeline: str, container_key: str, paths: Iterable
 
 
 def _supersede(connection: sqlite3.Connection, paths: Sequence[str], number: int) -> None:
-    """Let the jobs that were given up for these instances to wait again name the one that has them now."""
-    given_up = connection.execute(
+    """Enter in the discarded jobs whose instances these were that a new job has them now."""
+    reopened = connection.execute(
         "SELECT DISTINCT job.id FROM instance JOIN job ON job.id = instance.job"
         " WHERE job.state = ? AND instance.path IN (SELECT value FROM json_each(?))",
         (JobState.DISCARDED, json.dumps(paths)),
     ).fetchall()
     reason = f"superseded by job {number}"
-    for (old,) in given_up:
+    for (old,) in reopened:
         connection.execute("UPDATE job SET reason = ? WHERE id = ?", (reason, old))
         note(connection, "job", old, JobState.DISCARDED, JobState.DISCARDED, reason)
 

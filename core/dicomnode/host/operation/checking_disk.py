@@ -65,13 +65,13 @@ def _directory(root: Path) -> Iterator[tuple[Verdict, str]]:
 def _room(directory: Path, reserve: int) -> Iterator[tuple[Verdict, str]]:
     space = disk_space(directory)
     free = space.free
-    told = f"{free / 2**30:.1f} GiB are free, {reserve / 2**30:.1f} GiB of them in reserve (host.reserve)"
+    summary = f"{free / 2**30:.1f} GiB are free, {reserve / 2**30:.1f} GiB of them in reserve (host.reserve)"
     if free < reserve:
-        yield Verdict.FAILED, f"{told}: every image would be refused"
+        yield Verdict.FAILED, f"{summary}: every image would be refused"
     elif free < 2 * reserve:
-        yield Verdict.WARNING, f"{told}: little is left"
+        yield Verdict.WARNING, f"{summary}: little is left"
     else:
-        yield Verdict.OK, told
+        yield Verdict.OK, summary
     if space.total_files and space.free_files < _FEW_FILES * space.total_files:
         yield Verdict.WARNING, f"only {space.free_files} more files fit on its file system"
     kind = _file_system(directory)

@@ -50,7 +50,7 @@ def explain(
         the instance is here already) and ``missing`` (what would still be missing).
     """
     settings = receiver_settings(config)
-    told: dict[str, Any] = {
+    report: dict[str, Any] = {
         "file": str(file),
         "opened": True,
         "taken": False,
@@ -62,22 +62,22 @@ def explain(
         meta, index = read_index(file, wanted, settings.limits, as_named=False)
         size = file.stat().st_size
     except RefusedDataSetError as refused:
-        told["refused"] = {"status": refused.response.status, "reason": str(refused)}
-        return told
+        report["refused"] = {"status": refused.response.status, "reason": str(refused)}
+        return report
     except StructureError as error:
-        told["refused"] = {"status": None, "reason": f"it cannot be sent: {error}"}
-        return told
+        report["refused"] = {"status": None, "reason": f"it cannot be sent: {error}"}
+        return report
     except OSError as error:
         reason = f"it cannot be opened: {error.strerror}"
-        return {**told, "opened": False, "refused": {"status": None, "reason": reason}}
+        return {**report, "opened": False, "refused": {"status": None, "reason": reason}}
     image = LazyDataset(file, index)
-    told["SOPClassUID"], told["SOPInstanceUID"] = str(image.SOPClassUID), str(image.SOPInstanceUID)
-    unread = _not_received(settings, told["SOPClassUID"], meta.TransferSyntaxUID, size)
+    report["SOPClassUID"], report["SOPInstanceUID"] = str(image.SOPClassUID), str(image.SOPInstanceUID)
+    unread = _not_received(settings, report["SOPClassUID"], meta.TransferSyntaxUID, size)
     if unread is not None:
-        return {**told, "refused": {"status": None, "reason": unread}}
-    told["pipelines"] = [_by_pipeline(tree, image) for tree in trees]
-    told["taken"] = any(each["taken"] for each in told["pipelines"])
-    return told
+        return {**report, "refused": {"status": None, "reason": unread}}
+    report["pipelines"] = [_by_pipeline(tree, image) for tree in trees]
+    report["taken"] = any(each["taken"] for each in report["pipelines"])
+    return report
 
 
 def _not_received(settings: ReceiverSettings, sop_class: str, transfer_syntax: str, size: int) -> str | None:
@@ -97,7 +97,7 @@ def _not_received(settings: ReceiverSettings, sop_class: str, transfer_syntax: s
 def _by_pipeline(tree: PipelineTree, image: LazyDataset) -> dict[str, Any]:
     """Return what one pipeline makes of an image."""
     configured = tree.configured
-    told: dict[str, Any] = {
+    report: dict[str, Any] = {
         "pipeline": configured.name,
         "ae_title": configured.ae_title,
         "taken": False,
@@ -109,15 +109,15 @@ def _by_pipeline(tree: PipelineTree, image: LazyDataset) -> dict[str, Any]:
         "missing": None,
     }
     if _is_another(tree, image):
-        return {**told, "status": IS_ANOTHER.status, "reason": IS_ANOTHER.comment}
+        return {**report, "status": IS_ANOTHER.status, "reason": IS_ANOTHER.comment}
     try:
         verdicts = tree.verdicts(image)
     except ImageRefusedError as refused:
-        return {**told, **_refusal(tree, refused)}
-    told["container_key"], told["inputs"] = verdicts.container_key, dict(verdicts.reasons)
+        return {**report, **_refusal(tree, refused)}
+    report["container_key"], report["inputs"] = verdicts.container_key, dict(verdicts.reasons)
     if not verdicts.wanting:
-        return {**told, **_refusal(tree, ImageRefusedError(str(verdicts)))}
-    return {**told, "taken": True, "missing": _missing(tree, image, verdicts)}
+        return {**report, **_refusal(tree, ImageRefusedError(str(verdicts)))}
+    return {**report, "taken": True, "missing": _missing(tree, image, verdicts)}
 
 
 def _is_another(tree: PipelineTree, image: LazyDataset) -> bool:
@@ -131,10 +131,10 @@ def _is_another(tree: PipelineTree, image: LazyDataset) -> bool:
 
 def _refusal(tree: PipelineTree, refused: ImageRefusedError) -> dict[str, Any]:
     cause = refused.__cause__
-    told = f" ({type(cause).__name__}: {cause})" if cause is not None else ""
+    why = f" ({type(cause).__name__}: {cause})" if cause is not None else ""
     # A pipeline that sorts later has answered by then; the image is quarantined.
-    status = answer_to(refused, tree).status if tree.configured.rules.sorts_before_answer else Status.SUCCESS
-    return {"status": status, "reason": f"{refused}{told}"}
+    status = answer_to(refused, tree).status if tree.configured.policy.sorts_before_answer else Status.SUCCESS
+    return {"status": status, "reason": f"{refused}{why}"}
 
 
 def _missing(tree: PipelineTree, image: LazyDataset, verdicts: Verdicts) -> str | None:

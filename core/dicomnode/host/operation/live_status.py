@@ -103,10 +103,10 @@ def _waits_for(tree: PipelineTree, container_key: str) -> dict[str, str | None]:
 
 
 def _waits_for_what(tree: PipelineTree, container_key: str) -> str:
-    rules, so_far = tree.configured.rules, tree.quiet_for(container_key)
+    policy, so_far = tree.configured.policy, tree.quiet_for(container_key)
     ways = []
-    if rules.on_release:
+    if policy.on_release:
         ways.append("the release of an association that brings an image of it")
-    if rules.when_quiet:
-        ways.append(f"{max(0.0, rules.quiet - (so_far or 0.0)):.0f} s more without an image")
+    if policy.when_quiet:
+        ways.append(f"{max(0.0, policy.quiet - (so_far or 0.0)):.0f} s more without an image")
     return f"complete; waits for {', or for '.join(ways)}"

@@ -110,8 +110,8 @@ class Operations:
         """
         return self._change("discard", {"job": number, "reason": reason})
 
-    def give_up(self, pipeline: str, container_key: str, reason: str) -> dict[str, Any]:
-        """Give up a patient that waits; see :meth:`Jobs.give_up <dicomnode.host.jobs.jobs.Jobs.give_up>`.
+    def release_container(self, pipeline: str, container_key: str, reason: str) -> dict[str, Any]:
+        """Give up a patient that waits; see :meth:`.Jobs.release_container`.
 
         Returns
         -------
@@ -213,7 +213,7 @@ def job_orders(jobs: Jobs) -> dict[str, Any]:
     return {
         "replay": lambda order: jobs.replay(int(order["job"]), rerun=bool(order.get("rerun"))).state,
         "discard": lambda order: jobs.discard(int(order["job"]), str(order["reason"])).state,
-        "give-up": lambda order: jobs.give_up(
+        "give-up": lambda order: jobs.release_container(
             str(order["pipeline"]), str(order["container_key"]), str(order["reason"])
         ),
     }

@@ -185,9 +185,9 @@ class _Files:
 def _files(job: JobRecord, rows: Sequence[InstanceRecord], spool: SpoolFiles) -> _Files:
     gone = sum(not spool.path_of(row.path).is_file() for row in rows)
     if gone or not rows:
-        told = f"{gone} of its {len(rows)} inputs are" if rows else "its inputs are"
+        lost = f"{gone} of its {len(rows)} inputs are" if rows else "its inputs are"
         msg = (
-            f"job {job.id} ({job.state.value}) cannot be done again: {told} not kept any more."
+            f"job {job.id} ({job.state.value}) cannot be done again: {lost} not kept any more."
             " retention.inputs (such as '14 d') keeps those of later jobs"
         )
         raise JobStateError(msg)

@@ -90,7 +90,7 @@ class Comparison:
             "compared": self.compared,
             "only_old": self.only_old,
             "only_new": self.only_new,
-            "tags": [{"tag": path, **told} for path, told in self.tags.items()],
+            "tags": [{"tag": path, **difference} for path, difference in self.tags.items()],
             "voxels": {
                 "compared": self.voxels_compared,
                 "different": sum(each["different"] for each in measured),
@@ -131,7 +131,7 @@ def _compare_instances(
     for path in dict.fromkeys((*before, *after)):
         if _same(path, before.get(path), after.get(path), versions):
             continue
-        told = found.tags.setdefault(
+        difference = found.tags.setdefault(
             path,
             {
                 "old": _shown(before.get(path)),
@@ -140,7 +140,7 @@ def _compare_instances(
                 "instances": 0,
             },
         )
-        told["instances"] += 1
+        difference["instances"] += 1
     if _PIXELS & set(one.dir()) and _PIXELS & set(other.dir()):
         _compare_voxels(one, other, new.SOPInstanceUID, found)
 

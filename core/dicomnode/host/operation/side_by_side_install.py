@@ -35,11 +35,11 @@ def install_aside(distribution: str, version_or_path: str, site: Path) -> str:
         *("--disable-pip-version-check", "--target", str(site), *options, "--", wanted),
     ]
     variables = {name: value for name, value in os.environ.items() if not name.startswith(_OWN_VARIABLES)}
-    told = subprocess.run(  # noqa: S603 - our own interpreter
+    installed = subprocess.run(  # noqa: S603 - our own interpreter
         command, env=variables, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
     )
-    if told.returncode != 0:
-        msg = f"{wanted} cannot be installed; pip says:\n{told.stderr.strip()[-_SHOWN:]}"
+    if installed.returncode != 0:
+        msg = f"{wanted} cannot be installed; pip says:\n{installed.stderr.strip()[-_SHOWN:]}"
         raise PluginError(msg)
     found = dict(_names_in(site))
     version = found.get(canonicalize_name(distribution))
@@ -82,5 +82,5 @@ def _can_build(tree: Path) -> bool:
 def _names_in(site: Path) -> Iterator[tuple[str, str]]:
     """Yield name and version of what was installed into a folder."""
     for metadata in site.glob("*.dist-info/METADATA"):
-        told = HeaderParser().parsestr(metadata.read_text(encoding="utf-8"), headersonly=True)
-        yield canonicalize_name(told["Name"]), told["Version"]
+        headers = HeaderParser().parsestr(metadata.read_text(encoding="utf-8"), headersonly=True)
+        yield canonicalize_name(headers["Name"]), headers["Version"]

@@ -66,21 +66,21 @@ class Sender:
         data = file.path.read_bytes()
         meta, offset = decode_prefix(data[:_HEAD])
         uid = meta.MediaStorageSOPInstanceUID
-        told: dict[str, Any] = {"SOPInstanceUID": uid, "status": None, "container_key": None, "inputs": {}}
+        report: dict[str, Any] = {"SOPInstanceUID": uid, "status": None, "container_key": None, "inputs": {}}
         unacceptable = self._negotiator.refusal_of(meta.MediaStorageSOPClassUID, meta.TransferSyntaxUID)
         if unacceptable is not None:
-            return {**told, "reason": f"{unacceptable}: no presentation context"}
+            return {**report, "reason": f"{unacceptable}: no presentation context"}
         tree = self._host.tree
         tree.said.pop(uid, None)
         response = self._answer(association, file, meta, data[offset:])
         self._host.reception.flush()
-        told |= {"status": response.status, "reason": response.comment}
+        report |= {"status": response.status, "reason": response.comment}
         match tree.said.get(uid):
             case Verdicts() as said:
-                return {**told, "container_key": said.container_key, "inputs": dict(said.reasons)}
+                return {**report, "container_key": said.container_key, "inputs": dict(said.reasons)}
             case str() as raised:
-                return {**told, "reason": raised}
-        return told if response.status else {**told, "reason": "it is here already"}
+                return {**report, "reason": raised}
+        return report if response.status else {**report, "reason": "it is here already"}
 
     def end(self, association: SimulatedAssociation) -> AssociationEnd:
         """End an association, and return how."""

@@ -48,7 +48,7 @@ class SimulatedHost:
     ----------
     config : Config
         The configuration; its data directory is where everything is.
-    node : Node
+    configured : ConfiguredPipeline
         The pipeline.
     registry : Registry
         The installed plugins.
@@ -57,7 +57,7 @@ class SimulatedHost:
     in_process : bool
         Whether jobs run in this process.
     hear : callable
-        Is told every event.
+        Called with every event.
     job_changed : callable
         Is given every job whose state changed.
 

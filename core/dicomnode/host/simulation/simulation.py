@@ -28,7 +28,7 @@ _IMAGE = 0.05
 """Virtual seconds that an image takes."""
 _MOST_TURNS = 10_000
 _UNDER_WAY = (JobState.QUEUED, JobState.RUNNING, JobState.BUILT)
-_TOLD_OTHERWISE = {Station.RECEIVED, Station.REFUSED, Station.ASSOCIATION}
+_REPORTED_OTHERWISE = {Station.RECEIVED, Station.REFUSED, Station.ASSOCIATION}
 """What the lines of images and associations say themselves."""
 
 
@@ -44,7 +44,7 @@ class Simulated:
         Files that are not DICOM.
     timeline : list of dict
         In order, each with ``at`` (virtual seconds): images (``image``), ends of associations (``ends``), and
-        what the host told (``event``).
+        what the host reported (``event``).
     jobs : list of dict
         Each with its inputs, state, reason, log, warnings of the checks and results.
     waiting : list of dict
@@ -121,7 +121,7 @@ class Simulation:
             job_changed=self._job_changed,
         )
         whose = f"{configured.registration.distribution} {configured.registration.version}"
-        self._told = Simulated(pipeline, configured.ae_title, whose)
+        self._simulated = Simulated(pipeline, configured.ae_title, whose)
 
     def run(self, folder: Path, options: SendingOptions) -> Simulated:
         """Send the files of a folder, let time pass until nothing is due any more, and tell what happened.
@@ -134,22 +134,22 @@ class Simulation:
         with self._host as host:
             sender = Sender(host)
             found, others = sender.find(folder)
-            self._told.skipped = [str(path) for path in others]
+            self._simulated.skipped = [str(path) for path in others]
             if not found:
                 msg = f"there is no DICOM file in {folder}"
                 raise ConfigurationError(msg)
             for association, file in steps(found, options):
-                told: dict[str, Any] = {"association": association.number}
+                step: dict[str, Any] = {"association": association.number}
                 if file is not None:
                     self._pass(_IMAGE)
-                    self._note({"image": str(file.path), **told, **sender.send(association, file)})
+                    self._note({"image": str(file.path), **step, **sender.send(association, file)})
                 else:
-                    self._note({"ends": "aborted" if association.aborted else "released", **told})
+                    self._note({"ends": "aborted" if association.aborted else "released", **step})
                     sender.end(association)
                     self._pass(options.gap)
             self._pass(None)
             self._report()
-        return self._told
+        return self._simulated
 
     # -- time ---------------------------------------------------------------------------------------------
 
@@ -181,18 +181,18 @@ class Simulation:
     # -- what happened ------------------------------------------------------------------------------------
 
     def _hear(self, event: Event) -> None:
-        if event.station not in _TOLD_OTHERWISE:
-            told = {"event": event.message, "station": event.station.value, "detail": event.detail}
-            self._note({**told, "job": event.job, "level": event.level})
+        if event.station not in _REPORTED_OTHERWISE:
+            entry = {"event": event.message, "station": event.station.value, "detail": event.detail}
+            self._note({**entry, "job": event.job, "level": event.level})
 
     def _note(self, entry: dict[str, Any]) -> None:
-        self._told.timeline.append({"at": round(self._host.clock.seconds, 3), **entry})
+        self._simulated.timeline.append({"at": round(self._host.clock.seconds, 3), **entry})
 
     def _report(self) -> None:
         host = self._host
-        self._told.jobs = [self._job(job) for job in host.ledger.jobs()]
+        self._simulated.jobs = [self._job(job) for job in host.ledger.jobs()]
         for container_key, inputs in host.tree.counts().items():
-            self._told.waiting.append(
+            self._simulated.waiting.append(
                 {"container_key": container_key, "inputs": inputs, "missing": self._missing(container_key)}
             )
 
@@ -207,7 +207,7 @@ class Simulation:
         for row in self._host.ledger.instances(job=job.id):
             for name in row.inputs:
                 inputs[name] = inputs.get(name, 0) + 1
-        told: dict[str, Any] = {
+        report: dict[str, Any] = {
             "job": job.id,
             "container_key": job.container_key,
             "inputs": inputs,
@@ -218,9 +218,9 @@ class Simulation:
             "results": [],
         }
         if job.folder:
-            told["warnings"] = list(read_manifest(self._host.data.outbox / job.folder).warnings)
-            told["results"] = self._results(job)
-        return told
+            report["warnings"] = list(read_manifest(self._host.data.outbox / job.folder).warnings)
+            report["results"] = self._results(job)
+        return report
 
     def _results(self, job: JobRecord) -> list[dict[str, Any]]:
         """Return each thing that the job made once, with where it went."""
