@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 import json
 import os
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -45,6 +46,14 @@ def command(*arguments: object, expect: int | None = 0, **environment: str) -> D
 def told(*arguments: object, expect: int = 0, **environment: str) -> Any:
     """Run ``dicomnode-host ... --json`` and return what it printed."""
     return json.loads(command(*arguments, "--json", expect=expect, **environment).stdout)
+
+
+def wait_until(done: Callable[[], object]) -> None:
+    """Wait until something holds that tells nobody when it does."""
+    deadline = time.monotonic() + 20
+    while not done():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 def send_to(port: int, title: str, images: Iterable[Dataset]) -> None:

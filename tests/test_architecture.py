@@ -70,7 +70,6 @@ UNDIVIDED_TESTS = (
 """The folders whose tests do not mirror their modules yet. Each is taken out when its tests are divided."""
 
 TESTED_ELSEWHERE = {
-    "host/host.py": "the parts put together: tests/cli, tests/peers and tests/faults run it whole",
     "errors.py": "exceptions: each is raised, and its text held, in the tests of what raises it",
 }
 """Modules with behaviour that have no test file of their name, and why."""

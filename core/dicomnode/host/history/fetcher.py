@@ -220,7 +220,7 @@ class Fetcher:
         """Say whether all is here that was sent: in the input, or refused by its rules."""
         results = list(results)
         sent, failed = sum(each.completed for each in results), sum(each.failed for each in results)
-        sorted_already = target.tree.configured.rules.sorts_before_answer
+        sorted_already = target.tree.configured.policy.sorts_before_answer
         deadline = time.monotonic() + (0.0 if sorted_already else _SORTING)
         while (here := _arrived_count(target)) < sent + failed and not failed and time.monotonic() < deadline:
             self._stop.wait(0.05)
