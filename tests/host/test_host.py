@@ -80,7 +80,7 @@ def test_the_status_of_a_running_host(tmp_path: Path) -> None:
     assert plain["address"] == f"127.0.0.1:{host.address[1]}"
     assert plain["ae_title"] == host.config.host.ae_title
     assert plain["unstoppable_jobs"] == []
-    assert plain["left_alone"] == {}
+    assert plain["backoffs"] == {}
     (pipeline,) = plain["pipelines"].values()
     assert pipeline["waiting"] == {"patients": 0, "images": 0}
     assert "patients" not in pipeline
