@@ -79,7 +79,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
-        data = DataDirectory(Path(folder)).hold()
+        data = DataDirectory(Path(folder)).lock()
         ledger = Ledger(data.ledger, durable=False)
         Spool(data.spool, "process")
         for number in range(options.instances):
@@ -107,7 +107,7 @@ def main() -> None:
             f" ledger {size:.0f} bytes an instance"
         )
         ledger.close()
-        data.let_go()
+        data.unlock()
 
 
 if __name__ == "__main__":

@@ -83,7 +83,7 @@ class Bench:
         workers: int | None = None,
         executor: Executor | None = None,
     ) -> None:
-        self.data = DataDirectory(directory / "data").hold()
+        self.data = DataDirectory(directory / "data").lock()
         self.ledger = Ledger(self.data.ledger, durable=False)
         self.spool = Spool(self.data.spool, "process")
         self.configured_pipelines: dict[str, ConfiguredPipeline] = {}
@@ -174,4 +174,4 @@ def running(made: Bench) -> Iterator[Bench]:
     if made.scheduler._thread.ident is not None:
         made.scheduler.stop(0.2)
     made.ledger.close()
-    made.data.let_go()
+    made.data.unlock()

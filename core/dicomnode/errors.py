@@ -22,7 +22,7 @@
     ├── JobFailedError             a job ended without a result
     ├── DeliveryError              a destination did not take a result
     ├── JobStateError              there is no such job, or its state does not allow what was asked
-    ├── DataDirectoryError         the host's data directory is unusable, or held by another host
+    ├── DataDirectoryError         the host's data directory is unusable, or in use by another host
     └── ListenError                the host cannot listen at its address
 
 A message says what is wrong, where it came from and what to do about it. It is meant for the reader, so it

@@ -479,9 +479,9 @@ def test_an_older_ledger_is_brought_up_to_date(tmp_path):
         )
     connection.close()
     there = {"DICOMNODE_HOST__DATA": str(data)}
-    holder = DataDirectory(data).hold()
+    holder = DataDirectory(data).lock()
     assert "It takes no orders: it is just starting or stopping" in command("jobs", expect=3, **there).stderr
-    holder.let_go()
+    holder.unlock()
     assert [job["job"] for job in told("jobs", "--failed", **there)] == [7]
     assert told("status", **there)["ledger"]["dead_letters"] == 1
 

@@ -112,7 +112,7 @@ def test_a_second_host_refuses_the_data_directory(tmp_path: Path) -> None:
             env=made.host.environment, capture_output=True, text=True, timeout=60, check=False,
         )  # fmt: skip
         assert second.returncode == 3
-        assert f"is held by another host (process {process.pid})" in second.stderr
+        assert f"is in use by another host (process {process.pid})" in second.stderr
         assert "Traceback" not in second.stderr
         made.send_patient()
         made.wait_delivered()

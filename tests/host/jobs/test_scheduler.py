@@ -202,7 +202,7 @@ def test_a_full_disk_is_no_attempt(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     finally:
         bench.scheduler.stop(0.2)
         bench.ledger.close()
-        bench.data.let_go()
+        bench.data.unlock()
 
 
 def test_discarded_while_it_ran(bench: Bench) -> None:

@@ -86,7 +86,7 @@ def test_what_cannot_be_remembered_is_not_learnt_again(monkeypatch: pytest.Monke
     assert (layouts.hits, layouts.recalled, len(learnt)) == (0, 0, 1)
 
 
-def test_an_index_is_nobody_elses() -> None:
+def test_an_index_is_a_copy() -> None:
     """Changing the index of one instance changes no other's."""
     layouts = LayoutCache()
     for number in range(1000, 1010):
@@ -109,7 +109,7 @@ def test_an_index_is_nobody_elses() -> None:
     ],
 )
 def test_what_decides_is_looked_at_each_time(change: dict[str, object], status: int) -> None:
-    """However familiar a series is, an instance that should be refused is, and the next one is not."""
+    """However well a series is known, an instance that should be refused is, and the next one is not."""
     layouts = LayoutCache()
     for number in range(1000, 1006):
         outcome(encoded(slice_of(number)), (MR, f"1.2.3.{number}"), layouts)
@@ -129,7 +129,7 @@ def test_what_decides_is_looked_at_each_time(change: dict[str, object], status: 
 
 
 def test_series_after_series_is_recalled() -> None:
-    """Another series on the same association is soon as familiar as the first."""
+    """Another series on the same association is soon known as well as the first."""
     layouts = LayoutCache()
     for series in range(10):
         for number in range(1000, 1010):
@@ -147,8 +147,8 @@ def test_what_never_stays_is_given_up() -> None:
         expected = MR, f"1.2.3.{number}"
         assert outcome(data, expected, layouts) == outcome(data, expected, None)
     assert layouts.recalled == 0
-    ((_layout, acquaintance),) = layouts._known[next(iter(layouts._known))]
-    assert acquaintance.familiar is None
+    ((_layout, templates),) = layouts._known[next(iter(layouts._known))]
+    assert templates.template is None
 
 
 _damage = st.lists(st.tuples(st.integers(0, 1800), st.integers(0, 255)), max_size=3)
@@ -156,7 +156,7 @@ _damage = st.lists(st.tuples(st.integers(0, 1800), st.integers(0, 255)), max_siz
 
 @settings(max_examples=250, deadline=None)
 @given(st.lists(_damage, min_size=1, max_size=4), st.sampled_from([EXPLICIT, IMPLICIT]), st.booleans())
-def test_damage_is_found_however_familiar(
+def test_damage_is_found_however_well_known(
     damages: list[list[tuple[int, int]]], syntax: str, nested: bool
 ) -> None:
     """After a sound series, any damage to the next instances has the outcome that it has by itself."""

@@ -43,8 +43,8 @@ def test_a_second_host_is_refused(tmp_path: Path) -> None:
     ) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == b"held\n"
-        with pytest.raises(DataDirectoryError, match=rf"held by another host \(process {holder.pid}\)"):
-            DataDirectory(tmp_path).hold()
+        with pytest.raises(DataDirectoryError, match=rf"in use by another host \(process {holder.pid}\)"):
+            DataDirectory(tmp_path).lock()
         holder.kill()
         holder.wait(10)
     with DataDirectory(tmp_path) as held:
@@ -56,7 +56,7 @@ def test_it_cannot_be_made(tmp_path: Path) -> None:
     """A file that stands in the way is an error that says what to set."""
     (tmp_path / "file").write_text("")
     with pytest.raises(DataDirectoryError, match=r"cannot be used: .* Set host\.data"):
-        DataDirectory(tmp_path / "file" / "data").hold()
+        DataDirectory(tmp_path / "file" / "data").lock()
 
 
 def test_every_new_directory_is_synced_into_the_one_above(
@@ -68,7 +68,7 @@ def test_every_new_directory_is_synced_into_the_one_above(
     root = tmp_path / "a" / "b" / "data"
     before = os.umask(0)
     try:
-        DataDirectory(root).hold().let_go()
+        DataDirectory(root).lock().unlock()
     finally:
         os.umask(before)
     assert {path.stat().st_mode & 0o777 for path in (root, *root.parents[:2])} == {0o700}
@@ -100,16 +100,16 @@ def test_what_was_open_to_others_is_closed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("note", "who"),
+    ("note", "process"),
     [(b"", ""), (b"no number", ""), (b"\xff\xfe", ""), (b" 77\n", r" \(process 77\)")],
 )
-def test_a_holder_is_named_where_it_said_who_it_is(tmp_path: Path, note: bytes, who: str) -> None:
+def test_a_holder_is_named_where_it_said_who_it_is(tmp_path: Path, note: bytes, process: str) -> None:
     """The process that holds the directory is named by its number, or not at all; nothing stays open."""
     with DataDirectory(tmp_path):
         (tmp_path / "host.lock").write_bytes(note)
         before = len(list(Path("/proc/self/fd").iterdir()))
-        with pytest.raises(DataDirectoryError, match=f"is held by another host{who}[.] Stop that one"):
-            DataDirectory(tmp_path).hold()
+        with pytest.raises(DataDirectoryError, match=f"is in use by another host{process}[.] Stop that one"):
+            DataDirectory(tmp_path).lock()
         assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
@@ -123,15 +123,15 @@ def test_a_longer_note_of_the_last_holder_is_replaced(tmp_path: Path) -> None:
 def test_letting_go_twice_lets_go_once(tmp_path: Path) -> None:
     """A second time closes nothing, also not the number of a file that was opened meanwhile."""
     data = DataDirectory(tmp_path)
-    data.let_go()
-    data.hold()
-    data.let_go()
+    data.unlock()
+    data.lock()
+    data.unlock()
     with (tmp_path / "other").open("w") as other:
-        data.let_go()
+        data.unlock()
         other.write("still open")
     assert (tmp_path / "other").read_text() == "still open"
     with DataDirectory(tmp_path), pytest.raises(DataDirectoryError):
-        data.hold()
+        data.lock()
 
 
 def test_a_folder_that_another_process_makes_meanwhile(

@@ -1,4 +1,4 @@
-"""Leader and followers: nobody returns before an action that began after his call has ended."""
+"""Leader and followers: no call returns before an action that began after it has ended."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_what_was_done_before_a_call_is_covered() -> None:
             future.result(30)
 
 
-def test_a_failure_reaches_all_it_served_and_nobody_else() -> None:
+def test_a_failure_reaches_all_it_served_and_no_other() -> None:
     """Leader and followers of a failed run get its error; the next run is a new chance."""
     entered, go_on = threading.Event(), threading.Event()
     outcomes = [None, OSError(errno.EIO, "broken"), None]
@@ -98,7 +98,7 @@ def test_a_failure_reaches_all_it_served_and_nobody_else() -> None:
 
 
 def test_only_those_that_a_failed_run_served_get_its_error() -> None:
-    """Three runs of which the second fails: its leader and followers are told, nobody else is."""
+    """Three runs of which the second fails: its leader and followers learn of it, no other does."""
     outcomes: dict[str, str] = {}
     gates = [(threading.Event(), threading.Event()) for _ in range(3)]
     runs = iter(enumerate(gates))
@@ -138,7 +138,7 @@ def test_only_those_that_a_failed_run_served_get_its_error() -> None:
     assert outcomes == {"a": "fine", "b": broken, "c": broken, "d": "fine", "e": "fine"}
 
 
-def test_another_failure_is_told_as_what_it_is() -> None:
+def test_another_failure_is_raised_as_what_it_is() -> None:
     """The leader gets the error itself, its followers one that says what it was."""
     entered, go_on = threading.Event(), threading.Event()
     outcomes = [None, LookupError("lost")]
@@ -159,9 +159,9 @@ def test_another_failure_is_told_as_what_it_is() -> None:
         go_on.set()
         first.result(10)
         errors = [type(other.exception(10)) for other in others]
-        told = [str(other.exception()) for other in others]
+        texts = [str(other.exception()) for other in others]
     assert sorted(error.__name__ for error in errors) == ["LookupError", "RuntimeError", "RuntimeError"]
-    assert sum("the shared sync failed: LookupError('lost')" in text for text in told) == 2
+    assert sum("the shared sync failed: LookupError('lost')" in text for text in texts) == 2
 
 
 def test_a_failure_is_forgotten_once_all_have_it() -> None:

@@ -112,7 +112,7 @@ def test_any_text_can_be_a_reason(files: SpoolFiles) -> None:
     assert files.reason_of(moved) == "x\ufffd"
 
 
-def test_a_reason_that_nobody_knows_is_empty(files: SpoolFiles) -> None:
+def test_a_reason_without_a_note_is_empty(files: SpoolFiles) -> None:
     """A file without a note has the empty text as its reason."""
     moved = files.quarantine(first(files), "why")
     moved.with_name("4.dcm.reason").unlink()

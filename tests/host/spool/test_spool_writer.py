@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from dicomnode.host.parsing.file_meta import FileMeta, encode_prefix
-from dicomnode.host.spool.spool_writer import DescriptorSource, FinishedFile, NewFiles, SpoolWriter
+from dicomnode.host.spool.spool_writer import DescriptorSource, FinishedFile, IncomingFiles, SpoolWriter
 
 META = FileMeta("1.2.840.10008.5.1.4.1.1.4", "1.2.3", "1.2.840.10008.1.2.1", "FROM", "TO")
 PREFIX = encode_prefix(META)
@@ -257,8 +257,8 @@ def test_the_digest_is_of_the_data_set_and_read_once(tmp_path: Path) -> None:
 
 
 def test_new_files_of_another_process(tmp_path: Path) -> None:
-    """They are numbered below their prefix, synced as told, and cannot be kept here."""
-    files = NewFiles(f"{tmp_path}/p-", durable=True)
+    """They are numbered below their prefix, synced if wanted, and cannot be kept here."""
+    files = IncomingFiles(f"{tmp_path}/p-", durable=True)
     assert files.durable
     made = [files.new(META) for _ in range(3)]
     assert [each.path for each in made] == [f"{tmp_path}/p-{number:08x}" for number in range(3)]

@@ -86,14 +86,14 @@ class Stopped:
     """A data directory whose host has stopped, in whatever state the test makes."""
 
     def __init__(self, directory: Path) -> None:
-        self.data = DataDirectory(directory / "data").hold()
+        self.data = DataDirectory(directory / "data").lock()
         self.ledger = Ledger(self.data.ledger, durable=False)
         self.spool = Spool(self.data.spool, "process")
 
     def close(self) -> None:
         """Let go of it."""
         self.ledger.close()
-        self.data.let_go()
+        self.data.unlock()
 
     def keep(self, image: Instance, called: str = "THREE") -> Path:
         """Put an image into the spool."""

@@ -190,14 +190,14 @@ class Operations:
     def _held(self) -> Iterator[None]:
         """Hold the data directory, so that no host starts on it meanwhile."""
         try:
-            self.data.hold()
+            self.data.lock()
         except DataDirectoryError as error:
             msg = f"{error}. (It takes no orders: it is just starting or stopping. Try again)"
             raise DataDirectoryError(msg) from error
         try:
             yield
         finally:
-            self.data.let_go()
+            self.data.unlock()
 
     def _check_there(self) -> None:
         if not self.data.ledger.is_file():

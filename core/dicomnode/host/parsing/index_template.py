@@ -35,12 +35,12 @@ class WantedValue:
 class IndexTemplate:
     """What holds as long as only certain values vary."""
 
-    steady: tuple[tuple[int, int, bytes], ...]
+    constant: tuple[tuple[int, int, bytes], ...]
     """Start, end and bytes of all that stays: headers and values."""
     varying: tuple[WantedValue, ...]
     index: dict[int, IndexedValue]
     lists: tuple[int, ...]
-    """Tags whose value is a list: everybody gets a copy of his own."""
+    """Tags whose value is a list: every index gets a copy."""
     sop_class: str
     uid: Place
     encodings: tuple[str, ...]
@@ -56,7 +56,7 @@ class IndexTemplate:
         expected : (str, str)
             The SOP class and instance that it must hold.
         """
-        for start, end, same in self.steady:
+        for start, end, same in self.constant:
             if data[start:end] != same:
                 return None
         start, end = self.uid
@@ -75,7 +75,7 @@ class IndexTemplate:
 
 
 class IndexTemplateCache:
-    """Becomes familiar with data sets of one layout, as they come one after the other.
+    """Learns from data sets of one layout, as they come one after the other.
 
     Parameters
     ----------
@@ -98,16 +98,16 @@ class IndexTemplateCache:
             (value.start, value.end) for value in self._wanted if value.tag == _SOP_INSTANCE
         }
         self._previous: bytes | None = None
-        self._patience = 32
-        self.familiar: IndexTemplate | None = None
+        self._learning_budget = 32
+        self.template: IndexTemplate | None = None
 
     def recall(self, data: bytes, expected: tuple[str, str]) -> dict[int, IndexedValue] | None:
-        """Return the index of a data set that is familiar."""
-        if self.familiar is None:
+        """Return the index of a data set that the template fits."""
+        if self.template is None:
             return None
-        index = self.familiar.recall(data, expected)
-        if index is not None and self._patience < 1024:  # noqa: PLR2004 - it only bounds the effort
-            self._patience += 1
+        index = self.template.recall(data, expected)
+        if index is not None and self._learning_budget < 1024:  # noqa: PLR2004 - it only bounds the effort
+            self._learning_budget += 1
         return index
 
     def learn(
@@ -121,10 +121,10 @@ class IndexTemplateCache:
     ) -> None:
         """Learn from a data set of this layout that was looked at as a whole and found to be sound."""
         previous, self._previous = self._previous, data[: self._reach]
-        if previous is None or self._patience <= 0 or len(self._varying) > _MOST_VARYING:
-            self.familiar = None
+        if previous is None or self._learning_budget <= 0 or len(self._varying) > _MOST_VARYING:
+            self.template = None
             return
-        self._patience -= 4  # learning costs about as much as four recalls save
+        self._learning_budget -= 4  # learning costs about as much as four recalls save
         changed = {(start, end) for start, end in self._gaps if previous[start:end] != data[start:end]}
         self._varying |= changed - self._checked_places
         varying = [
@@ -137,8 +137,8 @@ class IndexTemplateCache:
         ]
         uid = next(value for value in self._wanted if value.tag == _SOP_INSTANCE)
         differing = {value.tag for value in varying}
-        self.familiar = IndexTemplate(
-            steady=tuple(self._steady(data)),
+        self.template = IndexTemplate(
+            constant=tuple(self._constant_parts(data)),
             varying=tuple(varying),
             index={tag: value.copy() if isinstance(value, list) else value for tag, value in index.items()},
             lists=tuple(t for t, v in index.items() if isinstance(v, list) and t not in differing),
@@ -148,7 +148,7 @@ class IndexTemplateCache:
             little_endian=little_endian,
         )
 
-    def _steady(self, data: bytes) -> Iterable[tuple[int, int, bytes]]:
+    def _constant_parts(self, data: bytes) -> Iterable[tuple[int, int, bytes]]:
         at = 0
         for start, end in sorted(self._varying):
             if start > at:

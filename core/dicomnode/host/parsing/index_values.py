@@ -77,7 +77,7 @@ def index_of(findings: Findings, wanted: frozenset[int]) -> dict[int, IndexedVal
 
 
 def indexed_vr(vr: str | None, tag: int) -> str:
-    """Return the VR that a value is decoded by: the dictionary's where the data set does not tell."""
+    """Return the VR that a value is decoded by: the dictionary's where the data set has none."""
     return vr_of(tag) if vr is None or vr == "UN" else vr
 
 
@@ -87,7 +87,7 @@ def decoded_value(
     encodings: tuple[str, ...],
     little_endian: bool,
 ) -> IndexedValue:
-    """Return a raw value as plain JSON data, nobody else's."""
+    """Return a raw value as plain JSON data, a copy."""
     decoded = _decode(vr, value, encodings, little_endian)
     return decoded.copy() if type(decoded) is list else decoded
 

@@ -51,7 +51,7 @@ class _Layout:
             example.elements,
         )
 
-    def acquaintance(self, checked: frozenset[int]) -> IndexTemplateCache:
+    def templates(self, checked: frozenset[int]) -> IndexTemplateCache:
         values = [WantedValue(tag, indexed_vr(vr, tag), start, end) for tag, vr, start, end in self.values]
         return IndexTemplateCache(self.gaps, self.headers.size, values, checked)
 
@@ -70,7 +70,7 @@ class LayoutCache:
     def __init__(self) -> None:
         self._known: dict[_Key, list[tuple[_Layout, IndexTemplateCache]]] = {}
         self._unlearnable: set[_Key] = set()
-        self._met: tuple[IndexTemplateCache, bytes] | None = None
+        self._last_walked: tuple[IndexTemplateCache, bytes] | None = None
         self.hits = self.recalled = 0
 
     def recall(  # noqa: PLR0917 - as walk
@@ -83,12 +83,12 @@ class LayoutCache:
         expected: tuple[str, str],
     ) -> dict[int, IndexedValue] | None:
         """Return the index of a data set that differs from one before in a few values only."""
-        self._met = None
+        self._last_walked = None
         known = self._known.get(_Key(transfer_syntax_uid, end - start, wanted))
         if known:
             data = source.window(start, 0)
-            for _layout, acquaintance in known:
-                index = acquaintance.recall(data, expected)
+            for _layout, templates in known:
+                index = templates.recall(data, expected)
                 if index is not None:
                     self.recalled += 1
                     return index
@@ -96,10 +96,10 @@ class LayoutCache:
 
     def learn(self, findings: Findings, index: dict[int, IndexedValue], sop_class: str) -> None:
         """Learn from the data set that was walked over last, which was found to be sound."""
-        if self._met is not None:
-            acquaintance, data = self._met
+        if self._last_walked is not None:
+            templates, data = self._last_walked
             encodings = encodings_of(findings)
-            acquaintance.learn(data, index, sop_class, encodings, little_endian=findings.little_endian)
+            templates.learn(data, index, sop_class, encodings, little_endian=findings.little_endian)
 
     def walk(  # noqa: PLR0917 - as walk
         self,
@@ -116,7 +116,7 @@ class LayoutCache:
         `checked` are the tags whose values decide whether a data set is sound.
         """
         key = _Key(transfer_syntax_uid, end - start, wanted)
-        self._met = None
+        self._last_walked = None
         known = self._known.get(key)
         if known is None:
             # One of its kind, so far: remembering it would cost more than it may bring.
@@ -126,20 +126,20 @@ class LayoutCache:
             self._known[key] = []
             return walk(source, start, end, transfer_syntax_uid, wanted, limits)
         data = source.window(start, 0)
-        for layout, acquaintance in known:
+        for layout, templates in known:
             recalled = layout.findings(data)
             if recalled is not None:
                 self.hits += 1
-                self._met = acquaintance, data
+                self._last_walked = templates, data
                 return recalled
         if len(known) >= _MOST_ALIKE or key in self._unlearnable:
             return walk(source, start, end, transfer_syntax_uid, wanted, limits)
         findings, marks, places = walk_and_mark(source, start, end, transfer_syntax_uid, wanted, limits)
         learnt = _layout(findings, marks, places, start, data)
         if learnt is not None:
-            acquaintance = learnt.acquaintance(checked)
-            known.append((learnt, acquaintance))
-            self._met = acquaintance, data
+            templates = learnt.templates(checked)
+            known.append((learnt, templates))
+            self._last_walked = templates, data
         else:
             self._unlearnable.add(key)
         return findings

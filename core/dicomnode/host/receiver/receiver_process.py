@@ -28,7 +28,7 @@ from dicomnode.host.receiver.connection import Connection, ConnectionContext, St
 from dicomnode.host.receiver.process_channel import ProcessChannel
 from dicomnode.host.receiver.receiver_pool import READY, ProcessSettings
 from dicomnode.host.receiver.store_handler_proxy import StoreHandlerProxy
-from dicomnode.host.spool.spool_writer import NewFiles
+from dicomnode.host.spool.spool_writer import IncomingFiles
 
 _LOG = logging.getLogger(__name__)
 _LONGEST_MESSAGE: Final = 1_048_576
@@ -69,7 +69,7 @@ class _ReceiverProcess:
         self._tls = ServerTLS(settings.tls) if settings.tls is not None else None
         self._process_settings = process_settings
         self._prevalidate = self._make_prevalidator()
-        self._files = NewFiles(process_settings.incoming_prefix, durable=process_settings.durable)
+        self._files = IncomingFiles(process_settings.incoming_prefix, durable=process_settings.durable)
         self._negotiator = negotiator
         self._stop = StopDeadline()
 

@@ -1,4 +1,4 @@
-"""The host's data directory: where each thing lies in it, closed to others, held by one host at a time."""
+"""The host's data directory: where each thing lies in it, closed to others, locked by one host at a time."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class DataDirectory:
     ::
 
         data/
-          host.lock       held (flock) by the host that runs on it; its process id
+          host.lock       locked (flock) by the host that runs on it; its process id
           control.sock    where the running host takes orders from the command line
           ledger.sqlite   instances, jobs, deliveries
           spool/          received files
@@ -43,21 +43,21 @@ class DataDirectory:
         self.work = root / "work"
         self.results = root / "results"
         self.control = root / "control.sock"
-        self._lock = -1
+        self._descriptor = -1
 
-    def hold(self) -> Self:
-        """Make the directory, where there is none, durably, and hold it.
+    def lock(self) -> Self:
+        """Make the directory, where there is none, durably, and lock it.
 
         Raises
         ------
         DataDirectoryError
-            When it cannot be made or written, or another host holds it.
+            When it cannot be made or written, or another host has locked it.
         """
         try:
             for directory in (self.root, self.outbox, self.work):
-                _make(directory)
+                _make_durably(directory)
                 directory.chmod(0o700)
-            lock = os.open(self.root / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            descriptor = os.open(self.root / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             msg = (
                 f"the data directory {self.root} cannot be used: {error.strerror}. Set host.data to a"
@@ -65,31 +65,31 @@ class DataDirectory:
             )
             raise DataDirectoryError(msg) from error
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            holder = os.pread(lock, 32, 0).decode("ascii", "replace").strip()
-            os.close(lock)
-            who = f" (process {holder})" if holder.isdecimal() else ""
+            holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
+            os.close(descriptor)
+            process = f" (process {holder})" if holder.isdecimal() else ""
             msg = (
-                f"the data directory {self.root} is held by another host{who}. Stop that one, or set"
+                f"the data directory {self.root} is in use by another host{process}. Stop that one, or set"
                 " host.data to another directory"
             )
             raise DataDirectoryError(msg) from error
-        os.ftruncate(lock, 0)
-        os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
-        self._lock = lock
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        self._descriptor = descriptor
         return self
 
-    def let_go(self) -> None:
-        """Let another host have it."""
-        if self._lock >= 0:
+    def unlock(self) -> None:
+        """Let another host use it."""
+        if self._descriptor >= 0:
             with suppress(OSError):
-                os.ftruncate(self._lock, 0)
-            os.close(self._lock)
-            self._lock = -1
+                os.ftruncate(self._descriptor, 0)
+            os.close(self._descriptor)
+            self._descriptor = -1
 
     def __enter__(self) -> Self:
-        return self.hold()
+        return self.lock()
 
     def __exit__(
         self,
@@ -97,17 +97,17 @@ class DataDirectory:
         exc_val: BaseException | None,
         exc_tb: TracebackType | None,
     ) -> None:
-        self.let_go()
+        self.unlock()
 
 
-def _make(directory: Path) -> None:
-    """Make a directory and those above it, so that none of them goes with the power.
+def _make_durably(directory: Path) -> None:
+    """Make a directory and those above it, so that a power cut removes none of them.
 
     What the host acknowledges is synced up to its own directories; an ext4 would make these durable on the
     way, but no file system need do so.
     """
     if directory.is_dir():
         return
-    _make(directory.parent)
+    _make_durably(directory.parent)
     directory.mkdir(mode=0o700, exist_ok=True)
     sync_directory(directory.parent)

@@ -1,4 +1,4 @@
-"""One sync for all who wait for it: leader and followers."""
+"""One sync for all threads that wait for it: leader and followers."""
 
 from __future__ import annotations
 

@@ -42,10 +42,10 @@ _HEAD = 16_384
 class _Directory:
     """The directory that is being filled."""
 
-    def __init__(self, path: Path, room: int) -> None:
+    def __init__(self, path: Path, free: int) -> None:
         path.mkdir(mode=0o700)
         self.path = str(path)
-        self.room = room
+        self.free = free
         self.sync = SharedSync(lambda: sync_directory(path))
 
 
@@ -74,7 +74,7 @@ class Spool(SpoolFiles):
         self._limits = limits or InspectionLimits()
         self._incoming = root / "incoming"
         # Names are unique without asking the file system: a random part for this run, a count within it.
-        self._new = f"{self._incoming}/{secrets.token_hex(6)}-"
+        self._incoming_prefix = f"{self._incoming}/{secrets.token_hex(6)}-"
         self._count = itertools.count()
         self._filling: _Directory | None = None
         self._lock = threading.Lock()
@@ -82,14 +82,14 @@ class Spool(SpoolFiles):
             for directory in (root, self._incoming, self._kept, self.quarantine_folder):
                 directory.mkdir(mode=0o700, parents=True, exist_ok=True)
                 directory.chmod(0o700)
-            self._tidy()
+            self._remove_leftovers()
             if self.durable:
                 sync_directory(root)
                 sync_directory(root.parent)
         except OSError as error:
             raise DataDirectoryError(f"the spool {root} cannot be used: {error}") from error
 
-    def _tidy(self) -> None:
+    def _remove_leftovers(self) -> None:
         """Drop what was never acknowledged, and directories that have become empty."""
         for leftover in self._incoming.iterdir():
             remove_or_move_aside(leftover)
@@ -111,21 +111,21 @@ class Spool(SpoolFiles):
         OSError
             Not here, but by the first write.
         """
-        return SpoolWriter(f"{self._new}{next(self._count):08x}", meta, self)
+        return SpoolWriter(f"{self._incoming_prefix}{next(self._count):08x}", meta, self)
 
     @property
     def incoming_prefix(self) -> str:
         """How paths of new files begin in this run."""
-        return self._new
+        return self._incoming_prefix
 
     def drop_incoming(self, prefix: str) -> None:
-        """Remove the files that were begun under a prefix of this run, and that nobody has kept."""
+        """Remove the files that were begun under a prefix of this run, and not kept."""
         for leftover in self._incoming.glob(prefix.removeprefix(f"{self._incoming}/") + "*"):
             leftover.unlink(missing_ok=True)
 
     def keep(self, path: str, name_parts: tuple[str, ...]) -> str:
         """Move a finished file to its final name, durably; see :meth:`SpooledFile.keep`."""
-        directory = self._room()
+        directory = self._directory_to_fill()
         digest = hashlib.sha256("\0".join(name_parts).encode("utf-8", "surrogatepass")).hexdigest()[:32]
         # In order of arrival: the ledger's rows, whose key the name is, then go where the last ones went.
         final = f"{directory.path}/{path[path.rindex('/') + 1 :]}-{digest}.dcm"
@@ -144,15 +144,15 @@ class Spool(SpoolFiles):
         failpoint("kept")
         return final
 
-    def _room(self) -> _Directory:
+    def _directory_to_fill(self) -> _Directory:
         with self._lock:
-            if self._filling is None or self._filling.room == 0:
+            if self._filling is None or self._filling.free == 0:
                 self._filling = None
                 new = _Directory(self._kept / f"{next(self._numbers):06x}", _FILES_PER_DIRECTORY)
                 if self.durable:
                     sync_directory(self._kept)
                 self._filling = new  # only now: a directory that may go with the power is not filled
-            self._filling.room -= 1
+            self._filling.free -= 1
             return self._filling
 
     def _abandon(self, directory: _Directory) -> None:

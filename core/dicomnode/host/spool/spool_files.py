@@ -55,14 +55,14 @@ class SpoolFiles:
         yield from (path for path in sorted(self.quarantine_folder.iterdir()) if path.suffix == ".dcm")
 
     def reason_of(self, path: Path) -> str:
-        """Return why a file was quarantined; empty where nobody knows."""
+        """Return why a file was quarantined; empty where there is no note."""
         try:
             return _note_of(path).read_text(encoding="utf-8", errors="replace").strip()
         except OSError:
             return ""
 
     def quarantined_since(self, path: Path) -> float:
-        """Return when a file was quarantined: its note is of then, or nobody knows, and it was when it came.
+        """Return when a file was quarantined: by its note, or, without one, when it was received.
 
         Raises
         ------
@@ -94,14 +94,14 @@ class SpoolFiles:
 
     def remove(self, path: Path) -> None:
         """Remove a file of this spool; that it is gone already is no error."""
-        self._own(path).unlink(missing_ok=True)
+        self._check_inside(path).unlink(missing_ok=True)
 
     def quarantine(self, path: Path, reason: str) -> Path:
         """Quarantine a file of this spool, with the reason beside it; return its new path.
 
         The reason is shown to the operator: it should say what happened, without patient data.
         """
-        quarantined = self.quarantine_folder / self._own(path).name
+        quarantined = self.quarantine_folder / self._check_inside(path).name
         with suppress(OSError):  # on a full disk the ledger alone has the reason
             self._write_note(_note_of(quarantined), reason)
         path.rename(quarantined)
@@ -117,7 +117,7 @@ class SpoolFiles:
                 file.flush()
                 os.fsync(file.fileno())
 
-    def _own(self, path: Path) -> Path:
+    def _check_inside(self, path: Path) -> Path:
         if not path.resolve().is_relative_to(self.root.resolve()):
             raise ValueError(f"{path} is not in the spool {self.root}")
         return path

@@ -1,4 +1,4 @@
-"""One file of the spool, from its first byte to its fate."""
+"""One file of the spool, from its first byte until it is kept or discarded."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _LARGE_WINDOW: Final = 262_144
 _NEW_FILE: Final = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 
 
-class _Keeper(Protocol):
+class _FileOwner(Protocol):
     """What a file needs of its spool."""
 
     durable: bool
@@ -27,13 +27,13 @@ class _Keeper(Protocol):
     def keep(self, path: str, name_parts: tuple[str, ...]) -> str: ...
 
 
-class NewFiles:
+class IncomingFiles:
     """New files of a spool that another process keeps.
 
     Parameters
     ----------
     prefix : str
-        Path and beginning of their names, nobody else's.
+        Path and beginning of their names, used by no other process.
     durable : bool
         Whether they are synced.
     """
@@ -93,7 +93,7 @@ class SpoolWriter:
 
     __slots__ = ("_descriptor", "_spool", "path", "prefix", "size")
 
-    def __init__(self, path: str, meta: FileMeta, spool: _Keeper) -> None:
+    def __init__(self, path: str, meta: FileMeta, spool: _FileOwner) -> None:
         self.path, self._spool = path, spool
         self.prefix = encode_prefix(meta)
         self.size = 0
@@ -123,11 +123,11 @@ class SpoolWriter:
         written = os.writev(self._descriptor, buffers)
         self.size += written
         if written < expected:  # a signal or a nearly full disk; what follows tells which
-            rest = memoryview(b"".join(buffers))[written:]
-            while rest:
-                written = os.write(self._descriptor, rest)
+            remaining = memoryview(b"".join(buffers))[written:]
+            while remaining:
+                written = os.write(self._descriptor, remaining)
                 self.size += written
-                rest = rest[written:]
+                remaining = remaining[written:]
 
     def source(self, head: bytes = b"") -> DescriptorSource:
         """Return what was written, to be walked over; `head` is the beginning of the file if at hand."""
@@ -175,7 +175,7 @@ class FinishedFile:
 
     __slots__ = ("_decided", "_digest", "_named", "_path", "_spool", "dataset_offset", "size")
 
-    def __init__(self, path: str, size: int, dataset_offset: int, spool: _Keeper) -> None:
+    def __init__(self, path: str, size: int, dataset_offset: int, spool: _FileOwner) -> None:
         self._path, self.size, self.dataset_offset = path, size, dataset_offset
         self._spool, self._decided = spool, False
         self._digest: bytes | None = None
