@@ -62,6 +62,7 @@ from .pipeline.destination import OutboxItem as OutboxItem
 from .pipeline.destination import Outcome as Outcome
 from .pipeline.historic import HistoricAbstractInput as HistoricAbstractInput
 from .pipeline.inputs import AbstractInput as AbstractInput
+from .pipeline.inputs import Not as Not
 from .pipeline.outputs import DicomOutput as DicomOutput
 from .pipeline.outputs import FileOutput as FileOutput
 from .pipeline.outputs import NoOutput as NoOutput
@@ -71,6 +72,7 @@ from .pipeline.pipelines import AbstractQueuedPipeline as AbstractQueuedPipeline
 from .pipeline.pipelines import AbstractThreadedPipeline as AbstractThreadedPipeline
 from .pipeline.secret import Secret as Secret
 from .plugins.hookspecs import hookimpl as hookimpl
+from .plugins.looks_at import looks_at as looks_at
 from .plugins.terminable_executor import TerminableExecutor as TerminableExecutor
 
 __all__ = [
@@ -113,6 +115,7 @@ __all__ = [
     "Measurement",
     "MeasurementGroup",
     "NoOutput",
+    "Not",
     "NumpyCaller",
     "NumpyFactory",
     "NumpyGrinder",
@@ -145,6 +148,7 @@ __all__ = [
     "errors",
     "hookimpl",
     "iod_of",
+    "looks_at",
     "safe_name",
     "safe_text",
     "sort_by_geometry",

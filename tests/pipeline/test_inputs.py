@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydicom.uid import generate_uid
 
-from dicomnode import AbstractInput, LazyDataset
-from dicomnode.errors import DuplicateImageError, ImageRefusedError
+from dicomnode import AbstractInput, LazyDataset, Not
+from dicomnode.errors import ConfigurationError, DuplicateImageError, ImageRefusedError
 from sources import ct_slices, mr_slices
 
 
@@ -121,6 +121,39 @@ def test_another_series() -> None:
     with pytest.raises(ImageRefusedError, match="another study"):
         third.add_image(second)
     assert made(several_series=True, several_studies=True).add_images([first, second]) == 2
+
+
+@pytest.mark.parametrize(
+    ("rule", "image_type", "fits"),
+    [
+        (Not("LOCALIZER"), ["ORIGINAL", "PRIMARY", "LOCALIZER"], False),
+        (Not("LOCALIZER"), ["ORIGINAL", "PRIMARY", "AXIAL"], True),
+        (Not("LOCALIZER", "DERIVED"), ["DERIVED", "SECONDARY"], False),
+        (Not({"DERIVED", "SECONDARY"}), ["ORIGINAL", "SECONDARY"], False),
+        (Not(re.compile("MPR.*")), ["DERIVED", "PRIMARY", "MPR THICK"], False),
+        (Not("LOCALIZER"), None, True),
+        (Not("LOCALIZER"), [], True),
+        ("ORIGINAL", ["ORIGINAL", "LOCALIZER"], True),
+    ],
+)
+def test_a_rule_that_forbids(rule: object, image_type: list[str] | None, fits: bool) -> None:
+    """No value of an attribute may be what Not names; an attribute that is missing has no value."""
+    (image,) = mr_slices(1)
+    if image_type is None:
+        del image.ImageType
+    else:
+        image.ImageType = image_type
+    reason = made(required_values={"ImageType": rule}).why_not(image)
+    assert (reason is None) is fits
+    if isinstance(rule, Not) and reason is not None:
+        assert reason.startswith("ImageType is ")
+        assert reason.endswith(", which is not taken")
+
+
+def test_a_rule_that_forbids_nothing() -> None:
+    """Not without a value is a mistake, and told at once."""
+    with pytest.raises(ConfigurationError, match="forbids nothing"):
+        Not()
 
 
 def test_completeness_in_words() -> None:

@@ -16,10 +16,34 @@ from dicomnode.dicom.geometry.slice_sorting import sort_by_geometry
 from dicomnode.dicom.reading.lazy import LazyDataset
 from dicomnode.dicom.reading.planes import PLANE_KEYWORDS
 from dicomnode.dicom.tree.image_tree import ImageTreeInterface
-from dicomnode.errors import DuplicateImageError, ImageRefusedError
+from dicomnode.errors import ConfigurationError, DuplicateImageError, ImageRefusedError
 
-Rule = str | int | float | Collection[Any] | re.Pattern[str] | Callable[[Any], bool]
-"""What the value of an attribute must be: a value, one of several, a pattern, or a predicate."""
+
+class Not:
+    """A rule that no value of an attribute may fulfil.
+
+    Parameters
+    ----------
+    *rules : a rule each
+        As in :attr:`AbstractInput.required_values`.
+
+    Examples
+    --------
+    >>> class CT(AbstractInput):
+    ...     required_values = {"Modality": "CT", "ImageType": Not("LOCALIZER", "SECONDARY")}
+    """
+
+    def __init__(self, *rules: Rule) -> None:
+        if not rules:
+            raise ConfigurationError("Not() forbids nothing: name the values that an image may not have")
+        self.rules = rules
+
+    def __repr__(self) -> str:
+        return f"Not({', '.join(map(repr, self.rules))})"
+
+
+Rule = str | int | float | Collection[Any] | re.Pattern[str] | Callable[[Any], bool] | Not
+"""What the value of an attribute must be: a value, one of several, a pattern, a predicate, :class:`Not`."""
 
 _UIDS = 0x0020000D, 0x0020000E
 
@@ -69,7 +93,8 @@ class AbstractInput(ImageTreeInterface):
     required_values : mapping of str or int to a rule
         What the value of an attribute must be: a value (equality), a set, list or tuple (one of them), a
         compiled regular expression (it must match from the start; see :func:`re.match`), or a function that
-        is given the value and returns whether it will do. Of a multi-valued attribute any value may match.
+        is given the value and returns whether it will do. Of a multi-valued attribute any value may match;
+        :class:`Not` is fulfilled where none does, and where the attribute is missing.
     image_grinder : Grinder
         What turns the images into that which ``process`` receives under the input's name.
     optional : bool
@@ -107,7 +132,8 @@ class AbstractInput(ImageTreeInterface):
         self.name = name or type(self).__name__
         self.copied_tags = copied_tags
         # Rules are asked for every image: what does not change is worked out once.
-        self._needed = tuple(int(Tag(tag)) for tag in (*self.required_tags, *self.required_values))
+        must_be = (tag for tag, rule in self.required_values.items() if not isinstance(rule, Not))
+        self._needed = tuple(int(Tag(tag)) for tag in (*self.required_tags, *must_be))
         self._rules = tuple((int(Tag(tag)), rule) for tag, rule in self.required_values.items())
         self._ruled = tuple(tag for tag, _ in self._rules)
         self._first: tuple[Dataset | None, tuple[Any, Any]] = None, ("", "")
@@ -223,6 +249,10 @@ class AbstractInput(ImageTreeInterface):
 
     def _other_value(self, image: Dataset) -> str | None:
         for (tag, rule), plain in zip(self._rules, _plain(image, self._ruled), strict=True):
+            if isinstance(rule, Not):
+                if (found := _forbidden(image, tag, rule)) is not None:
+                    return f"{_keyword(tag)} is {found}, which is not taken"
+                continue
             if type(plain) is str and type(rule) in _PLAIN_RULES and _fits(rule, plain):
                 continue
             value = image[tag].value
@@ -286,6 +316,16 @@ def _study_and_series(image: Dataset) -> tuple[Any, Any]:
         image.get("StudyInstanceUID") if study is None else study,
         image.get("SeriesInstanceUID") if series is None else series,
     )
+
+
+def _forbidden(image: Dataset, tag: int, rule: Not) -> str | None:
+    """Return the value of an attribute that a rule forbids, ``None`` where it has no such value."""
+    element = image.get(tag)
+    if element is None or element.value is None:
+        return None
+    value = element.value
+    values = tuple(value) if isinstance(value, MultiValue) else (value,)
+    return next((str(each) for each in values for one in rule.rules if _fits(one, each)), None)
 
 
 def _keyword(tag: str | int) -> str:

@@ -5,11 +5,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, ClassVar, Literal
 
 from pydantic import TypeAdapter, ValidationError
-from pydicom.datadict import keyword_for_tag
 from pydicom.dataset import Dataset
 from pydicom.tag import BaseTag, Tag
 
@@ -17,6 +15,7 @@ from dicomnode.dicom.blueprint.blueprint import Blueprint, FillingStrategy
 from dicomnode.dicom.blueprints import derived_image_blueprint
 from dicomnode.errors import ConfigurationError, SettingsError
 from dicomnode.pipeline.container import InputContainer
+from dicomnode.pipeline.container_key import key_tags, stored_key
 from dicomnode.pipeline.inputs import AbstractInput
 from dicomnode.pipeline.outputs import PipelineOutput
 from dicomnode.pipeline.secret import MissingVariableError
@@ -35,11 +34,6 @@ IODCheck = Literal["off", "warn", "block"]
 @dataclass(frozen=True)
 class NoSettings:
     """The settings class of a pipeline that has no settings."""
-
-
-@lru_cache(maxsize=256)
-def _named(tag: str | int) -> tuple[BaseTag, str]:
-    return Tag(tag), keyword_for_tag(Tag(tag))
 
 
 class AbstractPipeline(ABC):
@@ -151,17 +145,12 @@ class AbstractPipeline(ABC):
     def container_key(self, image: Dataset) -> str:
         """Return what names the patient container of an image, or an empty text when nothing does.
 
-        The default takes the value of :attr:`patient_identifier_tag`. Override it for a key made of several
+        The default takes the value of :attr:`patient_identifier_tag` as its bytes are stored, with the Issuer
+        of Patient ID where patients are told apart by their ID. Override it for a key made of several
         attributes of the image and of nothing else (several processes may ask); read only tags named in
         :attr:`index_also`, or the file is opened for every image.
         """
-        tag, keyword = _named(self.patient_identifier_tag)
-        if keyword:  # its value is at hand without an element
-            value = image.get(keyword)
-        else:
-            element = image.get(tag)
-            value = None if element is None else element.value
-        return "" if value is None else str(value).strip()
+        return stored_key(image, int(Tag(self.patient_identifier_tag)))
 
     @abstractmethod
     def process(self, inputs: InputContainer) -> PipelineOutput | Iterable[PipelineOutput]:
@@ -252,6 +241,11 @@ class AbstractPipeline(ABC):
         if cls.blueprint is AbstractPipeline.blueprint or not cls.inputs:
             return {}
         return {cls.chosen_header_input(): cls.blueprint.required_tags()}
+
+    @classmethod
+    def key_tags(cls) -> frozenset[int]:
+        """Return the tags whose stored bytes the default :meth:`container_key` is made of."""
+        return frozenset(key_tags(int(Tag(cls.patient_identifier_tag))))
 
     @classmethod
     def indexed_tags(cls) -> frozenset[BaseTag]:

@@ -24,7 +24,7 @@ from dicomnode.dicom.geometry.grinders import DicomTreeGrinder, Grinder, ListGri
 from dicomnode.dicom.geometry.volume import Volume
 from dicomnode.errors import ConfigurationError, OutputError
 from dicomnode.pipeline.container import InputContainer
-from dicomnode.pipeline.inputs import AbstractInput
+from dicomnode.pipeline.inputs import AbstractInput, Not
 from dicomnode.pipeline.outputs import DicomOutput, PipelineOutput
 from dicomnode.pipeline.pipelines import AbstractPipeline
 from dicomnode.plugins.declared_blueprint import declared_blueprint
@@ -40,6 +40,7 @@ _GRINDERS: Mapping[str, Callable[..., Grinder]] = {
     "tags": TagGrinder,
 }
 _MATCHES = {"matches"}
+_NOT = {"not"}
 _WHOLE = (np.ndarray, Volume, Dataset, BuiltSeries, Mapping, bytes, str)
 """What a function returns that is one thing, although it can be iterated over."""
 
@@ -152,8 +153,15 @@ def _input(name: str, table: InputTable, registry: Registry) -> type[AbstractInp
 def _rule(declared: Any, where: str) -> Any:
     if not isinstance(declared, Mapping):
         return tuple(declared) if isinstance(declared, list) else declared
+    if set(declared) == _NOT:
+        forbidden = declared["not"]
+        each = forbidden if isinstance(forbidden, list) else [forbidden]
+        return Not(*(_rule(one, f"{where}.not") for one in each))
     if set(declared) != _MATCHES:
-        msg = f'{where}: a rule is a value, a list of values, or {{ matches = "regular expression" }}'
+        msg = (
+            f'{where}: a rule is a value, a list of values, {{ matches = "regular expression" }}, or'
+            " { not = [values] }"
+        )
         raise ConfigurationError(msg)
     try:
         return re.compile(declared["matches"])

@@ -75,7 +75,8 @@ class InputTable(_Table):
     required_tags : tuple of str, optional
         Attributes that an image must have.
     required_values : mapping, optional
-        Attribute -> a value, a list of values (one of them), or ``{ matches = "regular expression" }``.
+        Attribute -> a value, a list of values (one of them), ``{ matches = "regular expression" }``, or
+        ``{ not = [values] }``.
     grinder : GrinderTable, optional
         What the images become.
     optional, several_series, several_studies, complete_volume : bool, optional

@@ -21,6 +21,7 @@ from dicomnode.pipeline.outputs import PipelineOutput
 from dicomnode.plugins import defaults, hookspecs
 from dicomnode.plugins.examination import may_implement
 from dicomnode.plugins.hook_calls import call_each, first_veto
+from dicomnode.plugins.looks_at import LOOKS_AT
 from dicomnode.plugins.merging import merged_blueprint, merged_commands
 from dicomnode.plugins.registry import Registry
 from dicomnode.plugins.source import Sources
@@ -101,6 +102,12 @@ class Hooks:
         """The plugins that decide with others whether an image belongs, in order of their names."""
         hook = self._manager.hook.dicomnode_validate_image
         return tuple(sorted(each.plugin_name for each in hook.get_hookimpls()))
+
+    @property
+    def looked_at(self) -> frozenset[int]:
+        """The tags that implementations of ``dicomnode_validate_image`` say that they look at."""
+        hook = self._manager.hook.dicomnode_validate_image
+        return frozenset().union(*(getattr(each.function, LOOKS_AT, ()) for each in hook.get_hookimpls()))
 
     @property
     def plugins_validate_images(self) -> bool:

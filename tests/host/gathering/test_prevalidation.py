@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from pydicom import dcmwrite
 
 from dicomnode.dicom.reading.lazy import LazyDataset
+from dicomnode.dicom.values.tags import ABSENT
 from dicomnode.errors import ImageRefusedError, PluginError
 from dicomnode.host.configuration.config import Config, PluginsTable
 from dicomnode.host.configuration.configured_pipeline import ConfiguredPipeline, configure_pipelines
@@ -126,7 +127,14 @@ def dicomnode_validate_image(input_name, input, image):
 """
 PIPELINES = {"rules": "Pipeline", "faulty": "Faulty", "one": "One", "plain": "OnlyPlain", "late": "Late"}
 ALONE = {"plain", "coded", "extended"}
-INDEX = {0x00080060: "MR", 0x00100020: "P", 0x00200011: 1, 0x0020000D: "1.1", 0x0020000E: "1.1.1"}
+INDEX = {
+    0x00080060: "MR",
+    0x00100020: "P",
+    0x00100021 | ABSENT: 1,
+    0x00200011: 1,
+    0x0020000D: "1.1",
+    0x0020000E: "1.1.1",
+}
 
 
 @pytest.fixture(scope="module")

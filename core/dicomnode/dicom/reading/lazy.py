@@ -24,12 +24,10 @@ from pydicom.valuerep import AMBIGUOUS_VR
 from dicomnode.dicom.reading.lazy_elements import ElementOnDisk, IndexedElement
 from dicomnode.dicom.reading.lazy_reading import opened, read_without_pixels
 from dicomnode.dicom.values.indexed_value import IndexedValue
-from dicomnode.dicom.values.tags import PIXEL_KEYWORDS
+from dicomnode.dicom.values.tags import ABSENT, PIXEL_KEYWORDS, STORED_BYTES
 
 _set = object.__setattr__
 _SOP_INSTANCE_UID = 0x00080018
-# Bulk data, sequences, and VRs that another element decides about (PS3.5 section 8.2): an index of single
-# values cannot answer for them.
 _NEVER_INDEXED = frozenset({"SQ", "UN", "OB", "OD", "OF", "OL", "OV", "OW"}) | {
     str(VR) for VR in AMBIGUOUS_VR
 }
@@ -217,7 +215,6 @@ class LazyDataset(FileDataset):
             return object.__getattribute__(self, name)
         if not self._was_read:
             tag = tag_for_keyword(name)
-            # numpy and IPython probe for names of their own: that must not read the file.
             if tag is None:
                 return object.__getattribute__(self, name)
             entry = self._index_layout.get(tag)
@@ -232,6 +229,9 @@ class LazyDataset(FileDataset):
                 element = self._indexed(tag)
                 if element is not None:
                     return element.value
+            elif tag | ABSENT in self._index_layout:
+                msg = f"{type(self).__name__!r} object has no attribute {name!r}"
+                raise AttributeError(msg)
         with _lock_of(self):
             return super().__getattr__(name)
 
@@ -244,14 +244,19 @@ class LazyDataset(FileDataset):
             element = self._indexed(tag)
             if element is not None:
                 return element
+            if tag | ABSENT in self._index_layout:
+                raise KeyError(tag)
         with _lock_of(self):  # pydicom converts a raw element on first access
             return super().__getitem__(key)
 
     def __contains__(self, name: Any) -> bool:
         if not self._was_read:
             try:
-                if Tag(name) in self._index_layout:
+                tag = Tag(name)
+                if tag in self._index_layout:
                     return True
+                if tag | ABSENT in self._index_layout:
+                    return False
             except Exception:  # noqa: S110 - whatever Tag raises, pydicom has a warning of its own for it
                 pass
             self._read()  # not left to pydicom, which takes a file that has gone for a tag that is wrong
@@ -298,7 +303,6 @@ class LazyDataset(FileDataset):
         with _lock_of(self):
             state = None
             if self._was_read:
-                # Private blocks know the dataset that they are of, and decoded pixels can be decoded again.
                 state = {**self.__dict__, "_private_blocks": {}, "_pixel_array": None, "_pixel_id": {}}
         return _restored, (type(self), self._path, self.index), state
 
@@ -328,6 +332,7 @@ _NO_LAYOUT: _Layout = {}
 def _layout_of(tags: tuple[int, ...]) -> _Layout:
     known = [(int(tag), DicomDictionary[tag][0]) for tag in tags if tag in DicomDictionary]
     kept = [(tag, VR) for tag, VR in known if VR not in _NEVER_INDEXED]
+    kept += [(int(tag), "") for tag in tags if tag >= STORED_BYTES]
     return {tag: (position, VR) for position, (tag, VR) in enumerate(kept)}
 
 

@@ -27,6 +27,15 @@ PIXEL_KEYWORDS: Final = {
 }
 """The elements that hold the pixels of an image (PS3.3 sections C.7.6.3, C.7.6.24 and C.7.6.25), by tag."""
 
+STORED_BYTES: Final = 1 << 32
+"""Added to a tag, it names in an index the value's bytes as they are stored, each as one character (Latin-1).
+
+A decoded text may stand for several byte sequences; where two patients must not become one, these count.
+"""
+
+ABSENT: Final = 1 << 33
+"""Added to a tag, it says in an index that the data set does not have the element: no file need be opened."""
+
 _HEX_PAIR = re.compile(r"^\(?\s*([0-9A-Fa-f]{4})\s*,\s*([0-9A-Fa-f]{4})\s*\)?$")
 _CREATOR_LENGTH = 64  # a private creator is an LO (PS3.5 section 7.8.1)
 

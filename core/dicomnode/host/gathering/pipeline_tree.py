@@ -15,6 +15,7 @@ from pydicom.datadict import keyword_for_tag
 from pydicom.tag import Tag
 
 from dicomnode.dicom.reading.lazy import LazyDataset
+from dicomnode.dicom.values.tags import STORED_BYTES
 from dicomnode.errors import ImageRefusedError, InputsIncompleteError
 from dicomnode.host.configuration.configured_pipeline import ConfiguredPipeline
 from dicomnode.host.dimse.store_handler import Prevalidation
@@ -128,6 +129,13 @@ class PipelineTree:
         self._awaited = 0
         self._lock = threading.RLock()
         self._stored = threading.Condition(self._lock)
+
+    @property
+    def indexed_tags(self) -> frozenset[int]:
+        """The tags that are read of every instance, so that no file is opened to sort it."""
+        kind = self.configured.kind
+        stored = frozenset(tag | STORED_BYTES for tag in kind.key_tags())
+        return frozenset(map(int, kind.indexed_tags())) | stored | self._hooks.looked_at
 
     # -- images come --------------------------------------------------------------------------------------
 

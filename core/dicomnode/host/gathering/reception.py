@@ -53,7 +53,7 @@ _MOMENT = 0.02
 
 def wanted_tags(trees: Iterable[PipelineTree]) -> frozenset[int]:
     """Return the tags that are read of every instance, for some pipelines."""
-    asked = frozenset(int(tag) for tree in trees for tag in tree.configured.kind.indexed_tags())
+    asked: frozenset[int] = frozenset().union(*(tree.indexed_tags for tree in trees))
     return asked | frozenset(map(int, INDEXED))
 
 

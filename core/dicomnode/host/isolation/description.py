@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from dicomnode.pipeline.inputs import Not
+
 PIPELINE_DATA = (
     "ae_title",
     "alternatives",
@@ -134,11 +136,16 @@ def rule_to_json(rule: object) -> dict[str, Any] | None:
         return {"is": rule}
     if isinstance(rule, set | frozenset | list | tuple) and all(isinstance(each, _SCALARS) for each in rule):
         return {"one_of": sorted(rule, key=str)}
+    if isinstance(rule, Not):
+        forbidden = [rule_to_json(each) for each in rule.rules]
+        return None if None in forbidden else {"not": forbidden}
     return None
 
 
 def rule_from_json(plain: Mapping[str, Any]) -> Any:
     """Return the rule of which :func:`rule_to_json` made plain data."""
+    if "not" in plain:
+        return Not(*map(rule_from_json, plain["not"]))
     if "matches" in plain:
         return re.compile(plain["matches"], plain["flags"])
     return plain["is"] if "is" in plain else tuple(plain["one_of"])

@@ -31,7 +31,7 @@ from dicomnode.host.jobs.job_failure import failing_as
 from dicomnode.pipeline.container import patient_id_of
 from dicomnode.pipeline.historic import HistoricAbstractInput
 from dicomnode.pipeline.history_state import HistoryState, HistoryStatus
-from dicomnode.pipeline.inputs import AbstractInput
+from dicomnode.pipeline.inputs import AbstractInput, Not
 from dicomnode.pipeline.overriding import overridden
 from dicomnode.pipeline.pipelines import AbstractPipeline
 from dicomnode.plugins.pipeline_loading import LoadedPipeline, PipelineCache, PipelineRequest
@@ -113,7 +113,13 @@ def _described_input(kind: type[AbstractInput], hooked: frozenset[str]) -> Input
     if "dicomnode_validate_input" in hooked:
         remote.add("validate")
     data = {name: _plain(getattr(kind, name)) for name in (*INPUT_DATA, *(HISTORIC_DATA if historic else ()))}
-    data["required_tags"] = [_name(tag) for tag in (*kind.required_tags, *kind.required_values)]
+    data["required_tags"] = [
+        _name(tag)
+        for tag in (
+            *kind.required_tags,
+            *(each for each, rule in kind.required_values.items() if not isinstance(rule, Not)),
+        )
+    ]
     return InputDescription(
         kind=kind.__name__,
         historic=historic,

@@ -8,11 +8,12 @@ that it can be read, that it is whole, and what most of its index says. What dif
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from dicomnode.dicom.values.indexed_value import IndexedValue
-from dicomnode.host.parsing.index_values import decoded_value
+from dicomnode.dicom.values.tags import STORED_BYTES
+from dicomnode.host.parsing.index_values import STORED, decoded_value
 
 _SOP_INSTANCE: Final = 0x00080018
 _MOST_VARYING: Final = 48
@@ -134,6 +135,11 @@ class IndexTemplateCache:
             and value.tag in index
             and value.tag not in self._checked
             and value.tag != _SOP_INSTANCE
+        ]
+        varying += [
+            replace(value, tag=value.tag | STORED_BYTES, vr=STORED)
+            for value in self._wanted
+            if (value.start, value.end) in self._varying and value.tag | STORED_BYTES in index
         ]
         uid = next(value for value in self._wanted if value.tag == _SOP_INSTANCE)
         differing = {value.tag for value in varying}

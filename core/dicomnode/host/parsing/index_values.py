@@ -12,15 +12,19 @@ import math
 import struct
 from collections.abc import Mapping
 from functools import cache, lru_cache
+from typing import Final
 
 from pydicom.charset import convert_encodings, decode_bytes, python_encoding
 from pydicom.datadict import dictionary_VR
 from pydicom.valuerep import TEXT_VR_DELIMS
 
 from dicomnode.dicom.values.indexed_value import IndexedValue
+from dicomnode.dicom.values.tags import ABSENT, STORED_BYTES
 from dicomnode.host.parsing.structure import Findings, RawValue
 
 SPECIFIC_CHARACTER_SET = 0x00080005
+STORED: Final = "stored bytes"
+"""In the place of a VR: the value is not decoded."""
 _LATIN = ("iso8859",)
 
 _ENCODED_TEXT = frozenset({"LO", "LT", "PN", "SH", "ST", "UC", "UT"})  # PS3.5 section 6.1.2.3
@@ -64,7 +68,9 @@ def index_of(findings: Findings, wanted: frozenset[int]) -> dict[int, IndexedVal
     -------
     dict
         Tag to str, int, float, None (an empty value) or a list of these. Bulk data and sequences are left
-        out.
+        out. What is wanted with :data:`~dicomnode.dicom.values.tags.STORED_BYTES` is there in any case, empty
+        where the data set does not have it; another tag that it does not have is there with
+        :data:`~dicomnode.dicom.values.tags.ABSENT`.
     """
     encodings = encodings_of(findings)
     index: dict[int, IndexedValue] = {}
@@ -73,7 +79,18 @@ def index_of(findings: Findings, wanted: frozenset[int]) -> dict[int, IndexedVal
             vr = indexed_vr(raw.vr, tag)
             if vr not in _NOT_INDEXED:
                 index[tag] = decoded_value(vr, raw.value, encodings, findings.little_endian)
+    for tag in wanted:
+        if tag & STORED_BYTES:
+            stored = findings.values.get(tag ^ STORED_BYTES)
+            index[tag] = "" if stored is None else stored_text(stored.value)
+        elif tag not in findings.values and tag not in findings.too_long:
+            index[tag | ABSENT] = 1
     return index
+
+
+def stored_text(value: bytes) -> str:
+    """Return the bytes of a value without their padding, each as one character."""
+    return value.strip(b" \0").decode("latin-1")
 
 
 def indexed_vr(vr: str | None, tag: int) -> str:
@@ -88,6 +105,8 @@ def decoded_value(
     little_endian: bool,
 ) -> IndexedValue:
     """Return a raw value as plain JSON data, a copy."""
+    if vr == STORED:
+        return stored_text(value)
     decoded = _decode(vr, value, encodings, little_endian)
     return decoded.copy() if type(decoded) is list else decoded
 

@@ -14,6 +14,7 @@ from functools import lru_cache
 from dicomnode.dicom.values.encodings import DEFLATED, JPIP_DEFLATED, NATIVE
 from dicomnode.dicom.values.indexed_value import IndexedValue
 from dicomnode.dicom.values.iod import iod_of
+from dicomnode.dicom.values.tags import STORED_BYTES
 from dicomnode.errors import StructureError
 from dicomnode.host.parsing.index import ALWAYS_WANTED
 from dicomnode.host.parsing.index_values import SPECIFIC_CHARACTER_SET, index_of, text_of, vr_of
@@ -128,7 +129,8 @@ def _collected(wanted: frozenset[int]) -> frozenset[int]:
     if known is None:
         if len(_collected_cache) > 64:  # noqa: PLR2004 - a sink has one set; this only bounds a mistake
             _collected_cache.clear()
-        known = _collected_cache[wanted] = wanted | ALWAYS_WANTED | _PIXEL_TAGS
+        tags = frozenset(tag & ~STORED_BYTES for tag in wanted)
+        known = _collected_cache[wanted] = tags | ALWAYS_WANTED | _PIXEL_TAGS
     return known
 
 

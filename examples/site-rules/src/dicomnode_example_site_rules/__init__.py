@@ -13,10 +13,11 @@ from collections.abc import Iterable
 
 from pydicom.dataset import Dataset
 
-from dicomnode import Blueprint, DicomOutput, PipelineOutput, StaticElement, hookimpl
+from dicomnode import Blueprint, DicomOutput, PipelineOutput, StaticElement, hookimpl, looks_at
 
 
 @hookimpl
+@looks_at("ImageType", "BurnedInAnnotation")
 def dicomnode_validate_image(image: Dataset) -> str | None:
     """Refuse localizers, and images with text in their pixels. The sender is told why."""
     if "LOCALIZER" in image.get("ImageType", ()):
