@@ -222,7 +222,7 @@ FAULTS = {
         "    try: os.write(n, b'nonsense\\n')\n"
         "    except OSError: pass",
         Failure.CRASHED,
-        "no message",
+        "not a message",
     ),
     "ends when its result is in place": (
         "from dicomnode.host.jobs.job_folder import JobFolder\n"
