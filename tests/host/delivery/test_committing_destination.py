@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from pydicom.dataset import Dataset
 
+from acceptor import Acceptor, acceptor, in_turn, store
+from delivering import asked_with, commitment_report, deliveries, peer
 from dicomnode.errors import DeliveryError
 from dicomnode.host.delivery.committing_destination import CommittingDestination
+from dicomnode.host.delivery.storage_commitment import STORAGE_COMMITMENT
 from dicomnode.host.dimse.association_request import NoAcceptedContextError
+from dicomnode.host.ledger.states import DeliveryState
 from dicomnode.pipeline.destination import Delivery, OutboxItem, Outcome
+from dimse_responses import response, uid
+from raw_peer import element, p_data
+from receiving import encoded
 
 ITEMS = [OutboxItem("dicom", Path(f"{number}"), f"1.{number}", "1.2") for number in range(3)]
 CONFIRMED, LATER = Outcome(Delivery.CONFIRMED, "warned", 0xB000), Outcome(Delivery.LATER, "full", 0xA700)
@@ -169,3 +179,68 @@ def test_a_peer_that_is_lost_in_the_midst(error: Exception | None) -> None:
     with pytest.raises(DeliveryError, match="lost"):
         send(peer)
     assert (("asked", ["1.0"]) in peer.calls) == (error is None)
+
+
+# -- with a real association ----------------------------------------------------------------------------
+
+
+def event_report(dataset: Dataset) -> bytes:
+    """Return an N-EVENT-REPORT-RQ as PDUs."""
+    body = uid(0x0002, STORAGE_COMMITMENT) + element(0x0100, b"\x00\x01") + element(0x0110, b"\x09\x00")
+    body += (
+        element(0x0800, b"\x01\x00") + uid(0x1000, "1.2.840.10008.1.20.1.1") + element(0x1002, b"\x01\x00")
+    )
+    command = element(0, struct.pack("<I", len(body))) + body
+    return p_data(1, 3, command) + p_data(1, 2, encoded(dataset))
+
+
+@pytest.mark.parametrize("before_the_answer", [False, True])
+def test_a_report_on_the_same_association(tmp_path: Path, before_the_answer: bool) -> None:
+    """A peer that reports at once, even before it answers the request: what it commits to is delivered."""
+    answers: list[bytes] = []
+
+    def commit(pacs: Acceptor) -> None:
+        pacs.accept()
+        _command, request = pacs.message()
+        transaction = asked_with(request).TransactionUID
+        told = event_report(commitment_report(uids[:1], {uids[1]: 0x0122, uids[2]: 0x0112}, transaction))
+        parts = [response(0x8130, 0), told]
+        for part in reversed(parts) if before_the_answer else parts:
+            pacs.socket.sendall(part)
+        answers.append(pacs.pdu()[1])
+        pacs.release()
+
+    with deliveries(tmp_path) as work:
+        job, uids = work.images(3, "PACS")
+        destination = partial(peer, storage_commitment="ask")
+        with acceptor(in_turn(store(3), commit), connections=2) as port, work.outbox(destination(port)):
+            work.wait_event("PACS never commits to 1 instance")
+        by_uid = {each.item["SOPInstanceUID"]: each for each in work.ledger.deliveries(job=job)}
+        states = [by_uid[each].state for each in uids]
+        assert states == [DeliveryState.CONFIRMED, DeliveryState.DEAD, DeliveryState.PENDING]
+        assert "no such instance" in by_uid[uids[2]].reason
+    assert struct.pack("<HHIH", 0, 0x0100, 2, 0x8100) in answers[0]
+
+
+def test_a_stray_report_on_the_association(tmp_path: Path) -> None:
+    """A report on a request that was never made is refused, and the right one is awaited still."""
+    answers: list[bytes] = []
+
+    def commit(pacs: Acceptor) -> None:
+        pacs.accept()
+        transaction = asked_with(pacs.message()[1]).TransactionUID
+        pacs.socket.sendall(response(0x8130, 0))
+        for each in ("1.2.3", transaction):
+            pacs.socket.sendall(event_report(commitment_report(uids, {}, each)))
+            answers.append(pacs.pdu()[1])
+        pacs.release()
+
+    with deliveries(tmp_path) as work:
+        job, uids = work.images(1, "PACS")
+        with (
+            acceptor(in_turn(store(), commit), connections=2) as port,
+            work.outbox(peer(port, storage_commitment="ask")),
+        ):
+            work.wait_settled(job)
+    statuses = [element(0x0900, struct.pack("<H", status)) for status in (0x0115, 0)]
+    assert [status in answer for status, answer in zip(statuses, answers, strict=True)] == [True, True]

@@ -189,3 +189,53 @@ def test_templates_are_bounded() -> None:
         store = StoreCommand(1, f"1.2.{number}", "1.2", True)
         assert templates.respond(1, store, 0, None).endswith(struct.pack("<I", 4) + b"1.2\0")
     assert len(templates._responses) == 256
+
+
+ODD_UIDS = st.text("0123456789.", min_size=1, max_size=64)
+
+
+@given(
+    st.lists(st.tuples(ODD_UIDS, ODD_UIDS, st.integers(0, 65_535)), min_size=1, max_size=6),
+    st.integers(0, 300),
+)
+def test_templates_do_what_the_general_case_does(requests: list[tuple[str, str, int]], longest: int) -> None:
+    """Commands read, and answers written, from what was remembered are those of the general case."""
+    templates = StoreTemplates(longest)
+    for sop_class, instance, number in requests * 2:
+        data = encode_store_request(sop_class, instance, number)
+        read = templates.decode(data)
+        assert read == decode_command(data)
+        assert read is not None
+        assert read.store is not None
+        for status, comment in ((0, None), (0xA700, "full"), (0, "ignored")):
+            general = as_pdus(5, encode_store_response(read.store, status, comment), longest, command=True)
+            assert templates.respond(5, read.store, status, comment) == general
+
+
+@given(st.lists(st.tuples(st.integers(0, 140), st.integers(0, 255)), max_size=3))
+def test_a_damaged_command_is_read_as_it_is(damage: list[tuple[int, int]]) -> None:
+    """Whatever differs from the command before, it is read as if there had been none."""
+    templates = StoreTemplates(0)
+    good = command(1, MR, data_set=True, instance="1.2.3.4.5.6")
+    for _ in range(2):
+        templates.decode(good)
+    data = bytearray(good)
+    for at, value in damage:
+        data[at % len(data)] = value
+    assert templates.decode(bytes(data)) == decode_command(bytes(data))
+
+
+def test_commands_with_more_than_usual() -> None:
+    """Optional elements, another order and a missing data set are no reason to guess."""
+    templates = StoreTemplates(0)
+    plain = command(1, MR, data_set=True, instance="1.2.3")
+    originator = plain + element(0x1030, b"MOVER") + element(0x1031, struct.pack("<H", 9))
+    swapped = (
+        element(0x1000, b"1.2.3")
+        + element(0x0110, b"\1\0")
+        + element(0x0100, b"\1\0")
+        + element(0x0800, b"\0\0")
+    )
+    none = command(1, MR, data_set=False, instance="1.2.3")
+    for data in (plain, originator, swapped, none) * 3:
+        assert templates.decode(data) == decode_command(data)

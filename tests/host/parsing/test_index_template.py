@@ -1,237 +1,119 @@
-"""What is remembered of an association's instances never changes what comes out, only how soon."""
+"""What stays and what varies among data sets of one layout."""
 
 from __future__ import annotations
 
-import struct
+from dicomnode.dicom.values.indexed_value import IndexedValue
+from dicomnode.host.parsing.index_template import IndexTemplateCache, WantedValue
 
-import pydicom
-import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from pydicom.dataset import Dataset
-from pydicom.sequence import Sequence
-
-from dicomnode.host.dimse.message_templates import (
-    StoreTemplates,
-    decode_command,
-    encode_store_request,
-    encode_store_response,
-)
-from dicomnode.host.dimse.p_data import as_pdus
-from dicomnode.host.parsing.inspection import RefusedDataSetError, inspect
-from dicomnode.host.parsing.layout_cache import LayoutCache
-from dicomnode.host.parsing.statuses import Status
-from dicomnode.host.parsing.structure import BytesSource, walk_and_mark
-from raw_peer import CT, MR, command, element
-from receiving import encoded, small_dataset
-
-EXPLICIT, IMPLICIT = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2"
-WANTED = frozenset(
-    {0x00080008, 0x00080060, 0x00100010, 0x00200013, 0x00200032, 0x00201041, 0x00280010, 0x00280030}
-)
+CLASS = "1.2.840.1"
+ENCODINGS = ("iso8859",)
+# A made-up layout: header, UID (6), header, number (4), header, name (4), header, study (4), the end.
+GAPS = ((2, 8), (10, 14), (16, 20), (22, 26))
+UID, NUMBER, NAME, STUDY = 0x00080018, 0x00200013, 0x00100010, 0x0020000D
+WANTED = [
+    WantedValue(UID, "UI", 2, 8), WantedValue(NUMBER, "IS", 10, 14), WantedValue(NAME, "LO", 16, 20),
+    WantedValue(STUDY, "UI", 22, 26),
+]  # fmt: skip
 
 
-def outcome(
-    data: bytes, expected: tuple[str, str], layouts: LayoutCache | None, syntax: str = EXPLICIT
-) -> object:
-    try:
-        return inspect(BytesSource(data), 0, len(data), syntax, WANTED, expected=expected, layouts=layouts)
-    except RefusedDataSetError as refused:
-        return refused.response
+def data(uid: str, number: int, name: str = "Smit", study: str = "7.77", header: bytes = b"h1") -> bytes:
+    values = (uid, f"{number:4d}", name, study)
+    headers = (header, b"h2", b"h3", b"h4")
+    return (
+        b"".join(b"%b%b" % (one, other.encode()) for one, other in zip(headers, values, strict=True))
+        + b"pixels"
+    )
 
 
-def slice_of(number: int, **values: object) -> Dataset:
-    dataset = small_dataset(SOPInstanceUID=f"1.2.3.{number:04d}", InstanceNumber=f"{number:4d}", **values)
-    dataset.ImagePositionPatient = [f"{number:6d}", "1.5", "-2"]
-    return dataset
+def index(uid: str, number: int, name: str = "Smit", study: str = "7.77") -> dict[int, IndexedValue]:
+    return {UID: uid, NUMBER: number, NAME: name, STUDY: study, 0x00280030: [1.0, 2.0]}
 
 
-def test_a_series_is_recalled() -> None:
-    """From the fourth slice on nothing but what differs is looked at, and the index is the slice's own."""
-    layouts = LayoutCache()
-    for number in range(1000, 1020):
-        data = encoded(slice_of(number))
-        index = outcome(data, (MR, f"1.2.3.{number}"), layouts)
-        assert index == outcome(data, (MR, f"1.2.3.{number}"), None)
-        assert isinstance(index, dict)
-        assert (index[0x00200013], index[0x00080018]) == (number, f"1.2.3.{number}")
-        assert index[0x00200032] == [float(number), 1.5, -2.0]
-    assert layouts.recalled == 17
+def cache() -> IndexTemplateCache:
+    return IndexTemplateCache(GAPS, 26, WANTED, frozenset({STUDY}))
 
 
-class FirstBytes(BytesSource):
-    """A file of which 4 kB are at hand at a time."""
-
-    def window(self, position: int, at_least: int) -> bytes:
-        """Return no more than that."""
-        return super().window(position, at_least)[: max(at_least, 4096)]
+def learn(templates: IndexTemplateCache, uid: str, number: int, **values: str) -> None:
+    found = data(uid, number, **values)
+    templates.learn(found, index(uid, number, **values), CLASS, ENCODINGS, little_endian=True)
 
 
-def test_what_cannot_be_remembered_is_not_learnt_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Elements after large pixels lie beyond what is at hand: found out once, then walked over as ever."""
-    learnt = []
+def taught() -> IndexTemplateCache:
+    """Return a cache that has seen two slices, which differ in UID and number."""
+    templates = cache()
+    learn(templates, "1.2.01", 1)
+    learn(templates, "1.2.02", 2)
+    return templates
 
-    def learn(*given: object) -> object:
-        learnt.append(given)
-        return walk_and_mark(*given)  # type: ignore[arg-type]  # handed on as they come
 
-    monkeypatch.setattr("dicomnode.host.parsing.layout_cache.walk_and_mark", learn)
-    layouts = LayoutCache()
-    for number in range(1000, 1010):
-        data = encoded(slice_of(number, DataSetTrailingPadding=bytes(2)))
-        expected = MR, f"1.2.3.{number}"
-        source = FirstBytes(data)
-        index = inspect(source, 0, len(data), EXPLICIT, WANTED, expected=expected, layouts=layouts)
-        assert index == outcome(data, expected, None)
-    assert (layouts.hits, layouts.recalled, len(learnt)) == (0, 0, 1)
+def test_nothing_is_recalled_of_a_first_one() -> None:
+    """What varies is known once there are two."""
+    templates = cache()
+    assert templates.recall(data("1.2.01", 1), (CLASS, "1.2.01")) is None
+    learn(templates, "1.2.01", 1)
+    assert templates.recall(data("1.2.02", 2), (CLASS, "1.2.02")) is None
+
+
+def test_what_varies_is_decoded_and_the_rest_is_known() -> None:
+    """A third slice has its own UID and number, and the others' name and study."""
+    templates = taught()
+    assert templates.recall(data("1.2.03", 17), (CLASS, "1.2.03")) == index("1.2.03", 17)
+
+
+def test_what_has_changed_besides_is_not_recalled() -> None:
+    """A header or a value that stayed so far: the data set is looked at as a whole."""
+    templates = taught()
+    for other in (data("1.2.03", 3, name="Jone"), data("1.2.03", 3, header=b"hX")):
+        assert templates.recall(other, (CLASS, "1.2.03")) is None
+
+
+def test_the_request_must_name_what_is_there() -> None:
+    """Another instance or class than the data set's is for the checks to refuse."""
+    templates = taught()
+    assert templates.recall(data("1.2.03", 3), (CLASS, "1.2.04")) is None
+    assert templates.recall(data("1.2.03", 3), ("1.2.840.2", "1.2.03")) is None
+
+
+def test_one_more_value_may_vary() -> None:
+    """After it has been seen to change once, it is decoded like the others."""
+    templates = taught()
+    learn(templates, "1.2.03", 3, name="Jone")
+    expected = index("1.2.04", 4, "Mill")
+    assert templates.recall(data("1.2.04", 4, name="Mill"), (CLASS, "1.2.04")) == expected
+
+
+def test_what_the_checks_look_at_never_varies() -> None:
+    """A change of it is looked at anew each time."""
+    templates = taught()
+    learn(templates, "1.2.03", 3, study="8.88")
+    assert templates.recall(data("1.2.04", 4, study="9.99"), (CLASS, "1.2.04")) is None
+    assert templates.recall(data("1.2.04", 4, study="8.88"), (CLASS, "1.2.04")) is not None
 
 
 def test_an_index_is_a_copy() -> None:
-    """Changing the index of one instance changes no other's."""
-    layouts = LayoutCache()
-    for number in range(1000, 1010):
-        index = outcome(encoded(slice_of(number)), (MR, f"1.2.3.{number}"), layouts)
-        assert isinstance(index, dict)
-        assert index[0x00280030] == [0.3125, 0.3125]
-        index[0x00280030].append(7)
-        index[0x00200032].clear()
-        index[0x00080060] = "changed"
-
-
-@pytest.mark.parametrize(
-    ("change", "status"),
-    [
-        ({"Rows": 65}, Status.PIXELS_INCOMPLETE),
-        ({"SOPClassUID": CT}, Status.DATA_SET_MISMATCH),
-        ({"SOPInstanceUID": "1.2.3.9999"}, Status.OTHER_INSTANCE),
-        ({"StudyInstanceUID": ""}, Status.UID_MISSING),
-        ({"BitsAllocated": 32}, Status.PIXELS_INCOMPLETE),
-    ],
-)
-def test_what_decides_is_looked_at_each_time(change: dict[str, object], status: int) -> None:
-    """However well a series is known, an instance that should be refused is, and the next one is not."""
-    layouts = LayoutCache()
-    for number in range(1000, 1006):
-        outcome(encoded(slice_of(number)), (MR, f"1.2.3.{number}"), layouts)
-    assert layouts.recalled
-    good = encoded(slice_of(1006))
-    bad = slice_of(1006)
-    for keyword, value in change.items():
-        if value == "":  # of the same length, or the layout would be another
-            value = " " * len(bad[keyword].value)  # noqa: PLW2901 - the case says what is changed, not its length
-        setattr(bad, keyword, value)
-    if "SOPClassUID" in change:
-        bad.SOPClassUID = CT.ljust(len(MR))
-    for data, expected in ((encoded(bad), status), (good, None)):
-        answer = outcome(data, (MR, "1.2.3.1006"), layouts)
-        assert answer == outcome(data, (MR, "1.2.3.1006"), None)
-        assert getattr(answer, "status", None) == expected
-
-
-def test_series_after_series_is_recalled() -> None:
-    """Another series on the same association is soon known as well as the first."""
-    layouts = LayoutCache()
-    for series in range(10):
-        for number in range(1000, 1010):
-            data = encoded(slice_of(number, SeriesInstanceUID=f"1.2.9.{series}", PatientID=f"P{series}"))
-            expected = MR, f"1.2.3.{number}"
-            assert outcome(data, expected, layouts) == outcome(data, expected, None)
-    assert layouts.recalled >= 10 * 9 - 3
+    """Neither the one that was learnt from nor one that was recalled is shared."""
+    templates = cache()
+    learn(templates, "1.2.01", 1)
+    learnt = index("1.2.02", 2)
+    templates.learn(data("1.2.02", 2), learnt, CLASS, ENCODINGS, little_endian=True)
+    learnt[0x00280030].append(3.0)  # type: ignore[union-attr]  # a list
+    for _ in range(2):
+        found = templates.recall(data("1.2.03", 3), (CLASS, "1.2.03"))
+        assert found is not None
+        assert found[0x00280030] == [1.0, 2.0]
+        found[0x00280030].append(4.0)  # type: ignore[union-attr]  # as above
 
 
 def test_what_never_stays_is_given_up() -> None:
-    """Instances that alternate in what decides cost no more than a bounded effort to remember them."""
-    layouts = LayoutCache()
-    for number in range(1000, 1100):
-        data = encoded(slice_of(number, SeriesInstanceUID=f"1.2.9.{number}"))
-        expected = MR, f"1.2.3.{number}"
-        assert outcome(data, expected, layouts) == outcome(data, expected, None)
-    assert layouts.recalled == 0
-    ((_layout, templates),) = layouts._known[next(iter(layouts._known))]
+    """Learning that nothing comes of ends after a bounded number of times; recalling makes up for it."""
+    templates = cache()
+    for number in range(20):
+        learn(templates, f"1.2.{number:02d}", number, study=f"{number:4d}")
     assert templates.template is None
-
-
-_damage = st.lists(st.tuples(st.integers(0, 1800), st.integers(0, 255)), max_size=3)
-
-
-@settings(max_examples=250, deadline=None)
-@given(st.lists(_damage, min_size=1, max_size=4), st.sampled_from([EXPLICIT, IMPLICIT]), st.booleans())
-def test_damage_is_found_however_well_known(
-    damages: list[list[tuple[int, int]]], syntax: str, nested: bool
-) -> None:
-    """After a sound series, any damage to the next instances has the outcome that it has by itself."""
-    layouts = LayoutCache()
-    extra = {}
-    if nested:
-        extra["ReferencedStudySequence"] = Sequence([Dataset()])
-        extra["ReferencedStudySequence"][0].ReferencedSOPInstanceUID = "1.2.3"
-    for number in range(1000, 1004):
-        outcome(encoded(slice_of(number, **extra), syntax), (MR, f"1.2.3.{number}"), layouts, syntax)
-    for number, damage in enumerate(damages, 1004):
-        data = bytearray(encoded(slice_of(number, **extra), syntax))
-        for at, value in damage:
-            data[at] = value
-        expected = MR, f"1.2.3.{number}"
-        alone = outcome(bytes(data), expected, None, syntax)
-        assert outcome(bytes(data), expected, layouts, syntax) == alone
-
-
-UIDS = st.text("0123456789.", min_size=1, max_size=64)
-
-
-@settings(max_examples=200, deadline=None)
-@given(st.lists(st.tuples(UIDS, UIDS, st.integers(0, 65_535)), min_size=1, max_size=6), st.integers(0, 300))
-def test_templates_do_what_the_general_case_does(requests: list[tuple[str, str, int]], longest: int) -> None:
-    """Commands read, and answers written, from what was remembered are those of the general case."""
-    templates = StoreTemplates(longest)
-    for sop_class, instance, number in requests * 2:
-        data = encode_store_request(sop_class, instance, number)
-        read = templates.decode(data)
-        assert read == decode_command(data)
-        assert read is not None
-        assert read.store is not None
-        for status, comment in ((0, None), (0xA700, "full"), (0, "ignored")):
-            general = as_pdus(5, encode_store_response(read.store, status, comment), longest, command=True)
-            assert templates.respond(5, read.store, status, comment) == general
-
-
-@settings(max_examples=200, deadline=None)
-@given(st.lists(st.tuples(st.integers(0, 140), st.integers(0, 255)), max_size=3))
-def test_a_damaged_command_is_read_as_it_is(damage: list[tuple[int, int]]) -> None:
-    """Whatever differs from the command before, it is read as if there had been none."""
-    templates = StoreTemplates(0)
-    good = command(1, MR, data_set=True, instance="1.2.3.4.5.6")
-    for _ in range(2):
-        templates.decode(good)
-    data = bytearray(good)
-    for at, value in damage:
-        data[at % len(data)] = value
-    assert templates.decode(bytes(data)) == decode_command(bytes(data))
-
-
-def test_commands_with_more_than_usual() -> None:
-    """Optional elements, another order and a missing data set are no reason to guess."""
-    templates = StoreTemplates(0)
-    plain = command(1, MR, data_set=True, instance="1.2.3")
-    originator = plain + element(0x1030, b"MOVER") + element(0x1031, struct.pack("<H", 9))
-    swapped = (
-        element(0x1000, b"1.2.3")
-        + element(0x0110, b"\1\0")
-        + element(0x0100, b"\1\0")
-        + element(0x0800, b"\0\0")
-    )
-    none = command(1, MR, data_set=False, instance="1.2.3")
-    for data in (plain, originator, swapped, none) * 3:
-        assert templates.decode(data) == decode_command(data)
-
-
-def test_the_files_of_pydicom_in_turn() -> None:
-    """Whatever real data sets follow each other on an association, each has its own outcome."""
-    layouts = LayoutCache()
-    names = ["CT_small.dcm", "MR_small.dcm", "CT_small.dcm", "MR_small.dcm"] * 4
-    for name in names:
-        dataset = pydicom.dcmread(pydicom.data.get_testdata_file(name))
-        data = encoded(dataset)
-        expected = str(dataset.SOPClassUID), str(dataset.SOPInstanceUID)
-        assert outcome(data, expected, layouts) == outcome(data, expected, None)
-    assert layouts.recalled >= 8
+    templates = taught()
+    for number in range(100):
+        uid = f"1.2.{number:02d}"
+        assert templates.recall(data(uid, number), (CLASS, uid)) is not None
+        if number % 10 == 0:
+            learn(templates, uid, number)
+    assert templates.template is not None
