@@ -55,14 +55,11 @@ ASSIGNED_TO_OTHERS = {
 
 UNDIVIDED_TESTS = (
     "cli",
-    "host/configuration",
     "host/gathering",
     "host/history",
     "host/operation",
     "host/receiver",
     "host/simulation",
-    "host/workers",
-    "plugins",
     "testing",
 )
 """The folders whose tests do not mirror their modules yet. Each is taken out when its tests are divided."""

@@ -100,7 +100,7 @@ class Prevalidator(Protocol):
     """The rules of all pipelines, in a receiver process."""
 
     def __call__(self, called: str, file: str, index: Mapping[int, IndexedValue]) -> Prevalidation | None:
-        """Judge an image that was sent to a called AE title; ``None`` leaves all to the host."""
+        """Validate an image that was sent to a called AE title; ``None`` leaves all to the host."""
         ...
 
 

@@ -57,7 +57,7 @@ class ReceivedInstance:
     spooled : SpooledFile
     handle : LazyDataset
         The image under the name that its file had at first.
-    opinion : Opinion, optional
+    prevalidation : Prevalidation, optional
         What a receiver process has found out of it.
     """
 
@@ -103,7 +103,7 @@ class InstanceIntake:
     ledger : Ledger
     triggers : Triggers
     events : Events
-    sorters : mapping of str to Sorter
+    sorters : mapping of str to DeferredRouter
         Of those pipelines, by name, that sort images after they were answered.
     touch : callable
         Called with the container of each image and the association that brought it.

@@ -170,7 +170,7 @@ class PipelineTree:
         ----------
         image : LazyDataset
             The image.
-        opinion : Opinion, optional
+        prevalidation : Prevalidation, optional
             What has been found out of it already, without the images that wait.
 
         Raises
@@ -195,7 +195,7 @@ class PipelineTree:
     def verdicts(self, image: LazyDataset, prevalidation: Prevalidation | None = None) -> Verdicts:
         """Ask every input whether it wants an image, given what waits there already. Nothing changes.
 
-        With an opinion (see :meth:`place`), an input that it covers is asked only about what waits there.
+        With a prevalidation (see :meth:`place`), an input that it covers is asked only about what waits.
 
         Raises
         ------

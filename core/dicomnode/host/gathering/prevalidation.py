@@ -137,7 +137,7 @@ class _PipelineRules:
 
 
 class PipelineRules:
-    """A :class:`~dicomnode.host.dimse.store_handler.Judge`: the rules of all pipelines, by AE title.
+    """A :class:`~dicomnode.host.dimse.store_handler.Prevalidator`: the rules of all pipelines, by AE title.
 
     Parameters
     ----------
@@ -149,7 +149,7 @@ class PipelineRules:
         self._rules = rules
 
     def __call__(self, called: str, file: str, index: Mapping[int, IndexedValue]) -> Prevalidation | None:
-        """Judge an image; ``None`` where the host must ask everything."""
+        """Validate an image ahead of the host; ``None`` where the host must ask everything."""
         rules = self._rules.get(called)
         return None if rules is None else rules.prevalidation(LazyDataset(file, index))
 

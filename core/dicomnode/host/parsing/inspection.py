@@ -127,7 +127,7 @@ _collected_cache: dict[frozenset[int], frozenset[int]] = {}
 def _collected(wanted: frozenset[int]) -> frozenset[int]:
     known = _collected_cache.get(wanted)
     if known is None:
-        if len(_collected_cache) > 64:  # noqa: PLR2004 - a sink has one set; this only bounds a mistake
+        if len(_collected_cache) > 64:  # noqa: PLR2004 - a process has one set; this only bounds a mistake
             _collected_cache.clear()
         tags = frozenset(tag & ~STORED_BYTES for tag in wanted)
         known = _collected_cache[wanted] = tags | ALWAYS_WANTED | _PIXEL_TAGS
