@@ -8,12 +8,9 @@ from pathlib import Path
 
 import pydicom
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from pydicom.uid import generate_uid
 
 from command_line import command, send_to, told, write_images
-from dicomnode.host.simulation.sending import Found, SendingOptions, steps
 from plugin_factory import PRELUDE, PluginFactory
 from running_host import RunningHost
 from sources import ct_slices, mr_slices, pet_slices
@@ -310,38 +307,3 @@ def test_what_cannot_be_simulated_is_told(tmp_path, configured):
     config = configured('[pipelines.smooth]\nsettings = { sigma = "x" }')
     refusal = command("simulate", "smooth", tmp_path / "in", "--config", config, expect=2).stderr
     assert "dicomnode.toml:2: pipelines.smooth.settings.sigma" in refusal
-
-
-# -- the sender -------------------------------------------------------------------------------------------
-
-OPTIONS = st.builds(
-    SendingOptions,
-    order=st.sampled_from(["name", "reverse", "shuffle"]),
-    associations=st.sampled_from(["one", "series", "image"]),
-    interleave=st.booleans(),
-    duplicate=st.integers(0, 4),
-    abort=st.integers(0, 5),
-    resend=st.booleans(),
-    seed=st.integers(0, 9),
-)
-
-
-@given(st.lists(st.sampled_from("abc"), min_size=1, max_size=12), OPTIONS)
-def test_a_sender_sends_everything_and_ends_every_association_once(series, options):
-    """After its last image; only what an abort cut off and nobody sends again is missing."""
-    found = [Found(Path(f"{number:02}"), each) for number, each in enumerate(series)]
-    done = list(steps(found, options))
-    numbers = [association.number for association, file in done if file is None]
-    assert len(numbers) == len(set(numbers))
-    assert set(numbers) == {association.number for association, _ in done}
-    for number in numbers:
-        own = [file for association, file in done if association.number == number]
-        assert own[-1] is None
-        assert None not in own[:-1]
-    sent = {file.path for _, file in done if file is not None}
-    if options.resend or not options.abort:
-        assert sent == {each.path for each in found}
-    assert sum(association.aborted for association, file in done if file is None) == bool(options.abort)
-    assert [file and file.path for _, file in done] == [
-        file and file.path for _, file in steps(found, options)
-    ]
