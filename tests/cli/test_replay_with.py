@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
-import pydicom
 import pytest
-from pydicom.dataset import Dataset
 
 from command_line import command, send_to, told
-from dicomnode.host.jobs.job_folder import Manifest
-from dicomnode.host.operation.result_comparison import Side, compare_results
-from dicomnode.pipeline.destination import OutboxItem
 from plugin_factory import PRELUDE, PluginFactory
 from running_host import RunningHost
-from sources import ct_slices, mr_slices
+from sources import ct_slices
 
 SOURCE = (
     PRELUDE
@@ -193,94 +185,3 @@ def test_what_cannot_be_tried_is_one_clear_message(tmp_path, configured):
     assert "neither a version" in refusal(2, "--with", "./nowhere")
     other = wheel(tmp_path, SAME, "1.0", "another")
     assert "is another, and the job's pipeline is of scaled" in refusal(2, "--with", other)
-
-
-# -- comparing --------------------------------------------------------------------------------------------
-
-
-def side(folder: Path, change: Callable[[list[Dataset]], None], version: str = "1.0") -> Side:
-    """Return a result: four MR slices after a change, and a file."""
-    folder.mkdir()
-    images = mr_slices()
-    change(images)
-    items = []
-    for number, image in enumerate(images):
-        path = folder / f"{number}.dcm"
-        pydicom.dcmwrite(path, image)
-        items.append(OutboxItem("dicom", path, str(image.SOPInstanceUID), str(image.SOPClassUID)))
-    (folder / "report.txt").write_text(version)
-    items.append(OutboxItem("file", folder / "report.txt", file_name="report.txt"))
-    return Side(Manifest("1", "x", tuple(items), (), {}), version)
-
-
-def nothing(images: list[Dataset]) -> None:
-    """Change nothing."""
-
-
-def test_what_says_when_and_by_which_version_is_no_difference(tmp_path):
-    """Dates of making and the plugin's own version; another file is compared by its bytes."""
-
-    def marked(version: str, time: str) -> Callable[[list[Dataset]], None]:
-        def change(images: list[Dataset]) -> None:
-            for image in images:
-                image.ContentTime, image.InstanceCreationTime = time, time
-                image.DerivationDescription = f"Processed by scaled {version}"
-                item = Dataset()
-                item.SoftwareVersions, item.ContributionDateTime = version, f"20260101{time}"
-                image.ContributingEquipmentSequence = [item]
-
-        return change
-
-    old = side(tmp_path / "old", marked("1.0", "101010"))
-    new = side(tmp_path / "new", marked("2.0", "111111"), "2.0")
-    found = compare_results(old, new)
-    assert (found.tags, found.voxels, found.files) == ({}, [], ["report.txt"])
-    assert compare_results(old, side(tmp_path / "again", marked("1.0", "121212"))).equal
-
-
-def test_rescaled_values_are_compared_and_another_shape_is_told(tmp_path):
-    """Other stored values for the same quantities are tags, no voxels; a smaller image has another shape."""
-
-    def halved(images: list[Dataset]) -> None:
-        for image in images:
-            image.PixelData = (image.pixel_array * 2).astype(image.pixel_array.dtype).tobytes()
-            image.RescaleSlope, image.RescaleIntercept = 0.5, 0
-            image.BitsStored, image.HighBit = 16, 15
-
-    def cropped(images: list[Dataset]) -> None:
-        image = images[0]
-        image.PixelData = np.ascontiguousarray(image.pixel_array[:-2]).tobytes()
-        image.Rows -= 2
-
-    old = side(tmp_path / "old", nothing)
-    found = compare_results(old, side(tmp_path / "halved", halved))
-    assert found.voxels == []
-    assert found.tags["RescaleSlope"] == {
-        "old": None,
-        "new": "0.5",
-        "first": str(mr_slices()[0].SOPInstanceUID),
-        "instances": len(mr_slices()),
-    }
-    (told_of,) = compare_results(old, side(tmp_path / "cropped", cropped)).voxels
-    assert told_of["shapes"][0][1] - told_of["shapes"][1][1] == 2
-
-
-def test_what_one_result_lacks_is_told_and_new_uids_are_paired_in_order(tmp_path):
-    """A missing instance by its UID; where every UID is another, the UIDs are the difference."""
-
-    def shorter(images: list[Dataset]) -> None:
-        del images[-1]
-
-    def renamed(images: list[Dataset]) -> None:
-        for image in images:
-            image.SOPInstanceUID = image.file_meta.MediaStorageSOPInstanceUID = (
-                f"1.2.3.{image.InstanceNumber}"
-            )
-
-    old = side(tmp_path / "old", nothing)
-    found = compare_results(old, side(tmp_path / "shorter", shorter))
-    assert (found.only_old, found.only_new) == ([str(mr_slices()[-1].SOPInstanceUID)], [])
-    assert not found.equal
-    found = compare_results(old, side(tmp_path / "renamed", renamed))
-    assert set(found.tags) == {"SOPInstanceUID", "MediaStorageSOPInstanceUID"}
-    assert json.dumps(found.to_json())

@@ -78,7 +78,12 @@ class ControlServer:
                 try:
                     connection.settimeout(_TIMEOUT)
                     self._serve(connection)
-                except (OSError, ValueError) as error:
+                except (
+                    OSError,
+                    ValueError,
+                    TypeError,
+                    RecursionError,
+                ) as error:  # no order, or no plain answer
                     _LOG.warning("an order could not be taken: %s", type(error).__name__)
 
     def _serve(self, connection: socket.socket) -> None:
