@@ -39,7 +39,7 @@ def test_what_hooks_look_at_is_known() -> None:
 def test_a_misspelt_attribute() -> None:
     """A keyword that DICOM does not have is told when the plugin is imported, with a similar one."""
     with pytest.raises(InvalidValueError, match="BurnedInAnnotation"):
-        looks_at("BurnedInAnotation")
+        looks_at("BurnedInAnnotations")
 
 
 @pytest.mark.parametrize(

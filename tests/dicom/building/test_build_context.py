@@ -73,7 +73,7 @@ def test_what_the_blueprint_copies_is_not_copied_again():
         (CallElement("InstanceNumber", lambda instance: 7), True, False),
     ],
 )
-def test_uids_and_numbers_are_the_factorys_unless_the_blueprint_has_them(element, makes_uids, numbers):
+def test_uids_and_numbers_are_of_the_factory_unless_the_blueprint_has_them(element, makes_uids, numbers):
     """An author may give each instance its own."""
     context = context_of(*([element] if element else []))
     assert (context.makes_uids, context.numbers_instances) == (makes_uids, numbers)
