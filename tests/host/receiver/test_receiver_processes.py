@@ -18,14 +18,11 @@ from typing import Any
 
 import pydicom
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from certificates import client_context, make_certificate
 from dicomnode.errors import ConfigurationError
 from dicomnode.host.configuration.receiver_settings import AllowedPeer, ReceiverSettings, TLSSettings
 from dicomnode.host.parsing.statuses import StoreResponse
-from dicomnode.host.receiver.process_channel import ChannelClosedError, ProcessChannel
 from dicomnode.host.receiver.scp import Receiver
 from dicomnode.host.spool.spool import Spool
 from raw_peer import ACCEPTED, MR, REJECTED, RELEASED, RawPeer, check_echo, command, p_data
@@ -356,40 +353,3 @@ def test_how_many_is_checked() -> None:
     for wrong in (0, 1000):
         with pytest.raises(ConfigurationError, match="receivers"):
             ReceiverSettings(receivers=wrong)
-
-
-_plain = st.recursive(
-    st.none() | st.integers(-(2**63), 2**63) | st.floats(allow_nan=False) | st.text(max_size=50),
-    lambda inner: (
-        st.lists(inner, max_size=4) | st.tuples(inner, inner) | st.dictionaries(st.integers(), inner)
-    ),
-    max_leaves=10,
-)
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.lists(_plain, min_size=1, max_size=5), st.integers(0, 300_000))
-def test_messages_arrive_whole(messages: list[Any], padding: int) -> None:
-    """Whatever plain data is asked and answered, of whatever size, arrives as it was."""
-    import socket
-
-    ours, theirs = socket.socketpair()
-
-    def echo() -> None:
-        with theirs:
-            channel = ProcessChannel(theirs)
-            try:
-                while True:
-                    channel.send(channel.receive())
-            except ChannelClosedError:
-                return
-
-    thread = threading.Thread(target=echo)
-    thread.start()
-    channel = ProcessChannel(ours)
-    for message in messages:
-        assert channel.call((message, bytes(padding))) == (message, bytes(padding))
-    channel.close()
-    thread.join(10)
-    with pytest.raises(ChannelClosedError):
-        channel.call(1)
