@@ -59,7 +59,6 @@ UNDIVIDED_TESTS = (
     "host/history",
     "host/operation",
     "host/receiver",
-    "host/simulation",
     "testing",
 )
 """The folders whose tests do not mirror their modules yet. Each is taken out when its tests are divided."""
