@@ -55,7 +55,6 @@ ASSIGNED_TO_OTHERS = {
 
 UNDIVIDED_TESTS = (
     "host/gathering",
-    "host/operation",
     "host/receiver",
     "testing",
 )
