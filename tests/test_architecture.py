@@ -56,7 +56,6 @@ ASSIGNED_TO_OTHERS = {
 UNDIVIDED_TESTS = (
     "host/gathering",
     "host/receiver",
-    "testing",
 )
 """The folders whose tests do not mirror their modules yet. Each is taken out when its tests are divided."""
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dicomnode import NumpyGrinder
-from dicomnode.testing import Faults, synthetic_series, synthetic_study
+from dicomnode.testing import synthetic_series, synthetic_study
 from programs import program
 
 VOLUMES = ["CT", "MR", "PT", "NM", "RTDOSE"]
@@ -88,16 +88,3 @@ def test_images_are_valid(modality, tmp_path):
     synthetic_series(modality)[0].save_as(file, enforce_file_format=True)
     found = subprocess.run([program("dciodvfy"), file], capture_output=True, text=True, check=False).stderr
     assert [line for line in found.splitlines() if line.startswith("Error")] == []
-
-
-def test_faults_change_what_is_sent():
-    """Dropped, doubled and shuffled; the same seed shuffles the same way."""
-    images = list("abcde")
-    assert Faults(drop=[0, -1]).applied(images) == list("bcd")
-    assert Faults(duplicate=[1]).applied(images) == list("abbcde")
-    shuffled = Faults(reorder=1).applied(images)
-    assert shuffled == Faults(reorder=1).applied(images)
-    assert shuffled != images
-    assert sorted(shuffled) == images
-    with pytest.raises(IndexError):
-        Faults(drop=[5]).applied(images)
