@@ -43,6 +43,27 @@ class StandIn:
         return [job for job in self.jobs if not states or job.state in states]
 
 
+class SilentPeer:
+    """Takes the place of a ReceivingPeer where nothing is sent: it listens to nothing."""
+
+    port = 11112
+
+    def __init__(self, folder: Path, ae_title: str) -> None:
+        self.folder, self.ae_title, self.address = folder, ae_title, f"127.0.0.1:{self.port}"
+
+    def __enter__(self) -> SilentPeer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End nothing."""
+
+
+@pytest.fixture
+def silent_peer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have no peer that listens."""
+    monkeypatch.setattr(local_host, "ReceivingPeer", SilentPeer)
+
+
 @pytest.fixture
 def jobs(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """Have stand-ins instead of hosts, and return the list of their jobs."""
@@ -59,7 +80,7 @@ def job(number: int, state: JobState, reason: str = "") -> Any:
 # -- its configuration ------------------------------------------------------------------------------------
 
 
-@pytest.mark.usefixtures("jobs")
+@pytest.mark.usefixtures("jobs", "silent_peer")
 def test_a_host_is_configured_for_a_test(tmp_path: Path) -> None:
     """On a free port, in the folder, with the peer that receives as the only destination."""
     with LocalHost(tmp_path, {"smooth": {"settings": {"sigma": 2.0}}}) as node:
@@ -74,7 +95,7 @@ def test_a_host_is_configured_for_a_test(tmp_path: Path) -> None:
         assert smooth.settings == {"sigma": 2.0}
 
 
-@pytest.mark.usefixtures("jobs")
+@pytest.mark.usefixtures("jobs", "silent_peer")
 def test_tables_of_a_test_come_before_its_own(tmp_path: Path) -> None:
     """What they do not say stays as it is for a test."""
     tables = {
@@ -129,7 +150,7 @@ def test_a_host_that_does_not_start_leaves_no_peer(tmp_path: Path, monkeypatch: 
 # -- what is sent to it -----------------------------------------------------------------------------------
 
 
-@pytest.mark.usefixtures("jobs")
+@pytest.mark.usefixtures("jobs", "silent_peer")
 @pytest.mark.parametrize(("named", "called"), [(None, "SMOOTH"), ("invert", "INVERT")])
 def test_images_are_sent_to_a_pipelines_title(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: str | None, called: str
@@ -149,6 +170,7 @@ def test_images_are_sent_to_a_pipelines_title(
 # -- waiting for its jobs ---------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("silent_peer")
 def test_jobs_that_are_over_are_returned(tmp_path: Path, jobs: list[Any]) -> None:
     """All that there are, also those that run yet."""
     jobs += [job(1, JobState.DELIVERED), job(2, JobState.RUNNING)]
@@ -156,6 +178,7 @@ def test_jobs_that_are_over_are_returned(tmp_path: Path, jobs: list[Any]) -> Non
         assert node.wait_for_jobs() == jobs
 
 
+@pytest.mark.usefixtures("silent_peer")
 def test_an_event_ends_the_wait(tmp_path: Path, jobs: list[Any]) -> None:
     """What the host reports is kept, and the jobs are looked at again."""
     event = Event(Station.DELIVERED, "the job was delivered")
@@ -185,6 +208,7 @@ def _finishing_after_the_first_look(
     return looked
 
 
+@pytest.mark.usefixtures("silent_peer")
 @pytest.mark.parametrize(
     ("made", "count", "told"),
     [
@@ -208,6 +232,7 @@ def test_jobs_that_are_not_over_in_time_are_told(
     assert told in str(raised.value)
 
 
+@pytest.mark.usefixtures("silent_peer")
 @pytest.mark.parametrize("state", [JobState.FAILED, JobState.UNDELIVERABLE, JobState.DISCARDED])
 def test_a_job_that_was_not_delivered_is_told(tmp_path: Path, jobs: list[Any], state: JobState) -> None:
     """With its reason."""
