@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import stat
 from collections.abc import Callable, Iterator, Mapping
@@ -68,6 +69,7 @@ def test_what_an_earlier_host_left_is_replaced(tmp_path: Path) -> None:
         (DicomnodeError("job 3 is running"), "job 3 is running"),
         (ValueError("not a number"), "not a number"),
         (RuntimeError("it broke"), "RuntimeError: it broke"),
+        (KeyError("reason"), "KeyError: 'reason'"),
     ],
 )
 def test_an_error_is_told_to_who_asked(tmp_path: Path, error: Exception, text: str) -> None:
@@ -80,12 +82,15 @@ def test_an_error_is_told_to_who_asked(tmp_path: Path, error: Exception, text: s
 
 
 def test_an_order_that_is_not_known(tmp_path: Path) -> None:
-    """It is refused by its name."""
-    with (
-        serving(tmp_path / "control.sock", {}) as path,
-        pytest.raises(DicomnodeError, match=r"^this host knows no order 'dance'$"),
-    ):
-        ask(path, "dance")
+    """It is refused by its name; an object without an order has none."""
+    with serving(tmp_path / "control.sock", {}) as path:
+        with pytest.raises(DicomnodeError, match=r"^this host knows no order 'dance'$"):
+            ask(path, "dance")
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+            client.connect(str(path))
+            client.sendall(b'{"job": 1}\n')
+            with client.makefile(encoding="utf-8") as answers:
+                assert json.loads(answers.readline()) == {"error": "this host knows no order None"}
 
 
 @pytest.mark.parametrize(

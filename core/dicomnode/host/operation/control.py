@@ -20,6 +20,8 @@ from dicomnode.errors import DicomnodeError
 _LOG = logging.getLogger(__name__)
 _TIMEOUT = 30.0
 _LONGEST = 1 << 20
+_NOT_SERVED = (OSError, ValueError, TypeError, RecursionError)
+"""What a connection may end with: it broke, its line is no order, or the answer is not plain data."""
 
 Handler = Callable[[Mapping[str, Any]], Any]
 
@@ -78,21 +80,19 @@ class ControlServer:
                 try:
                     connection.settimeout(_TIMEOUT)
                     self._serve(connection)
-                except (
-                    OSError,
-                    ValueError,
-                    TypeError,
-                    RecursionError,
-                ) as error:  # no order, or no plain answer
+                except _NOT_SERVED as error:
                     _LOG.warning("an order could not be taken: %s", type(error).__name__)
 
     def _serve(self, connection: socket.socket) -> None:
         with connection.makefile("rw", encoding="utf-8") as stream:
             order = json.loads(stream.readline(_LONGEST))
+            answer: dict[str, Any]
             try:
-                answer = {"answer": self._handlers[str(order["order"])](order)}
-            except KeyError:
-                answer = {"error": f"this host knows no order {order.get('order')!r}"}
+                handler = self._handlers.get(str(order.get("order")))
+                if handler is None:
+                    answer = {"error": f"this host knows no order {order.get('order')!r}"}
+                else:
+                    answer = {"answer": handler(order)}
             except (DicomnodeError, ValueError) as error:
                 answer = {"error": str(error)}
             except Exception as error:
