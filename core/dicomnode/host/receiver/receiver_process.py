@@ -128,6 +128,8 @@ def main() -> None:
             data, descriptors, _flags, _from = socket.recv_fds(control, _LONGEST_MESSAGE, 2)
         except InterruptedError:
             continue
+        except ConnectionError:  # the host has ended, and had not read all that was logged here
+            break
         if not data:
             break
         kind, value = marshal.loads(data)  # noqa: S302 - from our own parent
