@@ -131,6 +131,16 @@ def test_a_derived_series_at_the_peer_is_success(demonstration: Demonstration, t
     assert "One slice of the source and of the result" in done.output
 
 
+def test_a_folder_with_brackets_is_named_as_it_is(demonstration: Demonstration, tmp_path: Path) -> None:
+    """Its name is no markup: nothing of it is left out, and it is no error."""
+    demonstration.derived = derived_slices()
+    out = tmp_path / "[bold]results[" / "b]"
+    done = demonstration.run("--out", out)
+    assert (done.exception, done.return_value) == (None, 0)
+    assert f"The derived series: {out / 'derived'} (5 instances)" in done.output
+    assert f"side by side: {out / 'source-and-result.png'}" in done.output
+
+
 def test_the_series_of_pydicom_is_sent(demonstration: Demonstration, tmp_path: Path) -> None:
     """Five CT slices of one series, in the order of their files."""
     demonstration.run("--out", tmp_path / "out")

@@ -54,6 +54,12 @@ def test_where_everything_listens_is_said_first(shown: Shown) -> None:
     assert shown.counts() == ["0/2", "0/1", "0/1", "0/1"]
 
 
+def test_a_title_with_brackets_is_shown_as_it_is(shown: Shown) -> None:
+    """An AE title is no markup."""
+    shown.progress.listening(("127.0.0.1", 11112), "A[/b]", "127.0.0.1:104")
+    assert "host A[/b] listens on" in shown.text.getvalue()
+
+
 def test_each_station_is_counted_as_it_is_reached(shown: Shown) -> None:
     """Images by their answers, the others by the host's events; the delivery ends the wait."""
     shown.listen()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import png
 import pytest
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
+from rich.console import Console
 
 from dicomnode.cli.demo_view import tag_table, write_picture
 from sources import ct_slices
@@ -35,7 +37,7 @@ def rows_of(sources: list[Dataset], derived: list[Dataset]) -> dict[str, tuple[s
 
 def grey_values(path: Path) -> NDArray[np.uint8]:
     """Return the pixels of a PNG of one channel."""
-    width, height, rows, information = png.Reader(filename=str(path)).read()
+    width, height, rows, information = png.Reader(bytes=path.read_bytes()).read()
     assert (information["greyscale"], information["bitdepth"]) == (True, 8)
     return np.vstack([np.frombuffer(bytes(row), np.uint8) for row in rows]).reshape(height, width)
 
@@ -77,6 +79,17 @@ def test_control_characters_are_shown_as_what_they_are() -> None:
     assert before == r"\x1b[31mevil"
 
 
+@pytest.mark.parametrize("text", ["CT [bold]smoothed", "CT [/b] smoothed"])
+def test_brackets_are_shown_as_they_are(text: str) -> None:
+    """A description is no markup: nothing of it is left out, and it is no error."""
+    derived = derived_slices()
+    for image in derived:
+        image.SeriesDescription = text
+    out = io.StringIO()
+    Console(file=out, width=250).print(tag_table(ct_slices(), derived))
+    assert text in out.getvalue()
+
+
 def test_the_picture_has_source_and_result_side_by_side(tmp_path: Path) -> None:
     """Left the source in its window of grey, a white gap, right the result in the same window."""
     sources = ct_slices()
@@ -116,6 +129,7 @@ def test_a_result_of_another_size_fits(tmp_path: Path) -> None:
     assert set(picture[picture.shape[0] // 2 :, width + 4 :].flat) == {255}
 
 
+@pytest.mark.filterwarnings("error::RuntimeWarning")
 def test_an_image_of_one_value_is_shown(tmp_path: Path) -> None:
     """A window of no width is no error: the source is black."""
     sources = ct_slices()

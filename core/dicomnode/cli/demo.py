@@ -123,9 +123,13 @@ def _show(console: Console, sources: Sequence[Path], derived: Sequence[Dataset],
         return 1
     console.print(tag_table(originals, derived))
     picture = write_picture(originals, derived, folder / "source-and-result.png")
-    console.print(f"The derived series: {folder / 'derived'} ({len(derived)} instances)", soft_wrap=True)
+    console.print(
+        f"The derived series: {folder / 'derived'} ({len(derived)} instances)", soft_wrap=True, markup=False
+    )
     if picture is not None:
-        console.print(f"One source and one result slice, side by side: {picture}", soft_wrap=True)
+        console.print(
+            f"One source and one result slice, side by side: {picture}", soft_wrap=True, markup=False
+        )
     sent_series = {str(image.SeriesInstanceUID) for image in originals}
     fine = all(str(image.SeriesInstanceUID) not in sent_series for image in derived) and {
         str(image.StudyInstanceUID) for image in derived

@@ -59,7 +59,9 @@ class DemoProgress:
 
     def listening(self, address: tuple[str, int], title: str, peer: str) -> None:
         """Say where everything listens."""
-        self._progress.console.print(f"host {title} listens on {address[0]}:{address[1]}, PACS on {peer}")
+        self._progress.console.print(
+            f"host {title} listens on {address[0]}:{address[1]}, PACS on {peer}", markup=False
+        )
         for station, text in _ROUTE:
             total = self._images if station is Station.RECEIVED else 1
             self._tasks[station] = self._progress.add_task(

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.pixels.processing import apply_rescale
 from rich.table import Table
+from rich.text import Text
 
 from dicomnode.dicom.geometry.slice_sorting import sort_by_geometry
 from dicomnode.dicom.values.safe import safe_text
@@ -48,7 +49,7 @@ def tag_table(sources: Sequence[Dataset], derived: Sequence[Dataset]) -> Table:
     for keyword in _TAGS:
         before, after = (safe_text(image.get(keyword, "")) for image in (source, result))
         if before or after:
-            table.add_row(keyword, before, after, style="dim" if before == after else "")
+            table.add_row(keyword, Text(before), Text(after), style="dim" if before == after else "")
     return table
 
 
