@@ -176,3 +176,17 @@ def test_rules_that_cannot_be_loaded_are_left_to_the_host(tmp_path: Path) -> Non
         assert text == "the host will ask the pipelines' rules: ValueError at " + text.partition(" at ")[2]
         assert "Secret" not in text
         assert process.control.recv(65_536) == READY
+
+
+def test_a_host_that_ends_before_it_has_read_the_log(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Lines that were not read make no difference to the end: exit code 0, and no traceback."""
+    with running(tmp_path) as process:
+        peer, channel = process.connect()
+        with peer:
+            associate(peer, channel)
+        method, (_association, end) = answer(channel, None)
+        assert (method, end) == (HostMethod.ASSOCIATION_ENDED, "aborted")
+    assert process.program.returncode == 0
+    assert capfd.readouterr().err == ""
