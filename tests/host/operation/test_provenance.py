@@ -96,8 +96,9 @@ def test_a_job_says_what_made_its_result(ledger: Ledger, job: int) -> None:
 
 def test_a_result_is_told_once_with_all_its_destinations(ledger: Ledger, job: int) -> None:
     """Only a delivery that was confirmed has a time of that."""
-    delivery = next(each for each in ledger.deliveries(job=job) if each.destination == "PACS")
-    ledger.write(transition_delivery(delivery.id, DeliveryState.CONFIRMED, "stored", 0))
+    numbers = {each.destination: each.id for each in ledger.deliveries(job=job)}
+    ledger.write(transition_delivery(numbers["PACS"], DeliveryState.CONFIRMED, "stored", 0))
+    ledger.write(transition_delivery(numbers["BACKUP"], DeliveryState.PENDING, "no answer"))
     (told,) = trace(ledger, "2.1")["jobs"]
     (result,) = told["results"]
     assert (result["SOPInstanceUID"], result["SeriesInstanceUID"]) == ("2.1", "2.8")
@@ -110,7 +111,7 @@ def test_a_result_is_told_once_with_all_its_destinations(ledger: Ledger, job: in
         "state": "pending",
         "confirmed": None,
         "status": None,
-        "reason": "",
+        "reason": "no answer",
     }
 
 
