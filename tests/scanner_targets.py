@@ -274,10 +274,11 @@ def _peer_that_sent(data: bytes) -> Iterator[socket.socket]:
 @contextmanager
 def _answered(association: RequestedAssociation, accepted: dict[int, str], data: bytes) -> Iterator[None]:
     """Open an association with a peer that accepts contexts and then sends `data`, whatever is asked."""
-    with _peer_that_sent(seeds.association_accept(accepted) + data) as ours, suppress(DeliveryError):
-        association._connected = lambda: ours  # type: ignore[method-assign]  # no time to connect each time
+    with _peer_that_sent(seeds.association_accept(accepted) + data) as ours:
+        association._connect = lambda: ours  # type: ignore[method-assign]  # no time to connect each time
         association.open()
-        yield
+        with suppress(DeliveryError):
+            yield
     association.abort()
 
 

@@ -37,7 +37,7 @@ def test_a_start_that_fails_leaves_nothing(tmp_path: Path) -> None:
         with pytest.raises(ListenError, match="cannot listen on"):
             Host(config(tmp_path, f"127.0.0.1:{taken.getsockname()[1]}")).start()
         assert set(threading.enumerate()) <= before
-    DataDirectory(tmp_path).hold().let_go()
+    DataDirectory(tmp_path).lock().unlock()
     with Host(config(tmp_path)) as host:
         assert host.address[1]
 

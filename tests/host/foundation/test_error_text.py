@@ -10,7 +10,7 @@ import pytest
 
 from dicomnode.errors import ConfigurationError, DataDirectoryError, DeliveryError, DicomError, ListenError
 from dicomnode.host.delivery.folder_destination import FolderDestination
-from dicomnode.host.foundation.error_text import delivery_reason, harmless_text, told, type_and_line
+from dicomnode.host.foundation.error_text import delivery_reason, harmless_text, loggable_text, type_and_line
 
 NAME = "Smith^John"
 
@@ -31,8 +31,8 @@ NAME = "Smith^John"
 def test_what_quotes_nobody_is_told(error: Exception, text: str) -> None:
     """The text of the host's own errors and of the operating system; of all others the type alone."""
     assert harmless_text(error) == text
-    assert told(error) == (text or type(error).__name__)
-    assert NAME not in told(error)
+    assert loggable_text(error) == (text or type(error).__name__)
+    assert NAME not in loggable_text(error)
 
 
 def test_the_hosts_own_reason_of_a_delivery_is_told(tmp_path: Path) -> None:
