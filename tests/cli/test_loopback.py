@@ -116,6 +116,18 @@ def test_a_lost_association_is_told(tmp_path: Path) -> None:
     assert told == [0]
 
 
+def test_an_answer_is_for_who_waits_for_it(peer: ReceivingPeer) -> None:
+    """The thread of pynetdicom takes no message off the queue; who sends and waits has it."""
+    association = associate([(CT, ImplicitVRLittleEndian)], address_of(peer), "PACS", "LOOPBACK")
+    try:
+        answer: Any = (1, object())
+        association.dimse.msg_queue.put(answer)
+        assert association.dimse.get_msg(block=False) == (None, None)
+        assert association.dimse.get_msg(block=True) is answer
+    finally:
+        association.release()
+
+
 def test_a_status_of_the_peer_is_returned(tmp_path: Path) -> None:
     """Also one of failure: whoever sends decides what it means."""
     files = write_images(tmp_path, ct_slices()[:2])

@@ -169,7 +169,21 @@ def associate(
     association = ae.associate(*address, ae_title=called_ae_title)
     if not association.is_established:
         raise DeliveryError(f"no association with {called_ae_title} at {address[0]}:{address[1]}")
+    _leave_answers(association)
     return association
+
+
+def _leave_answers(association: Association) -> None:
+    """Leave the messages of the peer to who waits for an answer.
+
+    pynetdicom's own thread takes requests of a peer off the same queue. It is paused while an answer is
+    awaited, but passes for paused, too, where it has just been told to go on: then it takes the answer, and
+    who sent waits until the timeout. A peer asks nothing here, so the thread is to take nothing.
+    """
+    take = association.dimse.get_msg
+    association.dimse.get_msg = (  # type: ignore[method-assign]
+        lambda block=False: take(block=True) if block else (None, None)
+    )
 
 
 def _context_of(path: Path) -> tuple[str, str]:
