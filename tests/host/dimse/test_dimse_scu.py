@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 from contextlib import suppress
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydicom.dataset import Dataset
 
 from acceptor import Acceptor, acceptor
+from asked_peer import asking, soon
 from dicomnode.errors import DeliveryError
-from dicomnode.host.configuration.config import PeerTable
 from dicomnode.host.delivery.storage_commitment import STORAGE_COMMITMENT
 from dicomnode.host.dimse.dimse_scu import DimseAssociation, DimseMessage
-from dicomnode.host.dimse.peer import Peer
-from dicomnode.host.history.query_retrieve import STUDY_ROOT_FIND, PatientSearch
+from dicomnode.host.history.query_retrieve import PatientSearch
 from dimse_responses import response
 from raw_peer import element, p_data
 
@@ -29,22 +26,6 @@ def several(number: int, value: bytes) -> bytes:
     """Return the command set of a response with an element that is not one number, as a PDU."""
     good = {0x0100: b"\x20\x80", 0x0120: b"\1\0", 0x0800: b"\1\1", 0x0900: b"\0\0"}
     return p_data(1, 3, b"".join(element(each, found) for each, found in {**good, number: value}.items()))
-
-
-def asking(port: int, sop_class: str = STUDY_ROOT_FIND, timeout: float = 5) -> Peer:
-    table = PeerTable(ae_title="PACS", address=f"127.0.0.1:{port}", timeout=timeout)
-    return Peer("PACS", table, "NODE")
-
-
-def study(**values: str) -> Dataset:
-    made = Dataset()
-    for keyword, value in {"StudyInstanceUID": "1.2", "PatientID": "P1", **values}.items():
-        setattr(made, keyword, value)
-    return made
-
-
-def soon() -> float:
-    return time.monotonic() + 5
 
 
 @pytest.mark.parametrize(

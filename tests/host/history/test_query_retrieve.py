@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-import time
 from io import BytesIO
 
 import pytest
@@ -11,30 +10,13 @@ from pydicom.dataset import Dataset
 from pydicom.filereader import read_dataset
 
 from acceptor import Acceptor, acceptor, in_turn
+from asked_peer import asking, soon, study
 from dicomnode.errors import DeliveryError
-from dicomnode.host.configuration.config import PeerTable
-from dicomnode.host.dimse.peer import Peer
 from dicomnode.host.history.query_retrieve import PatientSearch, c_move
 from dimse_responses import answered, response
 from raw_peer import element
 
 PENDING, SUCCESS = 0xFF00, 0
-
-
-def asking(port: int, timeout: float = 5) -> Peer:
-    table = PeerTable(ae_title="PACS", address=f"127.0.0.1:{port}", timeout=timeout)
-    return Peer("PACS", table, "NODE")
-
-
-def study(**values: str) -> Dataset:
-    made = Dataset()
-    for keyword, value in {"StudyInstanceUID": "1.2", "PatientID": "P1", **values}.items():
-        setattr(made, keyword, value)
-    return made
-
-
-def soon() -> float:
-    return time.monotonic() + 5
 
 
 def identifier(data: bytes) -> Dataset:
