@@ -181,7 +181,7 @@ def _leave_answers(association: Association) -> None:
     who sent waits until the timeout. A peer asks nothing here, so the thread is to take nothing.
     """
     take = association.dimse.get_msg
-    association.dimse.get_msg = (  # type: ignore[method-assign]
+    association.dimse.get_msg = (  # type: ignore[method-assign]  # pynetdicom has no other way
         lambda block=False: take(block=True) if block else (None, None)
     )
 

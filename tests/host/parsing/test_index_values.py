@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 
+from dicomnode.dicom.values.tags import ABSENT
 from dicomnode.host.parsing.index_values import (
     decoded_value,
     encodings_of,
@@ -125,15 +126,16 @@ def test_which_vr_counts() -> None:
 
 
 def test_an_index_has_what_is_wanted_and_no_more() -> None:
-    """Sequences, bulk data and what is not wanted are left out."""
+    """Sequences, bulk data and what is not wanted are left out; what is not there is told to be absent."""
     dataset = Dataset()
     dataset.PatientID, dataset.Rows, dataset.Modality = "P1", 64, "CT"
     dataset.ReferencedStudySequence = [Dataset()]
     dataset.add_new(0x00091001, "UN", b"ab")
+    dataset.add_new(0x7FE00010, "OW", bytes(8))
     data = encoded(dataset)
-    wanted = frozenset({0x00100020, 0x00280010, 0x00081110, 0x00091001, 0x00100010})
+    wanted = frozenset({0x00100020, 0x00280010, 0x00081110, 0x00091001, 0x00100010, 0x7FE00010})
     found = walk(BytesSource(data), 0, len(data), "1.2.840.10008.1.2.1", wanted | {0x00080060}, WalkLimits())
-    assert index_of(found, wanted) == {0x00100020: "P1", 0x00280010: 64}
+    assert index_of(found, wanted) == {0x00100020: "P1", 0x00280010: 64, 0x00100010 | ABSENT: 1}
 
 
 @pytest.mark.parametrize(

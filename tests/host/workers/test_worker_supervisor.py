@@ -173,7 +173,7 @@ def test_a_worker_that_comes_to_an_end(
 
 
 def test_a_worker_that_ended_before_its_task(supervised: Callable[..., Supervised]) -> None:
-    """A supervisor whose worker has ended takes no task more, so that the host gives it to another."""
+    """A supervisor whose worker has ended takes no task or says it is lost: the host gives it to another."""
     one = supervised()
     worker = one.worker
     os.kill(one.process.pid, signal.SIGSTOP)
@@ -182,7 +182,8 @@ def test_a_worker_that_ended_before_its_task(supervised: Callable[..., Supervise
         one.send()
     finally:
         os.kill(one.process.pid, signal.SIGCONT)
-    assert one.receive() == []
+    # Which of both depends on where the signal met it: before the task was read, or after.
+    assert [next(iter(message)) for message in one.receive(2)] in ([], ["taken", "lost"])
     assert one.process.wait(60) == 0
 
 

@@ -19,7 +19,7 @@ from pydicom.datadict import dictionary_VR
 from pydicom.valuerep import TEXT_VR_DELIMS
 
 from dicomnode.dicom.values.indexed_value import IndexedValue
-from dicomnode.dicom.values.tags import ABSENT, STORED_BYTES
+from dicomnode.dicom.values.tags import ABSENT, PIXEL_KEYWORDS, STORED_BYTES
 from dicomnode.host.parsing.structure import Findings, RawValue
 
 SPECIFIC_CHARACTER_SET = 0x00080005
@@ -69,8 +69,8 @@ def index_of(findings: Findings, wanted: frozenset[int]) -> dict[int, IndexedVal
     dict
         Tag to str, int, float, None (an empty value) or a list of these. Bulk data and sequences are left
         out. What is wanted with :data:`~dicomnode.dicom.values.tags.STORED_BYTES` is there in any case, empty
-        where the data set does not have it; another tag that it does not have is there with
-        :data:`~dicomnode.dicom.values.tags.ABSENT`.
+        where the data set does not have it; another tag that it does not have, Pixel Data apart, is there
+        with :data:`~dicomnode.dicom.values.tags.ABSENT`.
     """
     encodings = encodings_of(findings)
     index: dict[int, IndexedValue] = {}
@@ -79,11 +79,12 @@ def index_of(findings: Findings, wanted: frozenset[int]) -> dict[int, IndexedVal
             vr = indexed_vr(raw.vr, tag)
             if vr not in _NOT_INDEXED:
                 index[tag] = decoded_value(vr, raw.value, encodings, findings.little_endian)
+    present = findings.values.keys() | findings.too_long | findings.sequences | PIXEL_KEYWORDS.keys()
     for tag in wanted:
         if tag & STORED_BYTES:
             stored = findings.values.get(tag ^ STORED_BYTES)
             index[tag] = "" if stored is None else stored_text(stored.value)
-        elif tag not in findings.values and tag not in findings.too_long:
+        elif tag not in present:
             index[tag | ABSENT] = 1
     return index
 

@@ -48,6 +48,7 @@ class _Layout:
             example.pixel_data_length,
             example.fragments,
             example.too_long,
+            example.sequences,
             example.elements,
         )
 

@@ -97,6 +97,9 @@ class Findings:
         Of top-level encapsulated Pixel Data, the Basic Offset Table not counted; None when there is none.
     too_long : set of int
         Wanted tags whose value was longer than the limit.
+    sequences : set of int
+        Wanted tags of sequences (and of values of undefined length, which are read as such): they are there,
+        but have no value here.
     elements : int
         How many elements, items and fragments there were, at all levels.
     """
@@ -106,6 +109,7 @@ class Findings:
     pixel_data_length: int | None = None
     fragments: int | None = None
     too_long: set[int] = field(default_factory=set)
+    sequences: set[int] = field(default_factory=set)
     elements: int = 0
 
 
@@ -346,7 +350,10 @@ class _Walk:
             self.marks.append((self.at, header_length))
         self.budget -= 1
         value = self.at + header_length
-        if vr == encoding.sq or (not encoding.explicit and key in encoding.sequence_keys):
+        is_sequence = vr == encoding.sq or (not encoding.explicit and key in encoding.sequence_keys)
+        if top and key in self.keys and (is_sequence or length == UNDEFINED_LENGTH):
+            self.findings.sequences.add(encoding.tag(key))
+        if is_sequence:
             self._push(_SEQUENCE, (value, length), frame, key)
         elif length == UNDEFINED_LENGTH:
             self._undefined(vr, value, frame, key)
