@@ -15,7 +15,7 @@ from pathlib import Path
 from dicomnode import AbstractInput, AbstractPipeline, NoOutput
 from dicomnode.host.configuration.config import PipelineTable
 from dicomnode.host.configuration.configured_pipeline import ConfiguredPipeline
-from dicomnode.host.gathering.pipeline_tree import PipelineTree
+from dicomnode.host.gathering.waiting_images import WaitingImages
 from dicomnode.host.ledger.ledger import Ledger
 from dicomnode.host.ledger.ledger_records import InstanceRecord
 from dicomnode.host.ledger.ledger_writes import add_instance
@@ -39,6 +39,7 @@ class Nothing(AbstractPipeline):
     """Waits for ever."""
 
     inputs = {"images": Images}  # noqa: RUF012 - as an author writes it
+    gather_by = "patient"
 
     def process(self, inputs: object) -> NoOutput:
         """Do nothing."""
@@ -95,7 +96,7 @@ def main() -> None:
         opened = time.monotonic()
         registration = Registration("pipelines", "nothing", "benchmark:Nothing", "benchmark", "1", None)
         configured = ConfiguredPipeline("nothing", Nothing(), "NOTHING", (), PipelineTable(), registration)
-        trees = {"nothing": PipelineTree(configured, Hooks(Registry()))}
+        trees = {"nothing": WaitingImages(configured, Hooks(Registry()))}
         found = Recovery(data, ledger, Spool(data.spool, "process"), trees, frozenset()).run()
         done = time.monotonic()
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

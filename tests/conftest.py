@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,11 @@ _LONGEST = ("faults", "peers", "cli", "host", "testing", "docs")
 # than 200 ms, and a test whose examples are made slowly.
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any machine")
+
+
+# A host waits for senders that open several associations; a test that is not about that does not. Also hosts
+# in processes of their own take it from the environment.
+os.environ.setdefault("DICOMNODE_HOST__SETTLE", "0")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -40,6 +40,7 @@ class RecordingStoreHandler:
     refusal: StoreResponse | None = None
     answer: StoreResponse = field(default_factory=lambda: StoreResponse(Status.SUCCESS))
     kept: list[tuple[StoreRequest, Mapping[int, IndexedValue], Path]] = field(default_factory=list)
+    releases: list[AssociationInfo] = field(default_factory=list)
     ended: list[tuple[AssociationInfo, bool]] = field(default_factory=list)
     changed: threading.Condition = field(default_factory=threading.Condition)
 
@@ -65,6 +66,10 @@ class RecordingStoreHandler:
                 self.kept.append((request, index, path))
                 self.changed.notify_all()
         return self.answer
+
+    def release_requested(self, association: AssociationInfo) -> None:
+        """Remember it."""
+        self.releases.append(association)
 
     def association_ended(self, association: AssociationInfo, end: AssociationEnd) -> None:
         """Remember it."""

@@ -1,8 +1,10 @@
 """The whole route under faults: a host with a light pipeline, senders that remember, and what must hold.
 
 The pipeline ``three`` takes three images of a patient and makes one small image of them, whose UID the test
-can foretell. Senders send patients over raw associations and keep what was answered with Success, with the
-SHA-256 of the data set as it was sent. :meth:`Route.check` compares that with disk, ledger and destinations.
+can foretell. Its input knows that there are three, which proves that it is whole; that of :data:`UNPROVEN`
+takes any number, so that only its senders say when that is all. Senders send patients over raw associations
+and keep what was answered with Success, with the SHA-256 of the data set as it was sent. :meth:`Route.check`
+compares that with disk, ledger and destinations.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from pydicom import dcmread
 from pydicom.uid import UID
 
 from dicomnode.dicom.values.uids import UIDSource
@@ -33,7 +36,7 @@ from dicomnode.host.ledger.ledger_records import InstanceRecord
 from dicomnode.host.ledger.states import InstanceState
 from dicomnode.plugins.registry import Registration
 from plugin_factory import PluginFactory
-from raw_peer import ACCEPTED, RawPeer, check_echo
+from raw_peer import ACCEPTED, RELEASED, RawPeer, check_echo
 from receiving import dataset_bytes, encoded, small_dataset
 from running_host import RunningHost
 
@@ -64,6 +67,7 @@ class Pipeline(AbstractPipeline):
     """One image out of three."""
     ae_title = "THREE"
     inputs = {"images": Images}
+    gather_by = "patient"
     iod_check = "off"
 
     def process(self, inputs):
@@ -84,6 +88,9 @@ class Pipeline(AbstractPipeline):
         result.file_meta.MediaStorageSOPInstanceUID = result.SOPInstanceUID
         return DicomOutput(result)
 '''
+
+UNPROVEN = PIPELINE.replace("    expected_images = 3\n", "")
+"""The same pipeline, to which nothing says how many images there are."""
 
 
 @dataclass(frozen=True)
@@ -136,6 +143,8 @@ class Acknowledged:
 
     instances: dict[str, Instance] = field(default_factory=dict)
     sent: dict[str, Instance] = field(default_factory=dict)
+    released: set[str] = field(default_factory=set)
+    """The patients of whom an association was released that had brought every image."""
     statuses: Counter[int | None] = field(default_factory=Counter)
 
     def patients(self) -> dict[str, list[Instance]]:
@@ -196,13 +205,14 @@ class Route:
         self.plugins = PluginFactory(directory / "plugins")
         self.plugins.add("three", plugin, pipelines=pipelines)
         self.version = "1.0"
+        self.proven = "expected_images" in plugin
         self.results = (directory if data is None else data.parent) / "results"
         destinations = [f"file:{self.results}"] + (["PACS"] if peer else [])
         lines = f"[pipelines.three]\ndestinations = {json.dumps(destinations)}\n{config}\n"
         lines += "[delivery]\nfirst_retry = 0.2\nlongest_retry = 1.0\n"
         if peer:
             lines += f'[peers.PACS]\nae_title = "PACS"\naddress = "127.0.0.1:{peer}"\n'
-        given = {"quiet_after_restart": 0.1, **({} if data is None else {"data": str(data)}), **(host or {})}
+        given = {**({} if data is None else {"data": str(data)}), **(host or {})}
         path = os.pathsep.join(filter(None, (str(self.plugins.folder), os.environ.get("PYTHONPATH"))))
         self.environment = {"PYTHONPATH": path, **(environment or {})}
         self.host = RunningHost(directory, lines, host=given, environment=self.environment)
@@ -212,6 +222,7 @@ class Route:
         self.figures: dict[str, Any] = {}
         self.seconds_to_serve: list[float] = []
         self._numbers = itertools.count(1)
+        self._whole: set[Path] = set()
 
     # -- the host -----------------------------------------------------------------------------------------
 
@@ -246,7 +257,8 @@ class Route:
     def died(self, seconds: float = 20) -> None:
         """Wait until the host has been killed."""
         assert self.host.process is not None
-        assert self.host.process.wait(seconds) == -9, self.host.text()
+        code = self.host.process.wait(seconds)
+        assert code == -9, f"exit code {code}:\n{self.host.text()}"
 
     # -- senders ------------------------------------------------------------------------------------------
 
@@ -268,12 +280,17 @@ class Route:
         self, images: Iterable[Instance], called: str = TITLE, *, release: bool = True
     ) -> list[int | None]:
         """Send images on an association of their own."""
+        images = list(images)
         with self.connect(called) as peer:
             statuses = [
                 self.acknowledged.store(peer, image, number) for number, image in enumerate(images, 1)
             ]
-            if release and None not in statuses:
-                peer.release()
+            if release and None not in statuses and peer.release() == RELEASED:
+                self.acknowledged.released |= {
+                    patient
+                    for patient, count in Counter(image.patient for image in images).items()
+                    if count == IMAGES
+                }
             return statuses
 
     def send_patient(self) -> list[Instance]:
@@ -304,10 +321,22 @@ class Route:
                 thread.join(60)
 
     def send_the_rest(self) -> None:
-        """Send every patient again that was not acknowledged whole, as a sender does."""
-        complete = self.acknowledged.complete()
-        for patient in sorted({image.patient for image in self.acknowledged.sent.values()} - complete.keys()):
+        """Send every patient again whose images were not all acknowledged and released, as a sender does."""
+        over = self._due()
+        for patient in sorted({image.patient for image in self.acknowledged.sent.values()} - over.keys()):
             assert set(self.send(images_of(int(patient[1:])))) == {0}
+
+    def _due(self) -> dict[str, list[Instance]]:
+        """Return the patients that must be processed without another word of a sender.
+
+        Where nothing else proves that they are whole, an association that brought all of it was released.
+        """
+        complete = self.acknowledged.complete()
+        if self.proven:
+            return complete
+        return {
+            patient: images for patient, images in complete.items() if patient in self.acknowledged.released
+        }
 
     # -- what must hold -----------------------------------------------------------------------------------
 
@@ -340,11 +369,16 @@ class Route:
         assert not torn, torn[:3]
         assert not lost, f"{len(lost)} are lost, {lost[0]} first"
 
+    def check_whole(self) -> None:
+        """Check that each result that was delivered up to now is of all images of its patient."""
+        for path in set(self.results.rglob("*.dcm")) - self._whole:
+            result = dcmread(path, stop_before_pixels=True)
+            assert result.InstanceNumber == IMAGES, f"a result of {result.InstanceNumber} of {IMAGES} images"
+            self._whole.add(path)
+
     def wait_delivered(self, seconds: float = 60) -> None:
-        """Wait until every complete patient's job is delivered and nothing is under way."""
-        wanted = {
-            str(result_uid(images, version=self.version)) for images in self.acknowledged.complete().values()
-        }
+        """Wait until the job of every patient that is due is delivered and nothing is under way."""
+        wanted = {str(result_uid(images, version=self.version)) for images in self._due().values()}
         deadline = time.monotonic() + seconds
         while True:
             jobs = self.host.jobs()

@@ -137,6 +137,13 @@ class RunningHost:
             assert time.monotonic() < deadline, f"jobs are {jobs}:\n{self.text()}"
             threading.Event().wait(0.05)
 
+    def wait_for_results(self, count: int, timeout: float = _PATIENCE) -> None:
+        """Wait until so many results lie in the outbox: what is over is removed in the background."""
+        deadline = time.monotonic() + timeout
+        while len(found := list((self.data / "outbox").iterdir())) != count:
+            assert time.monotonic() < deadline, f"the outbox has {found}"
+            threading.Event().wait(0.02)  # a folder cannot be awaited
+
     def jobs(self) -> list[dict[str, Any]]:
         """Return the ledger's jobs as plain data."""
         reader = LedgerReader(self.data / "ledger.sqlite")

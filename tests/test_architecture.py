@@ -47,7 +47,6 @@ ASSIGNED_TO_OTHERS = {
     "dimse/association_request.py: primitive.called_ae_title": "pynetdicom's primitives have no constructor",
     "dimse/association_request.py: primitive.calling_ae_title": "pynetdicom's primitives have no constructor",
     "dimse/pynetdicom_private.py: acceptor.ae_title": "what pynetdicom's own server would set",
-    "gathering/pipeline_tree.py: held.history": "an input's history is a value that changes",
     "isolation/worker_tasks.py: replica.held.history": "an input's history is a value that changes",
     "ledger/ledger_reading.py: self._local.held": "the attributes of threading.local are its contents",
 }

@@ -47,7 +47,7 @@ HEAD = """# The configuration file
 One TOML file, given with `--config FILE` or in the environment variable `DICOMNODE_CONFIG`. Without a file every
 installed [pipeline] runs with its class's defaults, on 127.0.0.1:11112. `dicomnode-host config` prints what is in force and
 where each value comes from; `dicomnode-host check` finds out whether it works. Words such as [AE title][ae-title], [peer],
-[association], [destination], [trigger] and [quarantine] are explained in the [glossary](glossary.md).
+[association], [destination], [settle] and [quarantine] are explained in the [glossary](glossary.md).
 
 **Paths** that are relative are relative to the file's folder; `~` is the user's home.
 
@@ -83,7 +83,7 @@ DICOMNODE_HOST__DRAIN: host.drain: a duration is a number of seconds, or text su
 `SIGHUP` reads the file again for `[peers]` and `host.allow`; everything else needs a restart, and the log says so.
 """
 CONFIGURATION_TERMS = (
-    "ae-title", "association", "destination", "peer", "pipeline", "plugin", "quarantine", "settings", "trigger", "worker",
+    "ae-title", "association", "destination", "peer", "pipeline", "plugin", "quarantine", "settings", "settle", "worker",
 )  # fmt: skip
 
 

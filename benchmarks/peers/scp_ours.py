@@ -49,6 +49,9 @@ class KeepingStoreHandler:
         spooled.keep(request.association.called_ae_title, request.AffectedSOPInstanceUID)
         return _STORED
 
+    def release_requested(self, association: AssociationInfo) -> None:
+        """Nothing."""
+
     def association_ended(self, association: AssociationInfo, end: AssociationEnd) -> None:
         """Nothing."""
 

@@ -108,8 +108,7 @@ receivers = {receivers}
 ae_title = "BENCHMARK"
 destinations = ["file:{given.directory}/results"]
 on_conflict = "replace"
-trigger = "quiet"  # what is measured is receiving: no job begins while others still send
-quiet = "1 h"
+settle = "1 h"  # what is measured is receiving: no job begins while others still send
 """,
         encoding="utf-8",
     )

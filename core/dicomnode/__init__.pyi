@@ -55,7 +55,6 @@ from .dicom.values.uids import UIDSource as UIDSource
 from .pipeline.container import InputContainer as InputContainer
 from .pipeline.container import Job as Job
 from .pipeline.container import Patient as Patient
-from .pipeline.container import PatientContainer as PatientContainer
 from .pipeline.destination import Delivery as Delivery
 from .pipeline.destination import Destination as Destination
 from .pipeline.destination import OutboxItem as OutboxItem
@@ -67,6 +66,9 @@ from .pipeline.outputs import DicomOutput as DicomOutput
 from .pipeline.outputs import FileOutput as FileOutput
 from .pipeline.outputs import NoOutput as NoOutput
 from .pipeline.outputs import PipelineOutput as PipelineOutput
+from .pipeline.patient_container import Completeness as Completeness
+from .pipeline.patient_container import PatientContainer as PatientContainer
+from .pipeline.pipeline_tree import PipelineTree as PipelineTree
 from .pipeline.pipelines import AbstractPipeline as AbstractPipeline
 from .pipeline.pipelines import AbstractQueuedPipeline as AbstractQueuedPipeline
 from .pipeline.pipelines import AbstractThreadedPipeline as AbstractThreadedPipeline
@@ -86,6 +88,7 @@ __all__ = [
     "Blueprint",
     "BuiltSeries",
     "CallElement",
+    "Completeness",
     "CopyElement",
     "Delivery",
     "Destination",
@@ -125,6 +128,7 @@ __all__ = [
     "PatientContainer",
     "PatientTree",
     "PipelineOutput",
+    "PipelineTree",
     "PrivateTag",
     "Secret",
     "Segment",

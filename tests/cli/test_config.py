@@ -35,6 +35,44 @@ class Pipeline(AbstractPipeline):
 """
 )
 
+UNSAID = (
+    PRELUDE
+    + """
+class Pipeline(AbstractPipeline):
+    inputs = {"ct": Images, "pet": Images}
+
+    def process(self, inputs):
+        return NoOutput()
+"""
+)
+SAID = (
+    PRELUDE
+    + """
+class Pipeline(AbstractPipeline):
+    inputs = {"images": Images}
+    gather_by = ("PatientID", "AccessionNumber")
+    settle = 3.0
+    open_association_wait = 4.0
+    late_images = "join"
+
+    def process(self, inputs):
+        return NoOutput()
+"""
+)
+OWN_KEYS = (
+    PRELUDE
+    + """
+class Pipeline(AbstractPipeline):
+    inputs = {"images": Images}
+
+    def container_key(self, image):
+        return image.Modality
+
+    def process(self, inputs):
+        return NoOutput()
+"""
+)
+
 
 @pytest.fixture
 def plugins(tmp_path):
@@ -68,6 +106,61 @@ def test_each_value_says_where_it_comes_from(tmp_path, plugins):
     assert found["pipelines.secretive.ae_title"] == ("SECRETIVE", "default")
     assert found["pipelines.secretive.settings.size"] == (4, "dicomnode.toml:5")
     assert found["pipelines.secretive.settings.url"] == ("https://example.org", whose)
+
+
+def test_what_one_job_is_and_when_it_starts_is_shown(tmp_path, plugins):
+    """Where it follows from the inputs, too; what a pipeline leaves to the host, with its origin there."""
+    plugins.add("unsaid", UNSAID)
+    plugins.add("said", SAID)
+    file = tmp_path / "dicomnode.toml"
+    file.write_text(
+        '[host]\nsettle = "9 s"\n[pipelines.unsaid]\n[pipelines.said]\n'
+        '[pipelines.here]\nplugin = "said"\ngather_by = ["PatientID"]\nsettle = 0\nlate_images = "new"\n'
+    )
+    found = values(file)
+    keys = ("gather_by", "settle", "open_association_wait", "late_images")
+    unsaid, said, here = (
+        [found[f"pipelines.{name}.{key}"] for key in keys] for name in ("unsaid", "said", "here")
+    )
+    assert unsaid == [
+        ("study", "inputs of Pipeline of unsaid 1.0"),
+        (9.0, "host.settle (dicomnode.toml:2)"),
+        (120.0, "host.open_association_wait (default)"),
+        ("hold", "Pipeline of unsaid 1.0"),
+    ]
+    whose = "Pipeline of said 1.0"
+    assert said == [(["PatientID", "AccessionNumber"], whose), (3.0, whose), (4.0, whose), ("join", whose)]
+    assert here == [
+        (["PatientID"], "dicomnode.toml:7"),
+        (0.0, "dicomnode.toml:8"),
+        (4.0, whose),
+        ("new", "dicomnode.toml:9"),
+    ]
+    printed = tmp_path / "printed.toml"
+    printed.write_text(command("config", "--config", file).stdout, encoding="utf-8")
+    assert {key: value for key, (value, _) in values(printed).items()} == {
+        key: value for key, (value, _) in found.items()
+    }
+
+
+def test_keys_of_the_plugins_own_are_no_gather_by(tmp_path, plugins):
+    """The class says what one job is: the configuration shows that, and may not say otherwise."""
+    plugins.add("own", OWN_KEYS)
+    file = tmp_path / "dicomnode.toml"
+    file.write_text("[pipelines.own]\n")
+    assert values(file)["pipelines.own.gather_by"] == (None, "container_key of Pipeline of own 1.0")
+    file.write_text('[pipelines.own]\ngather_by = "study"\n')
+    reason = values(file)["pipelines.own.settings"][1]
+    assert "pipelines.own.gather_by: it would change nothing: Pipeline.container_key says" in reason
+
+
+def test_a_gather_by_that_dicom_does_not_have_is_told_with_its_line(tmp_path, plugins):
+    """When the configuration is looked at, not when the first image comes."""
+    plugins.add("unsaid", UNSAID)
+    file = tmp_path / "dicomnode.toml"
+    file.write_text('[pipelines.unsaid]\ngather_by = "institute"\n')
+    reason = values(file)["pipelines.unsaid.settings"][1]
+    assert "dicomnode.toml:2: pipelines.unsaid.gather_by: gather_by names 'institute'" in reason
 
 
 @pytest.mark.parametrize("written", ['"swordfish"', '{ env = "TOKEN" }', '{ file = "TMP/token" }'])

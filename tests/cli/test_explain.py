@@ -47,6 +47,19 @@ class Pipeline(AbstractPipeline):
         return NoOutput()
 """
 )
+OWN_KEYS = (
+    PRELUDE
+    + """
+class Pipeline(AbstractPipeline):
+    inputs = {"images": Images}
+
+    def container_key(self, image):
+        return f"all of {image.Modality}"
+
+    def process(self, inputs):
+        return NoOutput()
+"""
+)
 CONFIG = '[pipelines.petct]\nae_title = "PETCT"\n[pipelines.smooth]\n[pipelines.fragile]\n'
 
 
@@ -79,10 +92,38 @@ def test_each_pipeline_and_input_says_what_it_makes_of_a_file(tmp_path, config):
     answer = told("explain", file, "--config", config)
     assert (answer["taken"], answer["live"], answer["refused"]) == (True, False, None)
     petct = by_pipeline(answer)["petct"]
-    assert (petct["taken"], petct["container_key"], petct["ae_title"]) == (True, "98890234", "PETCT")
+    assert (petct["taken"], petct["ae_title"]) == (True, "PETCT")
     assert petct["inputs"] == {"ct": None, "pet": "Units is missing or empty"}
     assert petct["missing"] == "pet: no image yet"
     assert by_pipeline(answer)["smooth"]["missing"] is None
+
+
+def test_what_one_job_is_and_the_key_of_its_container_are_told(tmp_path, config):
+    """A study for two inputs, a series for one, and what the configuration says, in JSON and in words."""
+    config.write_text(config.read_text() + 'gather_by = ["PatientID", "Modality"]\n')
+    image = ct_slices()[0]
+    (file,) = write_images(tmp_path / "ct", [image])
+    patient, study, series = image.PatientID, image.StudyInstanceUID, image.SeriesInstanceUID
+    found = by_pipeline(told("explain", file, "--config", config))
+    assert {name: (each["gather_by"], each["container_key"]) for name, each in found.items()} == {
+        "petct": ("study", f"{patient}/{study}"),
+        "smooth": ("series", f"{patient}/{study}/{series}"),
+        "fragile": ("PatientID, Modality", None),
+    }
+    shown = command("explain", file, "--config", config).stdout
+    assert f"    one job is one study; the container of this one is\n      {patient}/{study}\n" in shown
+    assert f"      {patient}/{study}/{series}\n" in shown
+
+
+def test_keys_of_the_plugins_own_are_told(tmp_path, plugins):
+    """Where the class makes the key, `gather_by` is not what one job is."""
+    plugins.add("own", OWN_KEYS)
+    file = tmp_path / "own.toml"
+    file.write_text("[pipelines.own]\n")
+    (image,) = write_images(tmp_path / "ct", ct_slices()[:1])
+    (own,) = told("explain", image, "--config", file)["pipelines"]
+    assert (own["gather_by"], own["container_key"]) == ("container_key", "all of CT")
+    assert "one job is what has the same container_key" in command("explain", image, "--config", file).stdout
 
 
 @pytest.mark.parametrize(
@@ -184,7 +225,7 @@ def test_another_instance_of_a_uid_that_is_here_is_told(tmp_path, plugins):
 
 
 def test_the_running_host_counts_what_waits(tmp_path, plugins):
-    """What is still missing, whether the instance is here, and an image that others keep out."""
+    """What is still missing, and whether the instance is here; no image is kept out by others."""
     images = ct_slices()
     with RunningHost(tmp_path / "host", CONFIG) as host:
         send_to(host.port, "PETCT", images[:2])
@@ -197,6 +238,7 @@ def test_the_running_host_counts_what_waits(tmp_path, plugins):
         (petct,) = answer["pipelines"]
         assert (petct["here"], petct["missing"]) == ("waiting", "pet: no image yet")
         assert "here already: waiting" in command("explain", first, *on).stdout
-        (petct,) = told("explain", other, *on, expect=1)["pipelines"]
-        assert "another series of this patient is waiting here" in petct["inputs"]["ct"]
+        (petct,) = told("explain", other, *on)["pipelines"]
+        assert petct["inputs"]["ct"] is None
+        assert "ct: 2 series fit, and a job takes one" in petct["missing"]
         assert host.ask("status")["pipelines"]["petct"]["waiting"]["images"] == 2

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pydicom
 import pytest
+from pydicom.dataset import Dataset
 
 from command_line import command, send_to, told, wait_until
 from dicomnode.host.ledger.ledger_reading import LedgerReader
@@ -62,6 +63,11 @@ raise RuntimeError("broken at import")
 """
 
 
+def key_of(image: Dataset) -> str:
+    """Return the key of the container in which an image gathers where a job is a series."""
+    return f"{image.PatientID}/{image.StudyInstanceUID}/{image.SeriesInstanceUID}"
+
+
 def delivered(results: Path) -> dict[str, bytes]:
     """Return SOP Instance UID -> pixels of what lies in a results folder."""
     found = (pydicom.dcmread(path) for path in results.rglob("*.dcm"))
@@ -92,9 +98,10 @@ class Pipeline(AbstractPipeline):
 )
 
 
+@pytest.mark.parametrize("by_patient", [False, True])
 @pytest.mark.parametrize("stopped", [False, True])
-def test_a_patient_that_waits_is_given_up(tmp_path, site, stopped):
-    """By the key that `status --patients` shows, host up or down; the images may come again."""
+def test_a_patient_that_waits_is_given_up(tmp_path, site, stopped, by_patient):
+    """By the key that `status --patients` shows, or by the patient; host up or down; they may come again."""
     site.add("waiting", WAITING)
     images = ct_slices()
     with RunningHost(tmp_path / "host", "[pipelines.waiting]\n", environment=site.environment) as host:
@@ -108,10 +115,11 @@ def test_a_patient_that_waits_is_given_up(tmp_path, site, stopped):
         status = told_by("status", "--patients")
         (patient,) = status["ledger" if stopped else "host"]["pipelines"]["waiting"]["patients"]
         refused = command(*give_up("nobody"), "--config", host.config, expect=1, **site.environment)
-        assert "no patient 'nobody' waits for the pipeline 'waiting'" in refused.stderr
-        assert told_by(*give_up(patient["container_key"])) == {
+        assert "nothing waits as 'nobody' for the pipeline 'waiting'" in refused.stderr
+        name = str(images[0].PatientID) if by_patient else patient["container_key"]
+        assert told_by(*give_up(name)) == {
             "pipeline": "waiting",
-            "container_key": patient["container_key"],
+            "container_key": name,
             "images": len(images),
             "running": not stopped,
         }
@@ -153,7 +161,7 @@ def test_a_delivered_job_is_seen_and_run_again(tmp_path, site, stopped):
         (job,) = told_by("jobs")
         assert (job["job"], job["pipeline"], job["state"], job["inputs"]) == (1, "smooth", "delivered", 5)
         shown = told_by("show", 1)
-        assert shown["container_key"] == "98890234"
+        assert shown["container_key"] == key_of(ct_slices()[0])
         assert {row["SOPInstanceUID"] for row in shown["inputs"]["series"]} == {
             image.SOPInstanceUID for image in ct_slices()
         }
@@ -375,22 +383,141 @@ def test_a_disk_that_is_full_needs_attention(tmp_path, stopped):
 
 
 def test_what_a_complete_patient_waits_for_is_told(tmp_path):
-    """A release, or quiet; after an abort the log says when the patient is looked at all the same."""
-    config = '[pipelines.smooth]\ntrigger = "both"\nquiet = "1 h"\nae_title = "GLATT"\n'
+    """The time that has to pass since its last association ended; after an abort, its sender or an order."""
+    config = '[pipelines.smooth]\nsettle = "1 h"\nae_title = "GLATT"\n'
+    config += '[pipelines.other]\nplugin = "smooth"\nae_title = "OTHER"\nsettle = 0\n'
     with RunningHost(tmp_path / "host", config) as host:
-        images = ct_slices()
-        send(images, ("127.0.0.1", host.port), "GLATT", faults=Faults(abort_after=len(images)))
-        host.wait_for_log(
-            r"aborted: it completes nothing \(1 patient\); looked at after 3600 s without an image"
-            r" pipeline=smooth association="
+        images, on = ct_slices(), ("--config", host.config)
+        send_to(host.port, "GLATT", images)
+        host.wait_for_log(r"association from \S+ released: 5 stored")
+        send(images, ("127.0.0.1", host.port), "OTHER", faults=Faults(abort_after=len(images)))
+        host.wait_for_log("aborted: by itself it completes nothing pipeline=other association=")
+        host.wait_for_log("a container is held: an association that brought images of it was aborted")
+        status = told("status", "--patients", *on)["host"]["pipelines"]
+        (named,) = status["smooth"]["patients"]
+        assert (named["missing"], named["held"], status["smooth"]["held"]) == (None, None, {})
+        assert 3500 < named["settled_in"] <= 3600
+        assert "s more in which no association brings an image of it" in named["waits_for"]
+        (named,) = status["other"]["patients"]
+        assert (named["missing"], named["held"], status["other"]["held"]) == (
+            None,
+            "interrupted",
+            {"interrupted": 1},
         )
-        on = ("--config", host.config)
-        (named,) = told("status", "--patients", *on)["host"]["pipelines"]["smooth"]["patients"]
-        assert named["missing"] is None
-        assert "complete; waits for the release of an association" in named["waits_for"]
-        assert "more without an image" in named["waits_for"]
+        assert "send them again, or start it with `dicomnode-host process`" in named["waits_for"]
+        shown = command("status", "--patients", *on).stdout
+        assert "send them again, or start it" in " ".join(shown.split())
         host.stop()
         assert "GLATT" in command("status", *on).stdout
+
+
+# -- process ----------------------------------------------------------------------------------------------
+
+
+def test_what_is_held_is_started_as_it_is(tmp_path, site):
+    """On the operator's word, which is kept with the job and stands neither in the log nor in `jobs`."""
+    site.add("waiting", WAITING)
+    images = ct_slices()
+    with RunningHost(tmp_path / "host", "[pipelines.waiting]\n", environment=site.environment) as host:
+        on = ("--config", host.config)
+        send_to(host.port, "WAITING", images)
+        host.wait_for_log("a container is held: its inputs are not complete yet")
+        patient, why = str(images[0].PatientID), "five are all that John Doe has"
+        order = ("process", "waiting", patient, "--reason", why)
+        assert told(*order, *on, **site.environment) == {
+            "pipeline": "waiting",
+            "container_key": key_of(images[0]),
+        }
+        host.wait_for_jobs(1)
+        shown = told("show", 1, *on, **site.environment)
+        assert len(shown["inputs"]["images"]) == len(images)
+        assert (shown["history"][0]["to"], shown["history"][0]["reason"]) == ("queued", why)
+        (traced,) = told("trace", images[0].SeriesInstanceUID, *on, **site.environment)["jobs"]
+        assert traced["started_because"] == why
+        assert why in command("trace", images[0].SeriesInstanceUID, *on, **site.environment).stdout
+        assert why not in command("jobs", *on, **site.environment).stdout
+        assert "Doe" not in host.text()
+
+
+def test_what_cannot_be_started_is_one_clear_message(tmp_path, site):
+    """An unknown pipeline, nothing that waits, several containers of a patient, a host that is down."""
+    site.add("waiting", WAITING)
+    with RunningHost(tmp_path / "host", "[pipelines.waiting]\n", environment=site.environment) as host:
+        on = ("--reason", "it is enough", "--config", host.config)
+
+        def refusal(pipeline, patient):
+            return command("process", pipeline, patient, *on, expect=1, **site.environment).stderr
+
+        assert refusal("smoth", "P") == "dicomnode-host: there is no pipeline 'smoth'; there are: waiting\n"
+        assert refusal("waiting", "P") == (
+            "dicomnode-host: nothing waits as 'P' for the pipeline 'waiting'; `dicomnode-host status"
+            " --patients` shows what waits\n"
+        )
+        series, patient = [ct_slices(), mr_slices(2)], str(ct_slices()[0].PatientID)
+        for images in series:
+            for image in images:
+                image.PatientID = patient
+            send_to(host.port, "WAITING", images)
+        keys = sorted(key_of(images[0]) for images in series)
+        assert refusal("waiting", patient) == (
+            f"dicomnode-host: 2 containers of '{patient}' wait for the pipeline 'waiting'; name one of them:"
+            f" {keys[0]}, {keys[1]}\n"
+        )
+        done = command("process", "waiting", keys[0], *on, **site.environment)
+        assert done.stdout == f"waiting: started {keys[0]} as it is\n"
+        assert "Missing option '--reason'" in command("process", "waiting", patient, expect=2).stderr
+        host.stop()
+        assert refusal("waiting", keys[1]) == (
+            f"dicomnode-host: no host runs on {host.data}: a container is started by a running host. Start it"
+            " with `dicomnode-host run`, and give the order again\n"
+        )
+
+
+ONE_OF_EACH = (
+    PRELUDE
+    + """
+class CT(AbstractInput):
+    required_values = {"Modality": "CT"}
+
+class Pipeline(AbstractPipeline):
+    inputs = {"ct": CT}
+    gather_by = "study"
+
+    def process(self, inputs):
+        return NoOutput()
+"""
+)
+
+
+def test_of_several_series_the_operator_names_the_one(tmp_path, site):
+    """Without a name nothing is started; the series that are left out are released, and it is told."""
+    site.add("one", ONE_OF_EACH)
+    first, second = ct_slices(), ct_slices()
+    for number, image in enumerate(second):
+        image.SeriesInstanceUID = "1.2.3.4"
+        image.SOPInstanceUID = image.file_meta.MediaStorageSOPInstanceUID = f"1.2.3.4.{number}"
+    with RunningHost(tmp_path / "host", "[pipelines.one]\n", environment=site.environment) as host:
+        on = ("--config", host.config)
+        send_to(host.port, "ONE", [*first, *second])
+        host.wait_for_log("a container is held")
+        (named,) = told("status", "--patients", *on, **site.environment)["host"]["pipelines"]["one"][
+            "patients"
+        ]
+        assert "2 series fit, and a job takes one" in named["waits_for"]
+        assert "1.2.3.4 (5 images)" in named["waits_for"]
+        order = ("process", "one", str(first[0].PatientID), "--reason", "the thin slices", *on)
+        refused = command(*order, expect=1, **site.environment).stderr
+        assert "2 series fit" in refused
+        assert "name the one to process with --series" in refused
+        refused = command(*order, "--series", "1.2.3", expect=1, **site.environment).stderr
+        assert refused == "dicomnode-host: no image of the series 1.2.3 waits there\n"
+        told(*order, "--series", "1.2.3.4", **site.environment)
+        host.wait_for_jobs(1)
+        given = {row["SOPInstanceUID"] for row in told("show", 1, *on, **site.environment)["inputs"]["ct"]}
+        assert given == {image.SOPInstanceUID for image in second}
+        (row, *_) = told("trace", first[0].SOPInstanceUID, *on, **site.environment)["unused"]
+        assert (row["state"], row["reason"]) == ("expired", "another series was chosen for the job")
+        assert told("status", *on, **site.environment)["host"]["pipelines"]["one"]["waiting"]["images"] == 0
 
 
 def test_what_the_output_check_warns_of_is_shown(tmp_path, site):
@@ -410,7 +537,7 @@ def test_what_the_output_check_warns_of_is_shown(tmp_path, site):
 
 def test_patients_are_named_only_where_they_are_asked_for(tmp_path):
     """`status --patients` and `show` name them; `status`, `jobs` and the log do not."""
-    with RunningHost(tmp_path / "host", '[pipelines.smooth]\ntrigger = "quiet"\nquiet = "1 h"\n') as host:
+    with RunningHost(tmp_path / "host", '[pipelines.smooth]\nsettle = "1 h"\n') as host:
         send_to(host.port, "SMOOTH", ct_slices())
         on = ("--config", host.config)
         patient = "98890234"
@@ -422,7 +549,7 @@ def test_patients_are_named_only_where_they_are_asked_for(tmp_path):
             waiting = told("status", "--patients", *on)
             pipelines = (waiting["ledger"] if stopped else waiting["host"])["pipelines"]
             (named,) = pipelines["smooth"]["patients"]
-            assert (named["container_key"], named["inputs"]) == (patient, {"series": 5})
+            assert (named["container_key"], named["inputs"]) == (key_of(ct_slices()[0]), {"series": 5})
             assert patient in command("status", "--patients", *on).stdout
         assert patient not in host.log.read_text()
         assert "Doe" not in host.log.read_text()
@@ -584,10 +711,28 @@ def test_a_threaded_pipeline_discards_what_it_does_not_want(tmp_path, site):
         images = mr_slices()
         send_to(host.port, "PUSHED", images)
 
-        def discarded():
-            return told("status", *on, **site.environment)["host"]["pipelines"]["pushed"]["discarded"]
+        def pushed():
+            return told("status", *on, **site.environment)["ledger"]["pipelines"].get("pushed")
 
-        wait_until(lambda: discarded() == len(images))
+        counted = {"refused": 0, "discarded": len(images), "held": 0}
+        wait_until(lambda: (pushed() or {}).get("unprocessed") == counted)
+        host.wait_for_log(f"of this association: {len(images)} images of 1 series discarded")
         assert told("quarantine", *on, **site.environment) == []
-        assert told("status", *on, **site.environment)["ledger"]["pipelines"] == {}
+        assert (pushed()["instances"], pushed()["jobs"]) == ({}, {})
         assert not list((host.data / "spool").rglob("*.dcm"))
+        host.stop()
+        host.start()
+        assert pushed()["unprocessed"] == counted
+        (row,) = [
+            line
+            for line in command("status", *on, **site.environment).stdout.splitlines()
+            if line.startswith("pushed")
+        ]
+        assert row.split()[-3:] == ["0", str(len(images)), "0"]
+        series = told("status", "--patients", *on, **site.environment)["ledger"]["pipelines"]["pushed"]
+        (one,) = series["unprocessed_series"]
+        assert (one["SeriesInstanceUID"], one["images"]) == (images[0].SeriesInstanceUID, len(images))
+        assert one["reason"] == "images: Modality is MR, not CT"
+        shown = command("status", "--patients", *on, **site.environment).stdout
+        assert images[0].SeriesInstanceUID in shown
+        assert "images: Modality is MR, not CT" in shown

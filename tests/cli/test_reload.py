@@ -18,7 +18,7 @@ from sources import ct_slices
 PEERS = "".join(
     f'[peers.{name}]\nae_title = "{name}"\nnetwork = "127.0.0.0/8"\n' for name in ("FIRST", "SECOND")
 )
-PIPELINE = '[pipelines.smooth]\ntrigger = "quiet"\nquiet = "1 h"\n'
+PIPELINE = '[pipelines.smooth]\nsettle = "1 h"\n'
 
 
 def reloaded(host, text, pattern="peers were read again"):

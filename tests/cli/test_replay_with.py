@@ -95,6 +95,7 @@ def test_another_version_is_compared_tag_by_tag_and_voxel_by_voxel(tmp_path, con
     """While the host runs, with its result or one made again; nothing is sent, entered or left behind."""
     host = configured(f'[retention]\ninputs = "1 d"\n{kept}')
     host.wait_for_log("inputs released")
+    host.wait_for_results(bool(kept))
     on = ("--config", host.config)
     before = [files_below(tmp_path / "results"), files_below(host.data), told("show", 1, *on)]
 
@@ -179,9 +180,9 @@ def test_what_cannot_be_tried_is_one_clear_message(tmp_path, configured):
     host.stop()
     host.config.write_text(host.config.read_text() + '[retention]\ninputs = "1 d"\n')
     host.start()
-    send_to(host.port, "SCALED", ct_slices())
-    host.wait_for_jobs(2)
-    assert "scaled==2.0 cannot be installed" in refusal(2, "--with", "2.0")
-    assert "neither a version" in refusal(2, "--with", "./nowhere")
+    send_to(host.port, "SCALED", ct_slices())  # the same images: the same job runs again
+    host.wait_for_log("inputs released")
+    assert "scaled==2.0 cannot be installed" in refusal(1, "--with", "2.0")
+    assert "neither a version" in refusal(1, "--with", "./nowhere")
     other = wheel(tmp_path, SAME, "1.0", "another")
     assert "is another, and the job's pipeline is of scaled" in refusal(2, "--with", other)

@@ -33,6 +33,9 @@ class Pipeline(AbstractPipeline):
         return FileOutput({"report.txt": report})
 """
 )
+STUDY = f"{ct_slices()[0].PatientID}/{ct_slices()[0].StudyInstanceUID}"
+"""The key of the container of a study."""
+
 LATER = (
     PRELUDE
     + """
@@ -88,10 +91,10 @@ def plugins(tmp_path):
 
 @pytest.fixture
 def study(tmp_path):
-    """Return a folder with a CT and a PET series of one patient, and a file that is not DICOM."""
+    """Return a folder with a CT and a PET series of one study, and a file that is not DICOM."""
     ct, pet = ct_slices(), pet_slices(2)
     for image in pet:
-        image.PatientID = ct[0].PatientID
+        image.PatientID, image.StudyInstanceUID = ct[0].PatientID, ct[0].StudyInstanceUID
     write_images(tmp_path / "study" / "1-ct", ct)
     write_images(tmp_path / "study" / "2-pet", pet)
     (tmp_path / "study" / "notes.txt").write_text("no DICOM")
@@ -116,7 +119,7 @@ def images(answer):
 
 
 def test_each_image_says_who_takes_it_and_a_job_comes_of_them(study, plugins):
-    """Status, inputs with their reasons, the trigger, the job, its results and what the checks find."""
+    """Status, inputs with their reasons, what starts the job, its results and what the checks find."""
     answer = told("simulate", "petct", study)
     assert answer["succeeded"] is True
     assert [Path(each).name for each in answer["skipped"]] == ["notes.txt"]
@@ -129,8 +132,8 @@ def test_each_image_says_who_takes_it_and_a_job_comes_of_them(study, plugins):
     assert (job["state"], job["inputs"]) == ("delivered", {"ct": 5, "pet": 2})
     assert [result["file_name"] for result in job["results"]] == ["report.txt"]
     assert answer["waiting"] == []
-    waited = [entry for entry in answer["timeline"] if entry.get("detail") == "pet: no image yet"]
-    assert waited[0]["event"] == "a patient's inputs are not complete yet"
+    assert job["container_key"] == STUDY
+    assert job["started_because"] == "every input is complete and nothing more comes"
 
 
 def test_the_table_is_for_people(study, plugins):
@@ -139,7 +142,8 @@ def test_the_table_is_for_people(study, plugins):
     assert "PETCT (petct of petct 1.0), by a virtual clock" in shown
     assert "association 1: 5 images, 1-ct/0000.dcm to 1-ct/0004.dcm  0x0000" in shown
     assert "pet: no, Modality is CT, not PT" in shown
-    assert "job 1 of patient container 98890234 (5 in ct, 2 in pet): delivered" in shown
+    assert f"job 1 of patient container {STUDY} (5 in ct, 2 in pet): delivered" in shown
+    assert "started because every input is complete and nothing more comes" in shown
     assert "1 files are not DICOM" in shown
 
 
@@ -176,8 +180,8 @@ def test_nothing_goes_over_a_network(study, plugins, monkeypatch):
 
 
 def test_virtual_time_passes_at_once(tmp_path, study, plugins, configured):
-    """A quiet period of an hour triggers, and a patient that waits for ten days expires, without a wait."""
-    config = configured('[pipelines.petct]\ntrigger = "quiet"\nquiet = "1 h"\n')
+    """An hour of settling and the ten days after which what waits expires need no wait."""
+    config = configured('[pipelines.petct]\nsettle = "1 h"\n')
     answer = told("simulate", "petct", study, "--config", config)
     assert answer["succeeded"]
     (queued,) = (entry for entry in answer["timeline"] if "queued" in entry.get("event", ""))
@@ -191,6 +195,42 @@ def test_virtual_time_passes_at_once(tmp_path, study, plugins, configured):
     assert answer["waiting"] == []
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--associations", "image", "--interleave"),
+        ("--associations", "image", "--order", "shuffle"),
+        ("--associations", "series", "--interleave"),
+        ("--associations", "one", "--order", "reverse", "--duplicate", "2"),
+    ],
+    ids=" ".join,
+)
+def test_the_jobs_are_the_same_whatever_the_associations(study, plugins, options):
+    """Of one association, of one each series, of one an image: one job, of all images."""
+    plain = told("simulate", "petct", study, "--associations", "one")
+    answer = told("simulate", "petct", study, *options)
+    for each in (plain, answer):
+        for job in each["jobs"]:
+            del job["results"]  # made by the process that says so in the report
+    assert answer["jobs"] == plain["jobs"]
+    assert [job["inputs"] for job in answer["jobs"]] == [{"ct": 5, "pet": 2}]
+
+
+def test_what_holds_a_job_back_is_told(study, plugins, configured):
+    """Where associations are further apart than the settling time, what comes after the start is late."""
+    config = configured('[pipelines.smooth]\nsettle = "2 s"\n')
+    options = ("--associations", "image", "--gap", "3", "--config", config)
+    for file in (study / "2-pet").iterdir():
+        file.unlink()
+    answer = told("simulate", "smooth", study, *options)
+    assert [job["inputs"] for job in answer["jobs"]] == [{"series": 1}]
+    (waiting,) = answer["waiting"]
+    assert (waiting["held"], waiting["inputs"]) == ("late", {"series": 4})
+    assert waiting["waits_for"] == "they came after job 1 of the same group had started"
+    held = [entry for entry in answer["timeline"] if "is held" in entry.get("event", "")]
+    assert held[0]["event"] == "a container is held: they came after job 1 of the same group had started"
+
+
 def test_an_abort_completes_nothing(study, plugins):
     """What was aborted waits; sent again, as senders do, it is known and makes the job."""
     options = ("--associations", "one", "--abort", "6")
@@ -199,10 +239,10 @@ def test_an_abort_completes_nothing(study, plugins):
     assert [entry["ends"] for entry in answer["timeline"] if "ends" in entry] == ["aborted"]
     (waiting,) = answer["waiting"]
     assert (waiting["inputs"], waiting["missing"]) == ({"ct": 5, "pet": 1}, None)
-    assert (
-        "nothing triggered a job"
-        in command("simulate", "petct", study, *options, "--no-resend", expect=1).stdout
-    )
+    assert waiting["held"] == "interrupted"
+    assert "send them again, or start it with `dicomnode-host process`" in waiting["waits_for"]
+    shown = command("simulate", "petct", study, *options, "--no-resend", expect=1).stdout
+    assert f"held: {waiting['waits_for']}" in shown
     answer = told("simulate", "petct", study, *options)
     assert [job["inputs"] for job in answer["jobs"]] == [{"ct": 5, "pet": 2}]
     again = [entry for entry in images(answer) if entry["reason"] == "it is here already"]
@@ -292,7 +332,8 @@ def test_two_patients_at_once_are_two_jobs(tmp_path):
     write_images(tmp_path / "in" / "a", ct_slices())
     write_images(tmp_path / "in" / "b", other)
     answer = told("simulate", "smooth", tmp_path / "in", "--interleave", "--order", "shuffle", "--seed", "3")
-    assert sorted(job["container_key"] for job in answer["jobs"]) == ["98890234", "OTHER"]
+    patients = sorted(job["container_key"].partition("/")[0] for job in answer["jobs"])
+    assert patients == ["98890234", "OTHER"]
     assert answer["succeeded"]
     numbers = [entry["association"] for entry in images(answer)]
     assert numbers == [1, 2] * 5

@@ -124,7 +124,7 @@ def test_an_input_is_traced_forward_while_it_waits_and_when_its_job_failed(tmp_p
     """Images that no job has used are told as such; a failed job is found, with its reason."""
     (site.folder / "fail").touch()
     sent = ct_slices()
-    config = config_of(tmp_path / "results") + 'trigger = "quiet"\nquiet = "1 h"\n'
+    config = config_of(tmp_path / "results") + 'settle = "1 h"\n'
     with RunningHost(tmp_path / "host", config, environment=site.environment) as host:
         on = ("--config", host.config)
         send_to(host.port, "KEYED", sent)

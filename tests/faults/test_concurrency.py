@@ -38,6 +38,12 @@ PLUGIN = (
     + """
 class Joining(Pipeline):
     late_images = "join"
+
+class AnyNumber(AbstractInput):
+    several_series = True
+
+class Unproven(Pipeline):
+    inputs = {"images": AnyNumber}
 """
 )
 PLUGIN = (
@@ -55,11 +61,20 @@ destinations = ["file:{results}"]
 plugin = "three"
 ae_title = "REPLACING"
 on_conflict = "replace"
-[pipelines.quiet]
+[pipelines.again]
 plugin = "three"
-ae_title = "QUIET"
-trigger = "quiet"
-quiet = 0.6
+ae_title = "AGAIN"
+late_images = "new"
+destinations = ["file:{results}"]
+[pipelines.unproven]
+ae_title = "UNPROVEN"
+settle = "1 s"
+destinations = ["file:{results}"]
+[pipelines.impatient]
+plugin = "unproven"
+ae_title = "IMPATIENT"
+open_association_wait = "600 ms"
+destinations = ["file:{results}"]
 [pipelines.expiring]
 plugin = "three"
 ae_title = "EXPIRING"
@@ -71,7 +86,7 @@ expires = 1.5
 def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Route]:
     directory = tmp_path_factory.mktemp("concurrency")
     tables, environment = TABLES.format(results=directory / "results"), {"HOLDS": str(directory)}
-    pipelines = {"three": "Pipeline", "joining": "Joining"}
+    pipelines = {"three": "Pipeline", "joining": "Joining", "unproven": "Unproven"}
     with route(directory, tables, plugin=PLUGIN, pipelines=pipelines, environment=environment) as running:
         running.holds = directory  # type: ignore[attr-defined]  # kept with the host that it belongs to
         running.start()
@@ -205,36 +220,40 @@ def test_patients_on_many_associations_at_once(made: Route) -> None:
     assert set(jobs.values()) == {3}
 
 
-def test_images_that_come_while_the_job_is_made(made: Route) -> None:
-    """Five associations bring two images each of one patient: every image is in one job, or waits."""
+def test_a_patient_on_many_associations_at_once(made: Route) -> None:
+    """Five associations bring two images each, in any order: one job has all of them."""
     images = made.new_patient(10)
-    at_once(*[lambda i=i: made.send(images[i : i + 2]) for i in range(0, 10, 2)])  # type: ignore[misc]  # mypy cannot infer a lambda that binds a default
-    made.wait_for(lambda: all(each in ([WAITING], [RELEASED]) for each in states(made, images)))
-    made.wait_for(lambda: not [job for job in made.host.jobs() if job["state"] not in {"delivered"}])
+    at_once(*[lambda i=i: made.send(images[i : i + 2], "UNPROVEN") for i in range(0, 10, 2)])  # type: ignore[misc]  # mypy cannot infer a lambda that binds a default
+    wait_result(made, images, "unproven")
     rows = [row for image in images for row in made.rows()[image.uid]]
     assert len(rows) == 10
-    by_job: dict[int | None, list[str]] = {}
-    for row in rows:
-        by_job.setdefault(row.job, []).append(row.SOPInstanceUID)
-    waiting = by_job.pop(None, [])
-    assert len(waiting) < 3
-    for uids in by_job.values():
-        assert len(uids) >= 3
-        assert str(result_uid([image for image in images if image.uid in uids])) in made.delivered()
+    assert len({row.job for row in rows}) == 1
 
 
 def test_late_images_make_a_new_job(made: Route) -> None:
-    """What comes while its patient's job runs waits for the next job, which has what came late alone."""
+    """With late_images = "new" what comes late waits for the next job, which has what came late alone."""
+    images = made.new_patient(6)
+    with Hold(made, images[0].patient) as hold:
+        made.send(images[:3], "AGAIN")
+        hold.wait_running(3)
+        made.send(images[3:5], "AGAIN")
+        wait_states(made, images, [[InstanceState.IN_JOB]] * 3 + [[WAITING]] * 2 + [[]])
+    wait_result(made, images[:3], "again")
+    wait_states(made, images[3:5], [[WAITING]] * 2)
+    made.send(images[5:], "AGAIN")
+    wait_result(made, images[3:], "again")
+
+
+def test_late_images_are_held(made: Route) -> None:
+    """Unless the pipeline says otherwise they make no job, however many they are."""
     images = made.new_patient(6)
     with Hold(made, images[0].patient) as hold:
         made.send(images[:3])
         hold.wait_running(3)
-        made.send(images[3:5])
-        wait_states(made, images, [[InstanceState.IN_JOB]] * 3 + [[WAITING]] * 2 + [[]])
+        made.send(images[3:])
+        made.host.wait_for_log(r"a container is held: they came after job \d+ of the same series had started")
     wait_result(made, images[:3])
-    wait_states(made, images[3:5], [[WAITING]] * 2)
-    made.send(images[5:])
-    wait_result(made, images[3:])
+    wait_states(made, images[3:], [[WAITING]] * 3)
 
 
 def test_late_images_join_their_job(made: Route) -> None:
@@ -256,33 +275,41 @@ def test_late_images_join_their_job(made: Route) -> None:
     assert [job["reason"] for job in jobs[:2]] == told
 
 
-# -- triggers -------------------------------------------------------------------------------------------
+# -- the ends of associations --------------------------------------------------------------------------------
 
 
 def test_an_abort_completes_nothing(made: Route) -> None:
     """All images came, the peer aborted: no job; once one is sent again and released, there is."""
     images = made.new_patient()
-    with made.connect() as peer:
+    with made.connect("UNPROVEN") as peer:
         assert [made.acknowledged.store(peer, image) for image in images] == [SUCCESS] * 3
         peer.send(ABORT)
         assert peer.receive()[0] == 0
-    made.host.wait_for_log(r"aborted: it completes nothing \(1 patient\)")
-    other = made.send_patient()
-    wait_result(made, other)
+    made.host.wait_for_log("aborted: by itself it completes nothing")
+    other = made.new_patient()
+    made.send(other, "UNPROVEN")
+    wait_result(made, other, "unproven")
     wait_states(made, images, [[WAITING]] * 3)
-    assert made.send(images[:1]) == [SUCCESS]
-    wait_result(made, images)
+    assert made.send(images[:1], "UNPROVEN") == [SUCCESS]
+    wait_result(made, images, "unproven")
 
 
-def test_a_quiet_patient(made: Route) -> None:
-    """With trigger = "quiet" an open association does not matter, and each image starts the wait anew."""
+def test_what_proves_that_all_has_come_ends_the_waiting(made: Route) -> None:
+    """The association that brought all images may stay open, or be aborted."""
+    images = made.new_patient()
+    with made.connect() as peer:
+        assert [made.acknowledged.store(peer, image) for image in images] == [SUCCESS] * 3
+        wait_result(made, images)
+
+
+def test_an_open_association_that_brings_nothing_for_long(made: Route) -> None:
+    """It is not waited for after open_association_wait, which each image starts anew."""
     images = made.new_patient(6)
-    with made.connect("QUIET") as peer:
+    with made.connect("IMPATIENT") as peer:
         for image in images:
             assert made.acknowledged.store(peer, image) == SUCCESS
             time.sleep(0.2)  # the pace of the sender is what is tested
-        wait_states(made, images, [[WAITING]] * 6)
-        made.wait_for(lambda: states(made, images) == [[RELEASED]] * 6)
+        wait_result(made, images, "impatient")
 
 
 def test_expiry_counts_from_the_last_image(made: Route) -> None:

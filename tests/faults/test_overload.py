@@ -218,7 +218,7 @@ def test_memory_after_ten_thousand_associations(tmp_path: Path) -> None:
 def test_memory_of_the_host_after_ten_thousand_associations(tmp_path: Path) -> None:
     """A whole host to which as many associations bring an image again and again is no larger."""
     uid, data = image(0)
-    config = '[pipelines.smooth]\nae_title = "DICOMNODE"\ntrigger = "quiet"\nquiet = "1 h"\n'
+    config = '[pipelines.smooth]\nae_title = "DICOMNODE"\nsettle = "1 h"\n'
     with RunningHost(tmp_path, config, host={"ae_title": "HOST"}) as host:
         assert host.process is not None
         status = Path(f"/proc/{host.process.pid}/status")

@@ -195,7 +195,6 @@ def configured(
                 "bind": f"127.0.0.1:{port}",
                 "data": str(directory / "data"),
                 "reserve": 0,
-                "quiet_after_restart": 0.5,
             },
             "peers": {
                 "PACS": {

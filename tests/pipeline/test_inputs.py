@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pydicom.uid import generate_uid
 
 from dicomnode import AbstractInput, LazyDataset, Not
-from dicomnode.errors import ConfigurationError, DuplicateImageError, ImageRefusedError
+from dicomnode.errors import ConfigurationError, DuplicateImageError
 from sources import ct_slices, mr_slices
 
 
@@ -105,22 +105,14 @@ def test_duplicates_count_once() -> None:
     assert len(images) == 1
 
 
-def test_another_series() -> None:
-    """A second series or study is refused while the first waits, unless the author asks for several."""
+def test_whether_an_image_belongs_depends_on_nothing_that_waits() -> None:
+    """Images of another series and another study are taken: what a job gets of them is decided later."""
     first, second = mr_slices(2)
-    second.SeriesInstanceUID = generate_uid()
-    images = made()
+    second.SeriesInstanceUID, second.StudyInstanceUID = generate_uid(), generate_uid()
+    images = made(required_values={"Modality": "MR"})
     images.add_image(first)
-    with pytest.raises(ImageRefusedError, match="another series"):
-        images.add_image(second)
-    dynamic = made(several_series=True)
-    assert dynamic.add_images([first, second]) == 2
-    second.StudyInstanceUID = generate_uid()
-    third = made(several_series=True)
-    third.add_image(first)
-    with pytest.raises(ImageRefusedError, match="another study"):
-        third.add_image(second)
-    assert made(several_series=True, several_studies=True).add_images([first, second]) == 2
+    assert images.why_not(second) is None
+    assert images.add_images([second]) == 1
 
 
 @pytest.mark.parametrize(
@@ -154,6 +146,55 @@ def test_a_rule_that_forbids_nothing() -> None:
     """Not without a value is a mistake, and told at once."""
     with pytest.raises(ConfigurationError, match="forbids nothing"):
         Not()
+
+
+@pytest.mark.parametrize(
+    ("expected", "proof"),
+    [
+        (3, "3 of 3 images (expected_images)"),
+        ("ImagesInAcquisition", "3 of 3 images (ImagesInAcquisition)"),
+        (lambda images: len({image.InstanceNumber for image in images}), "3 of 3 images (expected_images)"),
+        (2, ""),
+        (4, ""),
+        ("NumberOfSlices", ""),
+        ("peer", ""),
+        (None, ""),
+    ],
+)
+def test_what_proves_that_an_input_is_whole(expected: object, proof: str) -> None:
+    """Exactly the expected number of images does, whoever says it; nothing else does."""
+    slices = mr_slices(3)
+    for number, image in enumerate(slices, 1):
+        image.ImagesInAcquisition, image.InstanceNumber = 3, number
+    images = made(expected_images=expected)
+    images.add_images(slices)
+    assert images.proof() == proof
+
+
+def test_every_series_must_be_whole() -> None:
+    """Of an input that takes several series each is counted by itself."""
+    first, second, third = mr_slices(3)
+    second.SeriesInstanceUID = third.SeriesInstanceUID = generate_uid()
+    for image in (first, second, third):
+        image.ImagesInAcquisition = 1 if image is first else 2
+    images = made(expected_images="ImagesInAcquisition", several_series=True)
+    images.add_images([first, second])
+    assert images.proof() == ""
+    assert images.missing() == "1 of 2 images"
+    images.add_image(third)
+    assert images.proof() == "1 of 1 images (ImagesInAcquisition); 2 of 2 images (ImagesInAcquisition)"
+
+
+def test_what_a_peer_says() -> None:
+    """With "peer" the input waits for the peer's word, and is whole when it has as many images."""
+    slices = mr_slices(2)
+    images = made(expected_images="peer")
+    images.add_images(slices)
+    assert images.missing() == "the peer does not say how many images there are"
+    images.peer_counts = {str(slices[0].SeriesInstanceUID): 3}
+    assert images.missing() == "2 of 3 images"
+    images.peer_counts = {str(slices[0].SeriesInstanceUID): 2}
+    assert (images.missing(), images.proof()) == (None, "2 of 2 images (the peer)")
 
 
 def test_completeness_in_words() -> None:

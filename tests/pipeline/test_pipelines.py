@@ -105,12 +105,11 @@ def test_no_settings() -> None:
 
 
 def test_indexed_tags() -> None:
-    """What sorting looks at is indexed: identifier, rules, what the blueprint copies, what is added."""
+    """What sorting looks at is indexed: rules, what the blueprint copies, what is added."""
     own = pipeline(
-        patient_identifier_tag="AccessionNumber",
         blueprint=Blueprint([CopyElement("StudyDate")]),
         index_also=["BodyPartExamined"],
     )
-    wanted = {Tag(each) for each in ("AccessionNumber", "PixelSpacing", "StudyDate", "BodyPartExamined")}
+    wanted = {Tag(each) for each in ("PixelSpacing", "StudyDate", "BodyPartExamined")}
     assert own.indexed_tags() == wanted
-    assert pipeline().indexed_tags() == {Tag("PatientID"), Tag("PixelSpacing")}
+    assert pipeline().indexed_tags() == {Tag("PixelSpacing")}

@@ -61,7 +61,7 @@ def loaded(distribution, timeout=60):
 def test_the_hooks_of_this_host_are_known():
     """Name and arguments of every hook."""
     assert set(hook_arguments()) == INTERVENTIONS | NOTIFICATIONS
-    assert hook_arguments()["dicomnode_validate_image"] == ("pipeline", "input_name", "input", "image")
+    assert hook_arguments()["dicomnode_validate_image"] == ("pipeline", "input_name", "image")
 
 
 def test_a_star_import_of_the_public_face_is_no_fault(plugins):

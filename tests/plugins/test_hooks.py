@@ -92,9 +92,8 @@ def test_the_example_of_each_hook_runs(name, hooks):
 
 def test_dicomnode_validate_image_asks_the_inputs_rules(hooks):
     """Without plugins the input decides."""
-    held = Images("images")
-    assert hooks.validate_image(Pipeline(), "images", held, image(Modality="CT")) is None
-    assert hooks.validate_image(Pipeline(), "images", held, image(Modality="MR")) == "Modality is MR, not CT"
+    assert hooks.validate_image(Pipeline(), "images", image(Modality="CT")) is None
+    assert hooks.validate_image(Pipeline(), "images", image(Modality="MR")) == "Modality is MR, not CT"
 
 
 @pytest.mark.parametrize("order", list(itertools.permutations(["refuses", "agrees", "fails"])))
@@ -107,14 +106,14 @@ def test_dicomnode_validate_image_any_veto_wins_in_any_order(hooks, order):
     }
     for name in order:
         hooks.register(given[name], name)
-    assert hooks.validate_image(Pipeline(), "images", Images("images"), image(Modality="CT")) == "not today"
+    assert hooks.validate_image(Pipeline(), "images", image(Modality="CT")) == "not today"
 
 
 def test_dicomnode_validate_image_that_raises_is_no_agreement(hooks):
     """An error is raised with a note that names the plugin and the hook."""
     hooks.register(implementing(dicomnode_validate_image=lambda image: 1 / 0), "acme:rules")
     with pytest.raises(ZeroDivisionError) as caught:
-        hooks.validate_image(Pipeline(), "images", Images("images"), image(Modality="CT"))
+        hooks.validate_image(Pipeline(), "images", image(Modality="CT"))
     assert caught.value.__notes__ == ["raised in dicomnode_validate_image of the plugin acme:rules"]
 
 
@@ -123,7 +122,7 @@ def test_dicomnode_validate_image_must_answer_with_none_or_text(hooks, answer):
     """Anything else is no answer: taking False for yes or for no would both be wrong for someone."""
     hooks.register(implementing(dicomnode_validate_image=lambda image: answer), "acme:rules")
     with pytest.raises(PluginError, match=r"acme:rules returned .*: return None, or the reason as text"):
-        hooks.validate_image(Pipeline(), "images", Images("images"), image(Modality="CT"))
+        hooks.validate_image(Pipeline(), "images", image(Modality="CT"))
 
 
 def test_dicomnode_validate_image_that_exits_does_not_end_the_host(hooks):
@@ -134,7 +133,7 @@ def test_dicomnode_validate_image_that_exits_does_not_end_the_host(hooks):
 
     hooks.register(implementing(dicomnode_validate_image=leave), "acme:rules")
     with pytest.raises(PluginError, match=r"acme:rules called sys\.exit\(2\)"):
-        hooks.validate_image(Pipeline(), "images", Images("images"), image(Modality="CT"))
+        hooks.validate_image(Pipeline(), "images", image(Modality="CT"))
 
 
 def test_dicomnode_validate_input_holds_back(hooks):
@@ -422,7 +421,7 @@ def test_hooks_that_do_not_fit_are_refused_whole(hooks, implementation, reason):
         )
     )
     assert hooks.validate_input(Pipeline(), "1.4", "P1", "images", held) is None
-    assert hooks.validate_image(Pipeline(), "images", Images("images"), image(Modality="CT")) is None
+    assert hooks.validate_image(Pipeline(), "images", image(Modality="CT")) is None
 
 
 def test_an_optional_hook_that_this_host_does_not_know_is_no_fault(hooks):
@@ -432,7 +431,7 @@ def test_an_optional_hook_that_this_host_does_not_know_is_no_fault(hooks):
         dicomnode_validate_image=hookimpl(lambda: "no"),
     )
     hooks.register(later, "acme")
-    assert hooks.validate_image(Pipeline(), "images", Images("images"), image(Modality="CT")) == "no"
+    assert hooks.validate_image(Pipeline(), "images", image(Modality="CT")) == "no"
 
 
 @pytest.mark.parametrize(
@@ -455,7 +454,7 @@ def test_an_installed_hook_module_that_cannot_be_used_is_left_out(plugins, caplo
     plugins.install("acme-good", {"hooks": {"hooks": "acme_good"}}, modules={"acme_good.py": good})
     registry = Registry(only=["acme-bad", "acme-good"])
     hooks = Hooks(registry)
-    assert hooks.validate_image(Pipeline(), "images", Images("images"), image(Modality="CT")) == "no"
+    assert hooks.validate_image(Pipeline(), "images", image(Modality="CT")) == "no"
     found = {each.distribution: each for each in registry.plugins}
     assert found["acme-bad"].status is PluginStatus.FAILED
     assert reason in found["acme-bad"].reason

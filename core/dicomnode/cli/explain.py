@@ -32,8 +32,8 @@ def explain(
 ) -> int:
     """Tell what becomes of a FILE that is sent: which pipeline and input take it, or which rule refuses it.
 
-    The running host is asked, so that the images that wait there count; otherwise the rules alone. Exit code
-    1 when nobody takes it.
+    The rules look at the file alone, whatever waits. What would still be missing counts the images that wait
+    in the running host, where one runs. Exit code 1 when nobody takes it.
     """
     from dicomnode.host.configuration.config_loading import load_config
     from dicomnode.host.operation.control import NotRunningError
@@ -61,8 +61,8 @@ def explain(
 def _by_rules(config: Config, file: Path) -> dict[str, Any]:
     """Explain without a host: with trees in which nothing waits."""
     from dicomnode.host.configuration.configured_pipeline import configure_pipelines
-    from dicomnode.host.gathering.pipeline_tree import PipelineTree
     from dicomnode.host.gathering.reception import wanted_tags
+    from dicomnode.host.gathering.waiting_images import WaitingImages
     from dicomnode.host.isolation.isolation import Isolation
     from dicomnode.host.operation.explanation import explain as explained
     from dicomnode.plugins.hooks import Hooks
@@ -72,7 +72,7 @@ def _by_rules(config: Config, file: Path) -> dict[str, Any]:
     hooks = Hooks(registry)
     with Isolation.of(config) as environments:
         configured_pipelines = configure_pipelines(config, registry, environments)
-        trees = [PipelineTree(configured, hooks) for configured in configured_pipelines]
+        trees = [WaitingImages(configured, hooks) for configured in configured_pipelines]
         return explained(file, trees, config, wanted_tags(trees))
 
 
@@ -97,19 +97,17 @@ def _print(report: Mapping[str, Any]) -> None:
     for each in report["pipelines"]:
         lines += _lines(each)
     if not report["live"] and report["pipelines"]:
-        lines.append("(No host was asked: images that wait there may keep others out.)")
+        lines.append("(No host was asked: what is missing does not count the images that wait there.)")
     click.echo("\n".join(safe_text(line, longest=_LONGEST) for line in lines))
 
 
 def _lines(report: Mapping[str, Any]) -> list[str]:
     """Return what is to be said of one pipeline."""
-    whose = (
-        "" if report["container_key"] is None else f", for the patient container {report['container_key']}"
-    )
-    verdict = (
-        f"takes it{whose}" if report["taken"] else f"does not take it: answered with {report['status']:#06x}"
-    )
+    verdict = "takes it" if report["taken"] else f"does not take it: answered with {report['status']:#06x}"
     lines = [f"  {report['ae_title']} ({report['pipeline']}) {verdict}"]
+    if report["taken"]:
+        lines.append(f"    one job is {_group(report['gather_by'])}; the container of this one is")
+        lines.append(f"      {report['container_key']}")
     for name, reason in report["inputs"].items():
         lines.append(f"    {name}: wants it" if reason is None else f"    {name}: no, {reason}")
     if not report["inputs"] and report["reason"]:
@@ -121,3 +119,10 @@ def _lines(report: Mapping[str, Any]) -> list[str]:
             "    then complete" if report["missing"] is None else f"    then missing: {report['missing']}"
         )
     return lines
+
+
+def _group(gather_by: str) -> str:
+    """Return what one job is, in words."""
+    if gather_by in {"series", "study", "patient"}:
+        return f"one {gather_by}"
+    return f"what has the same {gather_by}"

@@ -20,6 +20,7 @@ COMMANDS = {
     "show": "operate:show",
     "replay": "operate:replay",
     "discard": "operate:discard",
+    "process": "operate:process",
     "give-up": "operate:give_up",
     "quarantine": "quarantine:quarantine",
     "explain": "explain:explain",

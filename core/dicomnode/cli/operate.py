@@ -14,11 +14,13 @@ import click
 
 from dicomnode.cli.exit_codes import DONE, NOT_DONE
 from dicomnode.cli.options import config_option, json_option
-from dicomnode.cli.tables import print_table, shown_bytes, shown_seconds, shown_time
+from dicomnode.cli.tables import print_table, shown_bytes, shown_time
+from dicomnode.cli.waiting import held_kinds, print_waiting
 from dicomnode.dicom.values.safe import safe_text
 from dicomnode.host.configuration.config import Config
 from dicomnode.host.configuration.config_loading import load_config
 from dicomnode.host.ledger.states import DEAD_LETTERS, JobState
+from dicomnode.host.ledger.unprocessed_ledger import Outcome
 from dicomnode.host.operation.operations import Operations
 from dicomnode.host.operation.status import (
     add_backoffs,
@@ -30,6 +32,12 @@ from dicomnode.host.operation.status import (
 )
 
 _SHOWN_JOBS = 50
+_NOTHING_RECORDED: Mapping[str, Any] = {
+    "jobs": {},
+    "instances": {},
+    "waiting": {"patients": 0, "images": 0},
+    "unprocessed": {},
+}
 
 
 def _operations(root_config: Path | None, config: Path | None) -> Operations:
@@ -38,7 +46,7 @@ def _operations(root_config: Path | None, config: Path | None) -> Operations:
 
 @click.command()
 @config_option
-@click.option("--patients", is_flag=True, help="Name the patients that wait, and what each is missing.")
+@click.option("--patients", is_flag=True, help="Name what waits, for what, and why it is held.")
 @click.option("--running", is_flag=True, help="Exit code 1 when no host runs: for health checks.")
 @json_option
 @click.pass_obj
@@ -196,6 +204,37 @@ def discard(root_config: Path | None, config: Path | None, *, job: int, reason: 
     return 0
 
 
+@click.command()
+@config_option
+@click.argument("pipeline")
+@click.argument("patient")
+@click.option("--reason", required=True, help="Why; it is kept with the job in the ledger.")
+@click.option("--series", metavar="UID", help="Which series, where several fit and an input takes one.")
+@json_option
+@click.pass_obj
+def process(
+    root_config: Path | None,
+    config: Path | None,
+    *,
+    pipeline: str,
+    patient: str,
+    reason: str,
+    series: str | None,
+    as_json: bool,
+) -> int:
+    """Start a job of what waits for a PATIENT at a PIPELINE, as it is, although something is missing.
+
+    Both are named as ``status --patients`` shows them; the Patient ID alone is enough where one container of
+    that patient waits. The host must run.
+    """
+    done = _operations(root_config, config).process(pipeline, patient, reason, series=series)
+    if as_json:
+        _print_json(done)
+    else:
+        click.echo(safe_text(f"{pipeline}: started {done['container_key']} as it is"))
+    return DONE
+
+
 @click.command("give-up")
 @config_option
 @click.argument("pipeline")
@@ -206,7 +245,7 @@ def discard(root_config: Path | None, config: Path | None, *, job: int, reason: 
 def give_up(
     root_config: Path | None, config: Path | None, *, pipeline: str, patient: str, reason: str, as_json: bool
 ) -> int:
-    """Give up a PATIENT that waits for a PIPELINE and will never be complete, as if it had expired.
+    """Drop what waits for a PATIENT at a PIPELINE and will never be complete, as if it had expired.
 
     Both are named as ``status --patients`` shows them. The images are removed; they may be sent again. A
     job that was made of them is for ``discard``.
@@ -266,8 +305,12 @@ def _print_status(
         f" {shown_bytes(disk['reserve'])} in reserve"
     )
     _print_pipelines((live or {}).get("pipelines", {}), recorded["pipelines"], titles)
+    for name, table in (live or {}).get("pipelines", {}).items():
+        if kinds := held_kinds(table):
+            click.echo(safe_text(f"{name}: {kinds}"))
     if patients:
-        _print_patients((live or recorded)["pipelines"])
+        print_waiting((live or recorded)["pipelines"])
+        _print_unprocessed(recorded["pipelines"])
     if recorded["deliveries"]:
         print_table(
             ("destination", ">to deliver", ">uncommitted", ">dead", "next attempt", "reason"),
@@ -291,7 +334,7 @@ def _print_pipelines(
     names = dict.fromkeys([*live, *titles, *recorded])
     rows = []
     for name in names:
-        known = recorded.get(name, {"jobs": {}, "instances": {}, "waiting": {"patients": 0, "images": 0}})
+        known = recorded.get(name, _NOTHING_RECORDED)
         waiting, count = live.get(name, known)["waiting"], known["jobs"]
         rows.append(
             (
@@ -305,30 +348,33 @@ def _print_pipelines(
                 count.get("delivered", 0),
                 count.get("failed", 0) + count.get("undeliverable", 0),
                 known["instances"].get("quarantined", 0),
+                *(known["unprocessed"].get(outcome, 0) for outcome in Outcome),
             )
         )
     if rows:
         headings = (
             *("pipeline", "AE title", ">patients wait", ">images wait", ">queued", ">running", ">delivering"),
             *(">delivered", ">dead letters", ">quarantined"),
+            *(f">{outcome}" for outcome in Outcome),
         )
         print_table(headings, rows)
 
 
-def _print_patients(pipelines: Mapping[str, Any]) -> None:
+def _print_unprocessed(pipelines: Mapping[str, Any]) -> None:
     rows = [
         (
             name,
-            patient["container_key"],
-            ", ".join(f"{each}: {count}" for each, count in patient["inputs"].items()),
-            shown_seconds(patient["quiet"]) if patient["quiet"] is not None else None,
-            patient.get("waits_for"),
+            each["SeriesInstanceUID"],
+            each["outcome"],
+            each["images"],
+            shown_time(each["last"]),
+            each["reason"],
         )
         for name, table in pipelines.items()
-        for patient in table.get("patients", ())
+        for each in table.get("unprocessed_series", ())
     ]
     if rows:
-        print_table(("pipeline", "patient", "images", "last one ago", "waits for"), rows)
+        print_table(("pipeline", "series in no job", "why", ">images", "last one", "reason"), rows)
 
 
 def _print_job(report: Mapping[str, Any]) -> None:

@@ -60,10 +60,10 @@ def simulate(
 ) -> int:
     """Send the files of FOLDER to PIPELINE, as the node would receive them, without a network.
 
-    Prints the status of each image, which input takes it and why another does not, what triggers a job, what
-    the job gives, and what the check of its results against their IODs finds. Time is virtual: a quiet period
-    of an hour passes at once. Nothing is sent anywhere, and no host is touched. Exit code 1 unless there was
-    a job and every one succeeded.
+    Prints the status of each image, which input takes it and why another does not, when a job starts or why
+    none does, what the job gives, and what the check of its results against their IODs finds. Time is
+    virtual: the seconds to settle pass at once. Nothing is sent anywhere, and no host is touched. Exit code 1
+    unless there was a job and every one succeeded.
     """
     from dicomnode.host.configuration.config_loading import load_config
     from dicomnode.host.dimse.pynetdicom_private import silence_loggers
@@ -107,7 +107,7 @@ def _lines(report: Mapping[str, Any], folder: Path) -> Iterator[str]:
         counts = ", ".join(f"{count} in {name}" for name, count in patient["inputs"].items())
         yield ""
         yield f"left waiting: patient container {patient['container_key']} ({counts})"
-        yield f"  missing: {patient['missing'] or 'nothing; but nothing triggered a job'}"
+        yield f"  held: {patient['waits_for']}"
 
 
 def _alike(entry: Mapping[str, Any]) -> object:
@@ -151,6 +151,7 @@ def _verdicts(entry: Mapping[str, Any]) -> Iterable[str]:
 def _job(job: Mapping[str, Any]) -> Iterator[str]:
     counts = ", ".join(f"{count} in {name}" for name, count in job["inputs"].items())
     yield f"job {job['job']} of patient container {job['container_key']} ({counts}): {job['state']}"
+    yield f"  started because {job['started_because']}"
     if job["state"] != "delivered":
         yield f"  {job['reason']}"
         yield from (f"    {line}" for line in job["log"].splitlines())

@@ -68,6 +68,7 @@ def _print_job(uid: str, job: Mapping[str, Any]) -> None:
         f"{uid} is {' and '.join(_articled(each) for each in job['uid_is'])} of job {job['job']}",
         f"  pipeline     {job['pipeline']}, {job['state']} ({job['reason']})",
         f"  created      {shown_time(job['created'])}",
+        f"  because      {job['started_because']}",
         *_made_by(job),
     )
     print_table(

@@ -32,12 +32,13 @@ from dicomnode.host.foundation.file_trees import TreeRemover
 from dicomnode.host.foundation.free_space import jobs_reserve
 from dicomnode.host.foundation.notifier import Notifier
 from dicomnode.host.foundation.timer_thread import TimerThread
-from dicomnode.host.gathering.pipeline_tree import PipelineTree
+from dicomnode.host.gathering.gatherer import Gatherer
 from dicomnode.host.gathering.prevalidation import PrevalidatorFactory
 from dicomnode.host.gathering.reception import Reception
-from dicomnode.host.gathering.triggers import Triggers
+from dicomnode.host.gathering.waiting_images import WaitingImages
 from dicomnode.host.history.get_scu import RetrieveReception
 from dicomnode.host.history.history import History, history_peers
+from dicomnode.host.history.series_counts import SeriesCounts, peers_with_address
 from dicomnode.host.isolation.isolation import Isolation
 from dicomnode.host.jobs.describing import describe_job
 from dicomnode.host.jobs.job import JobDescription
@@ -47,6 +48,7 @@ from dicomnode.host.jobs.running_jobs import end_executor
 from dicomnode.host.jobs.scheduler import Scheduler
 from dicomnode.host.ledger.ledger import Ledger
 from dicomnode.host.ledger.ledger_records import InstanceRecord, JobRecord
+from dicomnode.host.operation.container_orders import container_orders
 from dicomnode.host.operation.control import ControlServer
 from dicomnode.host.operation.explanation import explain
 from dicomnode.host.operation.live_status import live_status
@@ -108,8 +110,8 @@ class Host:
         configured_pipelines = _all_checked(config, self.registry, self.isolation)
         self.configured_pipelines = {configured.name: configured for configured in configured_pipelines}
         self.destinations = _destinations(config, self.configured_pipelines.values())
-        self.trees: Mapping[str, PipelineTree] = {
-            name: PipelineTree(configured, self.hooks)
+        self.trees: Mapping[str, WaitingImages] = {
+            name: WaitingImages(configured, self.hooks)
             for name, configured in self.configured_pipelines.items()
         }
         self.recovered = Recovered()
@@ -151,7 +153,7 @@ class Host:
         self.ledger = Ledger(self.data.ledger, durable=durable)
         starting.callback(self.ledger.close)
         job_events = JobEvents()
-        image_entered: Notifier[PipelineTree, str] = Notifier()
+        image_entered: Notifier[WaitingImages, str] = Notifier()
         self.jobs = Jobs(
             ledger=self.ledger,
             spool=self.spool,
@@ -164,14 +166,22 @@ class Host:
             keep_results=retention.results > 0,
             remove=self._remover.remove,
         )
-        clock = TimerThread("triggers")
-        triggers = Triggers(self.jobs, self.events, clock, image_entered)
+        clock = TimerThread("gathering")
+        counts = SeriesCounts(peers_with_address(config))
+        self.gatherer = Gatherer(
+            self.trees.values(),
+            self.jobs,
+            self.events,
+            clock,
+            image_came=image_entered.notify,
+            ask_count=counts.ask,
+        )
         self.reception = Reception(
             self.trees.values(),
             host_title=host.ae_title,
             spool=self.spool,
             ledger=self.ledger,
-            triggers=triggers,
+            gatherer=self.gatherer,
             events=self.events,
             reserve=host.reserve,
         )
@@ -190,11 +200,11 @@ class Host:
             history_peers(config, self.configured_pipelines.values()),
             reception=RetrieveReception(self.reception, self.spool, settings),
             events=self.events,
-            settled=triggers.history_settled,
+            settled=self.gatherer.history_settled,
             image_entered=image_entered,
         )
         self.history.restore()
-        self._recover(triggers)
+        self._recover()
 
         self.outbox = Outbox(
             self.data.outbox,
@@ -231,6 +241,8 @@ class Host:
         self._listen(receiver)
         starting.callback(receiver.stop)
         starting.callback(self.history.stop)
+        starting.callback(counts.stop)
+        counts.start()
         self.history.start()
         self.outbox.start()
         self.scheduler.start()
@@ -332,7 +344,7 @@ class Host:
         limits = Limits(free=self._least_free)
         return WorkerPool(workers, limits=limits, scratch=self.data.work)
 
-    def _recover(self, triggers: Triggers) -> None:
+    def _recover(self) -> None:
         retention = self.config.retention
         found = Recovery(
             self.data,
@@ -346,10 +358,9 @@ class Host:
         ).run()
         self.recovered = found
         for tree in self.trees.values():
-            for key in tree.keys():  # noqa: SIM118 - a tree is no mapping
-                cut_off = (tree, key) in found.cut_off
-                triggers.after_restart(tree, key, self.config.host.quiet_after_restart, cut_off=cut_off)
-        self.reception.resume(found.unsorted, self.config.host.quiet_after_restart)
+            for key in tree.keys():  # noqa: SIM118 - it is no mapping
+                self.gatherer.restored(tree, key, released=(tree, key) in found.released)
+        self.reception.resume(found.unsorted)
         if found.waiting or found.entered or found.lost or found.jobs:
             self._tell(
                 f"found {found.waiting} images waiting ({found.entered} not in the ledger,"
@@ -378,6 +389,7 @@ class Host:
             "status": lambda order: self._live_status(patients=bool(order.get("patients"))),
             "explain": lambda order: self._explain(Path(order["file"])),
             **job_orders(self.jobs),
+            **container_orders(self.gatherer, self.trees, self.jobs),
             **quarantine_orders(Quarantine(self.ledger, self.spool)),
         }
 
@@ -388,7 +400,7 @@ class Host:
             started=self.started,
             reserve=self.config.host.reserve,
             trees=self.trees.values(),
-            discarded=self.reception.discarded,
+            gatherer=self.gatherer,
             backoffs=self.outbox.backoffs(),
             unstoppable=self.scheduler.unstoppable,
             patients=patients,

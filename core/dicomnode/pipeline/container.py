@@ -1,12 +1,11 @@
-"""What holds the images of one patient: while they gather, and when ``process`` receives them."""
+"""What ``process`` receives."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from pydicom.dataset import Dataset
@@ -16,59 +15,6 @@ from dicomnode.dicom.building.header import SeriesHeader
 from dicomnode.dicom.building.numpy_factory import NumpyFactory
 from dicomnode.dicom.values.uids import UIDSource
 from dicomnode.pipeline.inputs import AbstractInput
-
-
-class PatientContainer(Mapping[str, AbstractInput]):
-    """All inputs of one patient (or of whatever the pipeline gathers images by) in one pipeline.
-
-    Parameters
-    ----------
-    container_key : str
-        What the images have in common: the value of the pipeline's ``patient_identifier_tag``.
-    inputs : mapping of str to type of AbstractInput
-        The pipeline's inputs by name.
-    copied_tags : mapping of str to collection of int
-        Input name -> the tags that the pipeline's blueprint copies from its images.
-    """
-
-    def __init__(
-        self,
-        container_key: str,
-        inputs: Mapping[str, type[AbstractInput]],
-        copied_tags: Mapping[str, Collection[int]] = MappingProxyType({}),
-    ) -> None:
-        self.container_key = container_key
-        self._inputs = {name: kind(name, copied_tags.get(name, ())) for name, kind in inputs.items()}
-
-    def __getitem__(self, name: str) -> AbstractInput:
-        return self._inputs[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._inputs)
-
-    def __len__(self) -> int:
-        return len(self._inputs)
-
-    def insert(self, image: Dataset, names: tuple[str, ...]) -> None:
-        """Add an image to the inputs that were found to want it."""
-        for name in names:
-            self._inputs[name].insert(image)
-
-    def remove(self, SOPInstanceUID: str) -> None:  # noqa: N803 - DICOM's own spelling
-        """Take an image out of every input that holds it."""
-        for held in self._inputs.values():
-            if SOPInstanceUID in held:
-                held.remove(SOPInstanceUID)
-
-    @property
-    def empty(self) -> bool:
-        """Whether no input holds an image."""
-        return not any(len(held) for held in self._inputs.values())
-
-    @property
-    def patient_id(self) -> str:
-        """The Patient ID (0010,0020) of the images, as the first one has it; empty where it has none."""
-        return patient_id_of(image for held in self._inputs.values() for image in held)
 
 
 def patient_id_of(images: Iterable[Dataset]) -> str:

@@ -155,12 +155,6 @@ class HistoricAbstractInput(AbstractInput):
             and not status.asked_for.isdisjoint((image.StudyInstanceUID, image.SeriesInstanceUID))
         )
 
-    def why_not(self, image: Dataset) -> str | None:
-        """Say why an image does not belong here: it was not asked for, or the rules refuse it."""
-        if not self.claims(image):
-            return "it is not one of the earlier images that were asked for"
-        return super().why_not(image)
-
     def was_refused(self, image: Dataset) -> None:
         """Remember an image that was asked for and refused by a rule, so that it is not missed."""
         if self.claims(image):

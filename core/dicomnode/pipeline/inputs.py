@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 from pydicom.datadict import keyword_for_tag
@@ -15,6 +15,7 @@ from dicomnode.dicom.geometry.grinders import Grinder, ListGrinder
 from dicomnode.dicom.geometry.slice_sorting import sort_by_geometry
 from dicomnode.dicom.reading.lazy import LazyDataset
 from dicomnode.dicom.reading.planes import PLANE_KEYWORDS
+from dicomnode.dicom.tree.dicom_tree import SeriesTree
 from dicomnode.dicom.tree.image_tree import ImageTreeInterface
 from dicomnode.errors import ConfigurationError, DuplicateImageError, ImageRefusedError
 
@@ -45,7 +46,11 @@ class Not:
 Rule = str | int | float | Collection[Any] | re.Pattern[str] | Callable[[Any], bool] | Not
 """What the value of an attribute must be: a value, one of several, a pattern, a predicate, :class:`Not`."""
 
-_UIDS = 0x0020000D, 0x0020000E
+ExpectedImages = int | str | Callable[[Sequence[Dataset]], int]
+"""How many images an input has: see :attr:`AbstractInput.expected_images`."""
+
+PEER = "peer"
+"""The value of :attr:`AbstractInput.expected_images` for which a peer is asked."""
 
 _PLAIN_RULES = frozenset({str, set, frozenset, tuple, list, re.Pattern})
 """Rules that ask nothing of text but what it is: they need no element made of it."""
@@ -100,15 +105,20 @@ class AbstractInput(ImageTreeInterface):
     optional : bool
         Whether a job may start with no image here.
     several_series : bool
-        Whether images of more than one series may come together here. Unless it is set, a second series is
-        refused while the first is waiting.
+        Whether a job may get images of more than one series here. Unless it is set, :meth:`choose_series` is
+        asked where more than one has come.
     several_studies : bool
         The same for studies.
-    expected_images : int or str, optional
-        How many images make the input complete: a number, or the keyword of the attribute that says it
-        (``"ImagesInAcquisition"``, ``"NumberOfSlices"``).
+    expected_images : int, str or callable, optional
+        How many images a series has, which proves that the input is whole and ends all waiting: a number; the
+        keyword of the attribute that says it (``"ImagesInAcquisition"``, ``"NumberOfSlices"``,
+        ``"NumberOfTemporalPositions"``); a function that is given the images of a series and returns the
+        number; or ``"peer"``, for which the peer that sent the series is asked (C-FIND of Number of Series
+        Related Instances (0020,1209)), ``"peer:NAME"`` for another one.
     complete_volume : bool
-        Whether the images must form one volume without gaps (by position, not by number) to be complete.
+        Whether the images must form one volume without gaps (by position, not by number) to be complete. It
+        cannot know of slices that are missing at either end of the volume, so it proves nothing: the
+        container waits as it does without.
 
     Parameters
     ----------
@@ -124,7 +134,7 @@ class AbstractInput(ImageTreeInterface):
     optional: ClassVar[bool] = False
     several_series: ClassVar[bool] = False
     several_studies: ClassVar[bool] = False
-    expected_images: ClassVar[int | str | None] = None
+    expected_images: ClassVar[ExpectedImages | None] = None
     complete_volume: ClassVar[bool] = False
 
     def __init__(self, name: str = "", copied_tags: Collection[int] = ()) -> None:
@@ -136,15 +146,16 @@ class AbstractInput(ImageTreeInterface):
         self._needed = tuple(int(Tag(tag)) for tag in (*self.required_tags, *must_be))
         self._rules = tuple((int(Tag(tag)), rule) for tag, rule in self.required_values.items())
         self._ruled = tuple(tag for tag, _ in self._rules)
-        self._first: tuple[Dataset | None, tuple[Any, Any]] = None, ("", "")
+        self.peer_counts: Mapping[str, int] = {}
+        """Series Instance UID -> how many images a peer says that it has. Set by the host."""
 
     # -- what an author overrides -------------------------------------------------------------------------
 
     def validate_image(self, image: Dataset) -> CheckResult:  # noqa: ARG002 - the author's argument
         """Say whether an image that passed the rules belongs here.
 
-        It may look at the images that are here already, but is not to rely on what earlier calls left in
-        variables: where the host has several receiver processes, each of them calls it.
+        The answer is the image's alone: the input that is asked holds no images, and any process may ask, so
+        that a sender gets the same answer in whatever order images come.
 
         Parameters
         ----------
@@ -161,8 +172,8 @@ class AbstractInput(ImageTreeInterface):
     def validate(self) -> CheckResult:
         """Say whether the input is complete.
 
-        Called when an association that brought an image has been released. It must not block. Override it to
-        ask for more; call ``super().validate()`` to keep what is asked for here.
+        Called when nothing more seems to come. The input holds the images that a job would get. It must not
+        block. Override it to ask for more; call ``super().validate()`` to keep what is asked for here.
 
         Returns
         -------
@@ -175,12 +186,29 @@ class AbstractInput(ImageTreeInterface):
             return None if self.optional else "no image yet"
         return self._too_few() or self._gap()
 
+    def choose_series(self, candidates: Sequence[SeriesTree]) -> SeriesTree | str | None:  # noqa: ARG002 - for those who override it
+        """Choose the series that a job gets, where more than one has come and the input takes one.
+
+        Parameters
+        ----------
+        candidates : sequence of SeriesTree
+            The series that fit the rules, in order of arrival.
+
+        Returns
+        -------
+        SeriesTree, str or None
+            One of them, or its Series Instance UID. ``None``, which is the default, starts nothing: the
+            operator is told which series fit.
+        """
+        return None
+
     # -- what the host asks -------------------------------------------------------------------------------
 
     @classmethod
     def indexed_tags(cls) -> frozenset[BaseTag]:
         """Return the tags that the rules look at, which the receiver reads while an image arrives."""
-        counted = (cls.expected_images,) if isinstance(cls.expected_images, str) else ()
+        keyword = expected_keyword(cls.expected_images)
+        counted = () if keyword is None else (keyword,)
         placed = PLANE_KEYWORDS if cls.complete_volume else ()
         return frozenset(Tag(tag) for tag in (*cls.required_tags, *cls.required_values, *counted, *placed))
 
@@ -196,7 +224,6 @@ class AbstractInput(ImageTreeInterface):
             self._missing_tag(image)
             or self._other_value(image)
             or self._missing_copy(image)
-            or self.conflict(image)
             or reason_of(self.validate_image(image), f"{type(self).__name__}.validate_image said no")
         )
 
@@ -261,43 +288,47 @@ class AbstractInput(ImageTreeInterface):
                 return f"{_keyword(tag)} is {_shown(values)}, not {_described(rule)}"
         return None
 
-    # -- what the images that are here already say ----------------------------------------------------------
-
-    def conflict(self, image: Dataset) -> str | None:
-        """Say why an image cannot join those that are here already, or ``None`` when it can."""
-        first = next(iter(self), None)
-        if first is None:
-            return None
-        if self._first[0] is not first:
-            self._first = first, _study_and_series(first)
-        theirs, own = self._first[1], _study_and_series(image)
-        if own == theirs:
-            return None
-        if not self.several_studies and own[0] != theirs[0]:
-            what = "study"
-        elif not self.several_series and own[1] != theirs[1]:
-            what = "series"
-        else:
-            return None
-        return f"another {what} of this patient is waiting here, and this input takes one {what}"
-
     def _missing_copy(self, image: Dataset) -> str | None:
         absent = [_keyword(tag) for tag in self.copied_tags if tag not in image]
         return f"{', '.join(absent)} is missing, which the result's header copies" if absent else None
 
     # -- completeness -------------------------------------------------------------------------------------
 
+    def proof(self) -> str:
+        """Return what proves that the input is whole, in words; an empty text where nothing does."""
+        if type(self).expected_images is None or not self:
+            return ""
+        counts = [self._counted(images) for images in by_series(self).values()]
+        if any(expected is None or held != expected for held, expected, _ in counts):
+            return ""
+        return "; ".join(f"{held} of {expected} images ({source})" for held, expected, source in counts)
+
+    def _counted(self, images: Sequence[Dataset]) -> tuple[int, int | None, str]:
+        """Return how many images of a series are here, how many there are, and who says so."""
+        # Asked of the class: a function that is an attribute of it is given the images alone.
+        expected, held = type(self).expected_images, len(images)
+        if isinstance(expected, int):
+            return held, expected, "expected_images"
+        if callable(expected):
+            return held, int(expected(images)), "expected_images"
+        if asks_peer(expected):
+            count = self.peer_counts.get(str(images[0].SeriesInstanceUID))
+            return held, count, "the peer"
+        try:
+            return held, int(images[0].get(str(expected))), str(expected)
+        except (TypeError, ValueError):
+            return held, None, str(expected)
+
     def _too_few(self) -> str | None:
-        expected = self.expected_images
-        if isinstance(expected, str):
-            value = next(iter(self)).get(expected)
-            try:
-                expected = int(value)
-            except (TypeError, ValueError):
-                return f"{expected} does not say how many images there are"
-        if expected is None or len(self) >= expected:
+        if type(self).expected_images is None:
             return None
-        return f"{len(self)} of {expected} images" + (f", {gap}" if (gap := self._gap()) else "")
+        for images in by_series(self).values():
+            held, expected, source = self._counted(images)
+            if expected is None:
+                return f"{source} does not say how many images there are"
+            if held < expected:
+                return f"{held} of {expected} images" + (f", {gap}" if (gap := self._gap()) else "")
+        return None
 
     def _gap(self) -> str | None:
         if not self.complete_volume:
@@ -310,12 +341,22 @@ def _plain(image: Dataset, tags: tuple[int, ...]) -> Sequence[Any]:
     return image.indexed_values(tags) if isinstance(image, LazyDataset) else (None,) * len(tags)
 
 
-def _study_and_series(image: Dataset) -> tuple[Any, Any]:
-    study, series = _plain(image, _UIDS)
-    return (
-        image.get("StudyInstanceUID") if study is None else study,
-        image.get("SeriesInstanceUID") if series is None else series,
-    )
+def by_series(images: Iterable[Dataset]) -> dict[str, list[Dataset]]:
+    """Return images by Series Instance UID, in order of arrival."""
+    series: dict[str, list[Dataset]] = {}
+    for image in images:
+        series.setdefault(str(image.SeriesInstanceUID), []).append(image)
+    return series
+
+
+def asks_peer(expected: ExpectedImages | None) -> bool:
+    """Say whether a peer is asked how many images there are."""
+    return isinstance(expected, str) and expected.partition(":")[0] == PEER
+
+
+def expected_keyword(expected: ExpectedImages | None) -> str | None:
+    """Return the keyword of the attribute that says how many images there are, if one does."""
+    return expected if isinstance(expected, str) and not asks_peer(expected) else None
 
 
 def _forbidden(image: Dataset, tag: int, rule: Not) -> str | None:

@@ -15,17 +15,15 @@ from dicomnode.dicom.blueprint.blueprint import Blueprint, FillingStrategy
 from dicomnode.dicom.blueprints import derived_image_blueprint
 from dicomnode.errors import ConfigurationError, SettingsError
 from dicomnode.pipeline.container import InputContainer
-from dicomnode.pipeline.container_key import key_tags, stored_key
+from dicomnode.pipeline.gather_key import GatherBy, Grouping
+from dicomnode.pipeline.historic import HistoricAbstractInput
 from dicomnode.pipeline.inputs import AbstractInput
 from dicomnode.pipeline.outputs import PipelineOutput
 from dicomnode.pipeline.secret import MissingVariableError
 from dicomnode.pipeline.validation_messages import plain_message
 
-Trigger = Literal["release", "quiet", "both"]
-"""When a patient's inputs are looked at."""
-
-LateImages = Literal["new", "join"]
-"""What an image does that comes while its patient's job is queued or runs."""
+LateImages = Literal["hold", "new", "join"]
+"""What becomes of new images that come after a job of their container has started."""
 
 IODCheck = Literal["off", "warn", "block"]
 """What the check of a result against its IOD is for."""
@@ -41,10 +39,10 @@ class AbstractPipeline(ABC):
 
     The host makes one object where images are sorted, and one in each worker process where :meth:`process`
     runs. Nothing is shared between the two but the settings. ``ae_title``, and what says when and how jobs
-    run, can be set for one host in its configuration, too (``[pipelines.NAME]``): ``trigger``, ``quiet``,
-    ``expires``, ``late_images``, ``sorts_before_answer``, ``timeout``, ``memory``, ``disk``, ``concurrency``,
-    ``in_order``, ``priority``, ``resources``, ``iod_check``. So can, in a declaration, ``inputs``,
-    ``blueprint``, ``filling_strategy``, ``header_input`` and ``patient_identifier_tag``. ``alternatives``,
+    run, can be set for one host in its configuration, too (``[pipelines.NAME]``): ``gather_by``, ``settle``,
+    ``open_association_wait``, ``expires``, ``late_images``, ``sorts_before_answer``, ``timeout``,
+    ``memory``, ``disk``, ``concurrency``, ``in_order``, ``priority``, ``resources``, ``iod_check``. So can,
+    in a declaration, ``inputs``, ``blueprint``, ``filling_strategy`` and ``header_input``. ``alternatives``,
     ``index_also``, ``Settings`` and ``changes_identity`` are the author's alone.
 
     Attributes
@@ -60,9 +58,11 @@ class AbstractPipeline(ABC):
         ``COPY``.
     header_input : str, optional
         The input whose images headers are made from. The first one where it is not given.
-    patient_identifier_tag : str or int
-        The attribute by whose value images gather in one :class:`PatientContainer`: ``"PatientID"``,
-        ``"AccessionNumber"``, ``"StudyInstanceUID"``. Override :meth:`container_key` for anything else.
+    gather_by : {"series", "study", "patient"} or sequence of str, optional
+        What one job is: the images of a series, a study, a patient, or those that have the same values of
+        attributes, by keyword. Where it is not given it follows from the inputs: a series for one input that
+        takes one series; a study for inputs that each take one; a patient where an input takes several
+        studies or fetches earlier images.
     index_also : collection of str or int
         Further attributes that validation looks at, so that the receiver reads them while an image arrives.
     Settings : type
@@ -70,18 +70,18 @@ class AbstractPipeline(ABC):
     ae_title : str, optional
         The AE title under which it is called. The configuration may say otherwise; without either it is the
         entry point's name in capitals.
-    trigger : {"release", "quiet", "both"}
-        When a patient's inputs are looked at: when an association that brought an image was released, when no
-        image has come for :attr:`quiet` seconds, or both. An abort is never a release: by itself it completes
-        nothing. A quiet period counts from the last image, however its association ended.
-    quiet : float
-        Seconds, see :attr:`trigger`.
+    settle : float, optional
+        Seconds that are waited after the end of the last association that brought an image of a container,
+        for senders that open several. ``None``: as the host is configured (``host.settle``, 5 seconds).
+    open_association_wait : float, optional
+        Seconds for which an open association holds a container back after the last image that it brought.
+        ``None``: as the host is configured (``host.open_association_wait``, 2 minutes).
     expires : float, optional
-        Seconds since its last image after which a patient that is not complete is given up. ``None``: never.
-    late_images : {"new", "join"}
-        What an image does that comes while its patient's job is queued or runs: wait for a new job with what
-        comes with it, or join that job's images. That job is then discarded, and a new one, with a number and
-        UIDs of its own, takes its place once the images of both are complete.
+        Seconds since its last image after which a container that waits is dropped. ``None``: never.
+    late_images : {"hold", "new", "join"}
+        What becomes of new images that come after a job of their container has started: they are held for the
+        operator, they make a job of their own, or they join that job's images. That job is then discarded,
+        and a new one, with a number and UIDs of its own, takes its place.
     timeout : float
         Seconds after which a job is ended and counts as failed.
     memory : int, optional
@@ -117,14 +117,14 @@ class AbstractPipeline(ABC):
     blueprint: ClassVar[Blueprint] = derived_image_blueprint
     filling_strategy: ClassVar[FillingStrategy] = FillingStrategy.DISCARD
     header_input: ClassVar[str | None] = None
-    patient_identifier_tag: ClassVar[str | int] = "PatientID"
+    gather_by: ClassVar[GatherBy | None] = None
     index_also: ClassVar[Collection[str | int]] = ()
     Settings: ClassVar[type[Any]] = NoSettings
     ae_title: ClassVar[str | None] = None
-    trigger: ClassVar[Trigger] = "release"
-    quiet: ClassVar[float] = 30.0
+    settle: ClassVar[float | None] = None
+    open_association_wait: ClassVar[float | None] = None
     expires: ClassVar[float | None] = None
-    late_images: ClassVar[LateImages] = "new"
+    late_images: ClassVar[LateImages] = "hold"
     timeout: ClassVar[float] = 3600.0
     memory: ClassVar[int | None] = None
     disk: ClassVar[int | None] = 10 * 2**30
@@ -143,14 +143,43 @@ class AbstractPipeline(ABC):
         """Prepare a worker process, once, before its first job: load a model, say."""
 
     def container_key(self, image: Dataset) -> str:
-        """Return what names the patient container of an image, or an empty text when nothing does.
+        """Return what names the container of an image, or an empty text when nothing does.
 
-        The default takes the value of :attr:`patient_identifier_tag` as its bytes are stored, with the Issuer
-        of Patient ID where patients are told apart by their ID. Override it for a key made of several
-        attributes of the image and of nothing else (several processes may ask); read only tags named in
+        The default is made of the stored bytes that :attr:`gather_by` names. Override it for another key,
+        made of the image and of nothing else (several processes may ask); read only tags named in
         :attr:`index_also`, or the file is opened for every image.
         """
-        return stored_key(image, int(Tag(self.patient_identifier_tag)))
+        return self.grouping().key(image)
+
+    @classmethod
+    def has_own_key(cls) -> bool:
+        """Say whether the class overrides :meth:`container_key`: `gather_by` says nothing then."""
+        return cls.container_key is not AbstractPipeline.container_key
+
+    def empty_input(self, name: str) -> AbstractInput:
+        """Return an input that holds no images, to ask its rules about one."""
+        made: dict[str, AbstractInput] = self.__dict__.setdefault("_empty_inputs", {})
+        if name not in made:
+            made[name] = self.inputs[name](name, type(self).copied_tags().get(name, ()))
+        return made[name]
+
+    @classmethod
+    def grouping(cls, gather_by: GatherBy | None = None) -> Grouping:
+        """Return how images are divided into jobs: as said, else as the class says, else by its inputs.
+
+        Raises
+        ------
+        ConfigurationError
+            When an attribute is named that DICOM does not have.
+        """
+        chosen = cls.gather_by if gather_by is None else gather_by
+        if chosen is None:
+            kinds = tuple(cls.inputs.values())
+            if any(kind.several_studies or issubclass(kind, HistoricAbstractInput) for kind in kinds):
+                chosen = "patient"
+            else:
+                chosen = "series" if len(kinds) == 1 and not kinds[0].several_series else "study"
+        return Grouping.of(chosen)
 
     @abstractmethod
     def process(self, inputs: InputContainer) -> PipelineOutput | Iterable[PipelineOutput]:
@@ -243,14 +272,9 @@ class AbstractPipeline(ABC):
         return {cls.chosen_header_input(): cls.blueprint.required_tags()}
 
     @classmethod
-    def key_tags(cls) -> frozenset[int]:
-        """Return the tags whose stored bytes the default :meth:`container_key` is made of."""
-        return frozenset(key_tags(int(Tag(cls.patient_identifier_tag))))
-
-    @classmethod
     def indexed_tags(cls) -> frozenset[BaseTag]:
         """Return the tags that the receiver reads while an image arrives, so that sorting opens no file."""
-        tags = {Tag(cls.patient_identifier_tag), *map(Tag, cls.index_also)}
+        tags = set(map(Tag, cls.index_also))
         for kind in cls.inputs.values():
             tags |= kind.indexed_tags()
         for copied in cls.copied_tags().values():

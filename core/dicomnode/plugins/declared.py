@@ -116,7 +116,7 @@ def _subclass(
         own["blueprint"] = declared_blueprint(table.blueprint, registry)
     if table.filling_strategy is not None:
         own["filling_strategy"] = FillingStrategy(table.filling_strategy)
-    for key in ("header_input", "patient_identifier_tag"):
+    for key in ("header_input",):
         if getattr(table, key) is not None:
             own[key] = getattr(table, key)
     return type(

@@ -150,8 +150,6 @@ class DeclaredPipeline(_Table):
         The input whose images headers are made from.
     filling_strategy : {"discard", "copy"}, optional
         What becomes of source attributes that the blueprint does not name.
-    patient_identifier_tag : str, optional
-        The attribute by whose value images gather.
     """
 
     process: str | None = None
@@ -160,7 +158,6 @@ class DeclaredPipeline(_Table):
     outputs: tuple[Annotated[OutputTable, _by_name("output")], ...] | None = None
     header_input: str | None = None
     filling_strategy: Literal["discard", "copy"] | None = None
-    patient_identifier_tag: str | None = None
 
     def declaration(self) -> dict[str, Any] | None:
         """Return what is declared as plain data that ``json.dumps`` takes; ``None`` where nothing is."""

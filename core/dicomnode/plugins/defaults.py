@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 
 @hookimpl(tryfirst=True)
-def dicomnode_validate_image(input: AbstractInput, image: Dataset) -> str | None:
+def dicomnode_validate_image(pipeline: AbstractPipeline, input_name: str, image: Dataset) -> str | None:
     """Ask the input's rules."""
-    return input.why_not(image)
+    return pipeline.empty_input(input_name).why_not(image)
 
 
 @hookimpl(tryfirst=True)

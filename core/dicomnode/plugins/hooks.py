@@ -116,9 +116,7 @@ class Hooks:
 
     # -- interventions ------------------------------------------------------------------------------------
 
-    def validate_image(
-        self, pipeline: AbstractPipeline, input_name: str, held: AbstractInput, image: Dataset
-    ) -> str | None:
+    def validate_image(self, pipeline: AbstractPipeline, input_name: str, image: Dataset) -> str | None:
         """Return the reason to refuse an image to an input, or ``None`` where no implementation refuses.
 
         Raises
@@ -129,7 +127,7 @@ class Hooks:
         """
         return first_veto(
             self._manager.hook.dicomnode_validate_image,
-            {"pipeline": pipeline, "input_name": input_name, "input": held, "image": image},
+            {"pipeline": pipeline, "input_name": input_name, "image": image},
         )
 
     def validate_input(

@@ -57,7 +57,6 @@ hookimpl = pluggy.HookimplMarker(PROJECT_NAME)
 def dicomnode_validate_image(
     pipeline: AbstractPipeline,
     input_name: str,
-    input: AbstractInput,
     image: Dataset,
 ) -> str | None:
     """Refuse an image to an input. Called on the host for each image and input; any refusal wins.
@@ -65,9 +64,8 @@ def dicomnode_validate_image(
     It is called while the sender waits, so it must be quick. What it raises is no refusal: the image is
     quarantined and the sender gets the status of a processing failure (0x0110).
 
-    Where the host has several receiver processes, it is called in one of them first, so answer by the
-    arguments and not by what earlier calls left in a module. One that looks at what `input` holds is called
-    again in the host, where the images are.
+    The answer depends on the image alone, and on nothing that waits or came before: a sender gets the same
+    answer in whatever order images come, and where the host has several receiver processes, any of them asks.
 
     Parameters
     ----------
@@ -75,8 +73,6 @@ def dicomnode_validate_image(
         The pipeline that was called.
     input_name : str
         The input in question.
-    input : AbstractInput
-        The input itself, with the images that this patient has in it so far.
     image : pydicom.Dataset
         The image; touching Pixel Data reads the file.
 
@@ -110,15 +106,14 @@ def dicomnode_validate_input(
     input_name: str,
     input: AbstractInput,
 ) -> str | None:
-    """Hold an input back. Called on the host when a patient may be complete; any answer holds the job back.
+    """Hold an input back. Called on the host when a container may be complete; any answer holds the job back.
 
     Parameters
     ----------
     pipeline : AbstractPipeline
         The pipeline.
     container_key : str
-        What the pipeline gathers the images by: the value of its ``patient_identifier_tag``, or what its
-        ``container_key`` returns.
+        What the images have in common, as the pipeline's ``gather_by`` says.
     patient_id : str
         The Patient ID (0010,0020) of the images. An empty text where they have none, as may be where the
         pipeline gathers by something else.

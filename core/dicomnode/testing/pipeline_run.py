@@ -16,7 +16,7 @@ from dicomnode.dicom.reading.lazy import LazyDataset
 from dicomnode.host.configuration.config import PipelineTable
 from dicomnode.host.configuration.configured_pipeline import ConfiguredPipeline
 from dicomnode.host.configuration.result_content import content_digest, settings_digest
-from dicomnode.host.gathering.pipeline_tree import PipelineTree
+from dicomnode.host.gathering.waiting_images import WaitingImages
 from dicomnode.host.jobs.job import JobDescription, job_identity, run_job
 from dicomnode.host.jobs.job_folder import Manifest, read_manifest
 from dicomnode.host.jobs.job_plugin import PreparedPipeline
@@ -96,7 +96,7 @@ def run_pipeline(
         asked.register(each, f"hooks {number} of the test")
     with tempfile.TemporaryDirectory(prefix="dicomnode-test-") as name:
         folder = Path(name)
-        tree = PipelineTree(configured, asked)
+        tree = WaitingImages(configured, asked)
         keys = {_sorted(tree, image, folder / f"{number:06d}.dcm") for number, image in enumerate(images)}
         if len(keys) != 1:
             msg = f"run_pipeline runs one patient; the images are of {len(keys)}"
@@ -133,11 +133,11 @@ def _configured(
     )
 
 
-def _sorted(tree: PipelineTree, image: Dataset, path: Path) -> str:
+def _sorted(tree: WaitingImages, image: Dataset, path: Path) -> str:
     """Put an image into the inputs that want it, and return whose it is."""
     dcmwrite(path, image, enforce_file_format=True)
     handle = LazyDataset(path)
-    with tree.storing(str(image.SOPInstanceUID)) as held:
+    with tree.known.storing(str(image.SOPInstanceUID)) as held:
         if held is not None:  # sent twice: kept once
             return tree.container_key(handle)
         placement = tree.place(handle)
@@ -146,7 +146,7 @@ def _sorted(tree: PipelineTree, image: Dataset, path: Path) -> str:
 
 
 def _description(
-    configured: ConfiguredPipeline, tree: PipelineTree, container_key: str, folder: Path
+    configured: ConfiguredPipeline, tree: WaitingImages, container_key: str, folder: Path
 ) -> JobDescription:
     complete = tree.take(container_key)
     inputs = {

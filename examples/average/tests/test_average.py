@@ -67,9 +67,9 @@ def test_other_grids(synthetic_series, run_pipeline):
 
 
 def test_over_the_network(repeats, start_host):
-    """Two associations, one patient, one job, when no more comes."""
+    """Two associations, one study, one job, when no more comes."""
     images, _ = repeats(2)
-    host = start_host({"average": {"quiet": 0.5}})
+    host = start_host({"average": {"settle": "2 s"}})
     assert set(host.send(images[:4]) + host.send(images[4:])) == {0}
     host.wait_for_jobs()
     assert len(host.peer.received) == 4

@@ -13,7 +13,7 @@ import pytest
 
 from dicomnode import AbstractInput, AbstractPipeline, NoOutput
 from dicomnode.errors import ConfigurationError
-from dicomnode.host.configuration.config import Config, PipelineTable
+from dicomnode.host.configuration.config import Config, HostTable, PipelineTable
 from dicomnode.host.configuration.configured_pipeline import (
     ConfiguredPipeline,
     InstalledPipeline,
@@ -39,21 +39,26 @@ class Some(AbstractPipeline):
         return NoOutput()
 
 
-def configured(**table: Any) -> ConfiguredPipeline:
-    """Return the pipeline as a table configures it."""
+HOST = HostTable(settle=21.0, open_association_wait=22.0)
+"""What a host has for all of its pipelines, where neither a table nor a class says otherwise."""
+
+
+def configured(kind: type[AbstractPipeline] = Some, **table: Any) -> ConfiguredPipeline:
+    """Return a pipeline as a table configures it."""
     return ConfiguredPipeline(
         name="some",
-        pipeline=Some(),
+        pipeline=kind(),
         ae_title="SOME",
         destinations=(),
         table=PipelineTable(**table),
         registration=SimpleNamespace(name="some", distribution="some", version="1"),  # type: ignore[arg-type]  # as much of it as is looked at
+        host=HOST,
     )
 
 
 OTHERWISE: dict[str, Any] = {
-    "trigger": "quiet",
-    "quiet": 7.0,
+    "settle": 6.0,
+    "open_association_wait": 7.0,
     "expires": 8.0,
     "late_images": "join",
     "sorts_before_answer": False,
@@ -70,9 +75,28 @@ OTHERWISE: dict[str, Any] = {
 
 @pytest.mark.parametrize("name", [each.name for each in fields(JobPolicy)])
 def test_every_rule_of_a_class_can_be_set_for_one_host(name: str) -> None:
-    """The table's word holds; where it says nothing, the class's."""
-    assert getattr(configured().policy, name) == getattr(Some, name) != OTHERWISE[name]
+    """The table's word holds; where it says nothing, the class's; where that says ``None``, the host's."""
+    of_class = getattr(Some, name)
+    without = getattr(HOST, name, None) if of_class is None else of_class
+    assert getattr(configured().policy, name) == without != OTHERWISE[name]
     assert getattr(configured(**{name: OTHERWISE[name]}).policy, name) == OTHERWISE[name]
+    told = type("Told", (Some,), {name: OTHERWISE[name]})
+    assert getattr(configured(told).policy, name) == OTHERWISE[name]
+
+
+@pytest.mark.parametrize(
+    ("of_class", "of_table", "grouping"),
+    [
+        (None, None, "series"),
+        ("patient", None, "patient"),
+        ("patient", "study", "study"),
+        (None, ("PatientID", "AccessionNumber"), "PatientID, AccessionNumber"),
+    ],
+)
+def test_what_one_job_is_can_be_set_for_one_host(of_class: Any, of_table: Any, grouping: str) -> None:
+    """The table says it, else the class, else it follows from the inputs."""
+    kind = type("Gathering", (Some,), {"gather_by": of_class})
+    assert configured(kind, gather_by=of_table).grouping.name == grouping
 
 
 def test_the_docstring_says_what_can_be_set() -> None:
@@ -83,7 +107,7 @@ def test_the_docstring_says_what_can_be_set() -> None:
     settable, declared, alone = " ".join(told[1].split()).split(". ")
     known = {name for name in AbstractPipeline.__annotations__ if name != "ae_title"}
     words = [set(re.findall(r"``(\w+)``", text)) for text in (settable, declared, alone)]
-    assert words[0] == {each.name for each in fields(JobPolicy)}
+    assert words[0] == {each.name for each in fields(JobPolicy)} | {"gather_by"}
     assert words[1] <= set(DeclaredPipeline.model_fields)
     assert set().union(*words) == known
 

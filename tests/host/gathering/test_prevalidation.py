@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 from pydicom import dcmwrite
 
 from dicomnode.dicom.reading.lazy import LazyDataset
-from dicomnode.dicom.values.tags import ABSENT
+from dicomnode.dicom.values.tags import STORED_BYTES
 from dicomnode.errors import ImageRefusedError, PluginError
 from dicomnode.host.configuration.config import Config, PluginsTable
 from dicomnode.host.configuration.configured_pipeline import ConfiguredPipeline, configure_pipelines
 from dicomnode.host.dimse.store_handler import Prevalidation, Prevalidator
-from dicomnode.host.gathering.pipeline_tree import PipelineTree
 from dicomnode.host.gathering.prevalidation import PrevalidatorFactory
+from dicomnode.host.gathering.waiting_images import WaitingImages
 from dicomnode.host.isolation.isolation import Isolation
 from dicomnode.plugins.hooks import Hooks
 from dicomnode.plugins.registry import Registry
@@ -48,35 +48,6 @@ class Extended(AbstractInput):
     def why_not(self, image):
         return super().why_not(image) or (None if image.StudyInstanceUID == "1.1" else "other study")
 
-class Counting(AbstractInput):
-    several_series = several_studies = True
-    def validate_image(self, image):
-        return None if len(self) < 2 else "two are enough"
-
-class Hiding(AbstractInput):
-    several_series = several_studies = True
-    def validate_image(self, image):
-        try:
-            return None if not list(self) else "one is enough"
-        except Exception:
-            return None
-
-class Remembering(AbstractInput):
-    several_series = several_studies = True
-    last = 0
-    def validate_image(self, image):
-        self.last += 1
-        return None if self.last % 3 else "not each third one"
-
-class Holding(AbstractInput):
-    several_series = several_studies = True
-    lowest = 100
-    def _insert(self, image):
-        super()._insert(image)
-        self.lowest = min(self.lowest, int(image.SeriesNumber))
-    def validate_image(self, image):
-        return None if self.lowest > 1 else "a first series is here"
-
 class Raising(AbstractInput):
     def validate_image(self, image):
         raise ValueError("odd")
@@ -85,8 +56,7 @@ class Earlier(HistoricAbstractInput):
     pass
 
 class Pipeline(AbstractPipeline):
-    inputs = {"plain": Plain, "coded": Coded, "extended": Extended, "counting": Counting, "hiding": Hiding,
-              "remembering": Remembering, "holding": Holding, "earlier": Earlier}
+    inputs = {"plain": Plain, "coded": Coded, "extended": Extended, "earlier": Earlier}
     index_also = ("SeriesNumber",)
     def process(self, inputs):
         return NoOutput()
@@ -94,6 +64,15 @@ class Pipeline(AbstractPipeline):
 class Faulty(AbstractPipeline):
     inputs = {"plain": Plain, "raising": Raising}
     ae_title = "FAULTY"
+    def process(self, inputs):
+        return NoOutput()
+
+class Keyed(AbstractPipeline):
+    inputs = {"coded": Coded}
+    ae_title = "KEYED"
+    index_also = ("SeriesNumber", "AccessionNumber")
+    def container_key(self, image):
+        return str(image.AccessionNumber)
     def process(self, inputs):
         return NoOutput()
 
@@ -118,23 +97,15 @@ HOOKS = """
 import dicomnode
 
 @dicomnode.hookimpl
-def dicomnode_validate_image(input_name, input, image):
+def dicomnode_validate_image(input_name, image):
     if input_name == "extended" and image.SeriesNumber == 2:
         return "the hook said no"
-    if input_name == "plain" and image.SeriesNumber == 3:
-        return "many" if len(input) > 1 else None
     return None
 """
 PIPELINES = {"rules": "Pipeline", "faulty": "Faulty", "one": "One", "plain": "OnlyPlain", "late": "Late"}
-ALONE = {"plain", "coded", "extended"}
-INDEX = {
-    0x00080060: "MR",
-    0x00100020: "P",
-    0x00100021 | ABSENT: 1,
-    0x00200011: 1,
-    0x0020000D: "1.1",
-    0x0020000E: "1.1.1",
-}
+PIPELINES |= {"keyed": "Keyed"}
+NOT_ASKED_FOR = "it is not one of the earlier images that were asked for"
+INDEX = {0x00080060: "MR", 0x00100020: "P", 0x00200011: 1, 0x0020000D: "1.1", 0x0020000E: "1.1.1"}
 
 
 @pytest.fixture(scope="module")
@@ -150,7 +121,16 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PluginFactor
 def made(
     only: tuple[str, ...] = ("rules", "vetoes"),
 ) -> tuple[dict[str, ConfiguredPipeline], Hooks, Prevalidator]:
-    """Return the host's pipelines and hooks, and the judge that a receiver process makes of them."""
+    """Return the host's pipelines and hooks, and the rules as a receiver process makes them."""
+    configured_pipelines, hooks, factory = host(only)
+    assert factory is not None
+    return configured_pipelines, hooks, factory()
+
+
+def host(
+    only: tuple[str, ...],
+) -> tuple[dict[str, ConfiguredPipeline], Hooks, PrevalidatorFactory | None]:
+    """Return the host's pipelines and hooks, and what it tells a receiver process."""
     plugins = PluginsTable(only=only)
     registry = Registry(plugins.disabled, plugins.only)
     config = Config(plugins=plugins)
@@ -159,7 +139,7 @@ def made(
     return (
         {configured.name: configured for configured in configured_pipelines},
         hooks,
-        PrevalidatorFactory.of(configured_pipelines, plugins, hooks)(),
+        PrevalidatorFactory.of(configured_pipelines, plugins, hooks),
     )
 
 
@@ -168,7 +148,9 @@ def image(number: int = 1, **values: Any) -> dict[int, Any]:
     names = {"Modality": 0x00080060, "PatientID": 0x00100020, "SeriesNumber": 0x00200011}
     uids = {"StudyInstanceUID": 0x0020000D, "SeriesInstanceUID": 0x0020000E}
     own = {(names | uids)[name]: value for name, value in values.items()}
-    return {**INDEX, 0x00080018: f"1.2.{number}", **own}
+    index = {**INDEX, 0x00080018: f"1.2.{number}", **own}
+    stored = {tag | STORED_BYTES: index.get(tag, "") for tag in (0x00100020, 0x00100021, *uids.values())}
+    return {**index, **stored}
 
 
 @pytest.fixture(scope="module")
@@ -179,11 +161,13 @@ def dataset_file(installed: PluginFactory) -> str:
     return str(path)
 
 
-def test_rules_that_need_only_the_image_are_answered(installed: PluginFactory, dataset_file: str) -> None:
-    """Rules that are data, code that looks at the image alone, and a veto of a hook are decided."""
+def test_an_image_is_judged_by_every_rule(installed: PluginFactory, dataset_file: str) -> None:
+    """Rules that are data, code of the author and a veto of a hook: whether each input takes the image."""
     _configured_pipelines, _hooks, prevalidate = made()
     prevalidation = prevalidate("RULES", dataset_file, image())
-    assert prevalidation == Prevalidation("P", dict.fromkeys(ALONE))
+    assert prevalidation == Prevalidation(
+        "P", {"plain": None, "coded": None, "extended": None, "earlier": NOT_ASKED_FOR}
+    )
     prevalidation = prevalidate(
         "RULES", dataset_file, image(Modality="CT", SeriesNumber=7, StudyInstanceUID="1.9")
     )
@@ -192,34 +176,44 @@ def test_rules_that_need_only_the_image_are_answered(installed: PluginFactory, d
         "plain": "Modality is CT, not MR",
         "coded": "series number is 5 or more",
         "extended": "other study",
+        "earlier": NOT_ASKED_FOR,
     }
     prevalidation = prevalidate("RULES", dataset_file, image(SeriesNumber=2))
     assert prevalidation is not None
     assert prevalidation.reasons["extended"] == "the hook said no"
 
 
-def test_what_looks_at_other_images_is_left_to_the_host(installed: PluginFactory, dataset_file: str) -> None:
-    """An input or a hook that looks at what is held, changes itself, raises or fetches is left out."""
+def test_the_key_is_the_pipelines_own(installed: PluginFactory, dataset_file: str) -> None:
+    """Where a pipeline makes the key of a container itself, it does so in the receiver process, too."""
+    _configured_pipelines, _hooks, prevalidate = made(("rules",))
+    prevalidation = prevalidate("KEYED", dataset_file, {**image(), 0x00080050: "A17"})
+    assert prevalidation == Prevalidation("A17", {"coded": None})
+
+
+def test_what_raises_is_left_to_the_host(installed: PluginFactory, dataset_file: str) -> None:
+    """The host asks again, and tells of it."""
     _configured_pipelines, _hooks, prevalidate = made()
-    prevalidation = prevalidate("RULES", dataset_file, image(SeriesNumber=3))
-    assert prevalidation is not None
-    assert set(prevalidation.reasons) == ALONE - {"plain"}
-    prevalidation = prevalidate("FAULTY", dataset_file, image())
-    assert prevalidation is not None
-    assert prevalidation.reasons == {"plain": None}
+    assert prevalidate("FAULTY", dataset_file, image()) is None
 
 
 def test_rules_that_are_data_stay_in_the_host(installed: PluginFactory, dataset_file: str) -> None:
-    """Where no hook has a say, only inputs with code of their author's are judged: data cost less there."""
+    """Where no hook has a say, only pipelines with code of their author's are asked here: data cost less."""
     _configured_pipelines, _hooks, prevalidate = made(("rules",))
-    prevalidation = prevalidate("RULES", dataset_file, image())
-    assert prevalidation is not None
-    assert set(prevalidation.reasons) == {"coded", "extended"}
+    assert prevalidate("RULES", dataset_file, image()) is not None
     assert prevalidate("PLAIN", dataset_file, image()) is None
+    _configured_pipelines, _hooks, prevalidate = made()
+    assert prevalidate("PLAIN", dataset_file, image()) is not None
+
+
+def test_a_receiver_process_loads_no_plugin_in_vain(installed: PluginFactory) -> None:
+    """Where no pipeline is worth being asked there, nothing is told to a receiver process."""
+    configured_pipelines, hooks, _factory = host(("rules",))
+    without_code = [configured_pipelines["plain"], configured_pipelines["late"]]
+    assert PrevalidatorFactory.of(without_code, PluginsTable(), hooks) is None
 
 
 def test_nothing_is_said_of_what_cannot_be_judged(installed: PluginFactory, dataset_file: str) -> None:
-    """Without an identifier, of an unknown title, or where images are sorted after the answer: no opinion."""
+    """Without an identifier, of an unknown title, or where images are sorted after the answer."""
     _configured_pipelines, _hooks, prevalidate = made()
     assert prevalidate("RULES", dataset_file, image(PatientID="")) is None
     assert prevalidate("OTHER", dataset_file, image()) is None
@@ -228,16 +222,18 @@ def test_nothing_is_said_of_what_cannot_be_judged(installed: PluginFactory, data
 
 def test_other_plugins_than_the_hosts_judge_nothing(installed: PluginFactory) -> None:
     """Where a hook of the host is not there, or a pipeline is of another version, the host is asked."""
-    configured_pipelines, hooks, _judge = made()
+    configured_pipelines, hooks, _prevalidate = made()
     plugins = PluginsTable(only=("rules",))
+    factory = PrevalidatorFactory.of(configured_pipelines.values(), plugins, hooks)
+    assert factory is not None
     with pytest.raises(PluginError, match="other plugins"):
-        PrevalidatorFactory.of(configured_pipelines.values(), plugins, hooks)()
-    configured_pipelines, hooks, _judge = made(("rules",))
-    maker = PrevalidatorFactory.of(configured_pipelines.values(), plugins, hooks)
+        factory()
+    _configured_pipelines, _hooks, factory = host(("rules",))
+    assert factory is not None
     installed.remove_metadata("rules")
     try:
         installed.add("rules", RULES, pipelines=PIPELINES, version="2.0")
-        assert maker()("RULES", "none", image()) is None
+        assert factory()("RULES", "none", image()) is None
     finally:
         installed.remove_metadata("rules")
         installed.add("rules", RULES, pipelines=PIPELINES)
@@ -256,12 +252,12 @@ images = st.fixed_dictionaries(
 
 @settings(max_examples=50, deadline=None)
 @given(st.lists(images, max_size=12))
-def test_an_opinion_changes_nothing(
+def test_a_prevalidation_changes_nothing(
     installed: PluginFactory, dataset_file: str, sent: list[dict[str, Any]]
 ) -> None:
     """Whatever is sent in whatever order, images go where they go when the host asks everything itself."""
     configured_pipelines, hooks, prevalidate = made()
-    alone, helped = (PipelineTree(configured_pipelines["rules"], hooks) for _ in range(2))
+    alone, helped = (WaitingImages(configured_pipelines["rules"], hooks) for _ in range(2))
     for number, values in enumerate(sent):
         index = image(number, **values)
         lazy = LazyDataset(dataset_file, index)

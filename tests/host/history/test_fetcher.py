@@ -12,12 +12,12 @@ from types import SimpleNamespace
 from typing import Any, ClassVar, cast
 
 import pytest
+from dicomnode.host.gathering.pipeline_tree import PipelineTree
 from pydicom.dataset import Dataset
 
 from dicomnode.errors import DeliveryError
 from dicomnode.host.configuration.config import PeerTable
 from dicomnode.host.dimse.peer import Peer
-from dicomnode.host.gathering.pipeline_tree import PipelineTree
 from dicomnode.host.history import fetcher
 from dicomnode.host.history.fetcher import REQUESTED, Fetcher, FetchTarget
 from dicomnode.host.history.get_scu import RetrieveReception

@@ -15,6 +15,7 @@ from dicomnode.host.configuration.configured_pipeline import InstalledPipeline
 from dicomnode.host.isolation.isolation import Isolation
 from dicomnode.pipeline.historic import HistoricAbstractInput
 from dicomnode.pipeline.history_state import HistoryState, HistoryStatus
+from dicomnode.pipeline.pipeline_tree import AdmissionRules, NoContainerKeyError
 from isolated_plugins import Environments, on_disk
 from own_processes import started_here
 from plugin_factory import PRELUDE, PluginFactory
@@ -34,10 +35,25 @@ def test_data_need_no_worker_and_methods_do(
     assert held.why_not(good) is None
     assert "Rows is 128" in str(held.why_not(wide))
     assert held.why_not(thirteen) == "number 13 is not wanted beside 0 others"
-    held.insert(good)
-    assert held.why_not(thirteen) == "number 13 is not wanted beside 1 others"
+    held.insert(good)  # an image is judged by itself, whatever is held
+    assert held.why_not(thirteen) == "number 13 is not wanted beside 0 others"
     monkeypatch.setattr(type(held), "remote", None)
     assert "Modality is PT" in str(held.why_not(wrong))
+
+
+def test_one_job_is_what_the_configuration_says(
+    installed: InstalledPipeline, images: list[LazyDataset]
+) -> None:
+    """Where the class makes no keys of its own; and what an image lacks is named, as for any pipeline."""
+    (image,) = images[:1]
+    for gather_by, key in (
+        (None, f"4MR1/{image.StudyInstanceUID}/{image.SeriesInstanceUID}"),
+        ("study", f"4MR1/{image.StudyInstanceUID}"),
+        (("Modality",), "MR"),
+    ):
+        assert AdmissionRules(installed.pipeline, gather_by).container_key(image) == key
+    with pytest.raises(NoContainerKeyError, match=r"PatientID \(0010,0020\) is missing or empty"):
+        AdmissionRules(installed.pipeline, "patient").container_key(Dataset())
 
 
 def test_the_worker_sees_what_the_host_holds(installed: InstalledPipeline, images: list[LazyDataset]) -> None:
@@ -83,6 +99,7 @@ MANY_RULES = (
     PRELUDE
     + """
 from dicomnode.pipeline.historic import HistoricAbstractInput
+from dicomnode.pipeline.inputs import Not
 from dicomnode.plugins.hookspecs import hookimpl
 
 class Plain(AbstractInput):
@@ -91,8 +108,11 @@ class Plain(AbstractInput):
     required_tags = (0x00100020,)
 
 class Careful(AbstractInput):
-    def conflict(self, image):
-        return super().conflict(image) or ("too many" if len(self) >= 2 else None)
+    several_series = False
+    required_values = {"ImageType": Not("LOCALIZER")}
+    expected_images = lambda images: 2
+    def choose_series(self, candidates):
+        return min(candidates, key=lambda each: str(each.key))
 
 class Earlier(HistoricAbstractInput):
     level = "series"
@@ -119,7 +139,7 @@ def dicomnode_validate_input(container_key, patient_id, input_name):
 
 
 def test_other_rules(environments: Environments, isolation: Isolation, images: list[LazyDataset]) -> None:
-    """Keys, conflicts, the environment's own hooks, and the choice of earlier images are asked, too."""
+    """Keys, proofs, choices of series and earlier images, and the environment's hooks are asked, too."""
     path = environments.make("many", "1.0")
     PluginFactory(path / "lib" / f"python{sys.version_info[0]}.{sys.version_info[1]}" / "site-packages").add(
         "many", MANY_RULES, pipelines={"many": "Pipeline"}, hooks={"many": ""}
@@ -127,11 +147,19 @@ def test_other_rules(environments: Environments, isolation: Isolation, images: l
     pipeline = isolation.pipeline("many", path, settings={}).pipeline
     assert pipeline.resources == {"gpu": 1}
     assert pipeline.container_key(images[0]) == "4MR1-MR"
+    assert AdmissionRules(pipeline, "study").container_key(images[0]) == "4MR1-MR"
     plain, careful, earlier = (kind(name) for name, kind in pipeline.inputs.items())
     assert (plain.optional, plain.expected_images) == (True, "NumberOfSlices")
     for image in images[:2]:
         careful.insert(image)
-    assert careful.conflict(images[2]) == "too many"
+    assert careful.proof() == "2 of 2 images (expected_images)"
+    chosen = careful.choose_series([])
+    assert chosen == min(str(image.SeriesInstanceUID) for image in images[:2])
+    part = careful.filter(lambda image: image is images[0])
+    assert (part.proof(), careful.proof()) == ("", "2 of 2 images (expected_images)")
+    localizer = Dataset()
+    localizer.ImageType, localizer.PatientID = ["ORIGINAL", "LOCALIZER"], "4MR1"
+    assert careful.why_not(localizer) == "ImageType is LOCALIZER, which is not taken"
     assert careful.missing() == "careful of 4MR1-MR of 4MR1 waits"
     assert isinstance(earlier, HistoricAbstractInput)
     assert (earlier.level, earlier.fetch_attempts, earlier.when_failed) == ("series", 2, "required")
@@ -144,7 +172,6 @@ def test_other_rules(environments: Environments, isolation: Isolation, images: l
     assert list(earlier.choose(found, images[0])) == [found[1]]
     status = HistoryStatus(HistoryState.FETCHED, "PACS", PatientID="4MR1", asked_for=frozenset({"1.5"}))
     earlier.history = status
-    assert "not one of the earlier images" in str(earlier.why_not(images[0]))
     earlier.history = HistoryStatus(
         **{**_fields(status), "asked_for": frozenset({images[0].StudyInstanceUID})}
     )

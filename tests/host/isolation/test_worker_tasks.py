@@ -30,8 +30,8 @@ class Plain(AbstractInput):
 
 class Careful(AbstractInput):
     required_values = {"Rows": lambda rows: rows <= 64}
-    def conflict(self, image):
-        return "too many" if len(self) >= 2 else None
+    def choose_series(self, candidates):
+        return candidates[-1]
     def validate(self):
         if len(self) == 3:
             raise RuntimeError("three")
@@ -96,7 +96,7 @@ def test_a_pipeline_is_described() -> None:
     assert described.remote_methods == ("container_key",)
     remote = {name: each.remote_methods for name, each in described.inputs.items()}
     assert remote == {
-        "plain": (), "careful": ("conflict", "validate", "validate_image"), "earlier": ("choose",),
+        "plain": (), "careful": ("choose_series", "validate", "validate_image"), "earlier": ("choose",),
     }  # fmt: skip
     assert described.inputs["plain"].values == {"Modality": {"one_of": ["CT", "MR"]}}
     assert described.inputs["careful"].values == {}
@@ -153,7 +153,9 @@ def test_a_replica_follows_the_input(tmp_path: Path) -> None:
     one, two = changes(tmp_path, 2)
     about = {"replica": "r", "input": "careful"}
     assert call("validate", **about, since=0, changes=[one, two]) == {"returned": "2 here"}
-    assert call("conflict", **about, since=2, changes=[], image=one["added"]) == {"returned": "too many"}
+    series = str(mr_slices(1)[0].SeriesInstanceUID)
+    assert call("choose_series", **about, since=2, changes=[]) == {"returned": series}
+    assert call("proof", **about, since=2, changes=[]) == {"returned": ""}
     removed = {"removed": mr_slices(1)[0].SOPInstanceUID}
     assert call("validate", **about, since=2, changes=[removed]) == {"returned": "1 here"}
     assert call("validate", replica="other", input="careful", since=0, changes=[]) == {"returned": "0 here"}
@@ -184,9 +186,7 @@ def test_what_a_method_raises_is_a_result(tmp_path: Path) -> None:
     result = call("validate", **about, since=0, changes=changes(tmp_path, 3))
     assert result["raised"] == "validate of Careful raised RuntimeError: three"
     assert "Traceback" in result["log_tail"]
-    assert "returned" in call(
-        "conflict", **about, since=3, changes=[], image=changes(tmp_path, 1)[0]["added"]
-    )
+    assert "returned" in call("proof", **about, since=3, changes=[])
 
 
 def test_the_hooks_know_key_and_patient(tmp_path: Path) -> None:

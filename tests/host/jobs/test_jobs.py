@@ -1,4 +1,4 @@
-"""The life of jobs: made, joined by late images, settled, expired; ledger, tree and files agree."""
+"""The life of jobs: made, run again, joined by late images, settled, dropped; ledger, tree, files agree."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from dicomnode.errors import DataDirectoryError, InputsIncompleteError, JobState
 from dicomnode.host.configuration.config import PipelineTable
 from dicomnode.host.configuration.configured_pipeline import ConfiguredPipeline
 from dicomnode.host.foundation.events import Event, Events, Station
-from dicomnode.host.gathering.pipeline_tree import PipelineTree
+from dicomnode.host.gathering.state_machine import Drop, EarlierState, RunAgain, StartJob
+from dicomnode.host.gathering.waiting_images import WaitingImages
 from dicomnode.host.jobs.job_events import JobEvents
 from dicomnode.host.jobs.job_identity import job_identity
 from dicomnode.host.jobs.jobs import Jobs
@@ -38,7 +39,7 @@ from dicomnode.plugins.hooks import Hooks
 from dicomnode.plugins.registry import Registry
 from receiving import small_dataset
 
-P1 = "P1"
+P1, SERIES = "P1", "1.2.3"
 
 
 class Images(AbstractInput):
@@ -50,10 +51,20 @@ class Images(AbstractInput):
         return None if len(self) >= 2 else "fewer than two"
 
 
+class Marked(AbstractInput):
+    """Those whose SOP Instance UID begins with a 3, and that the other input takes, too."""
+
+    optional = several_series = several_studies = True
+
+    def validate_image(self, image: Any) -> bool:
+        return str(image.SOPInstanceUID).startswith("3")
+
+
 class Pipeline(AbstractPipeline):
     """One that makes nothing."""
 
-    inputs = {"images": Images}
+    inputs = {"images": Images, "marked": Marked}
+    gather_by = "patient"
 
     def process(self, inputs: Any) -> NoOutput:
         return NoOutput()
@@ -73,9 +84,9 @@ class Bench:
         registration: Any = SimpleNamespace(name="two", distribution="two", version="1")
         configured = ConfiguredPipeline(
             name="two", pipeline=Pipeline(), ae_title="TWO", destinations=(),
-            table=PipelineTable(late_images=options.pop("late_images", "new")), registration=registration,
+            table=PipelineTable(), registration=registration,
         )  # fmt: skip
-        self.tree = PipelineTree(configured, Hooks(Registry(only=())), lambda: self.now)
+        self.tree = WaitingImages(configured, Hooks(Registry(only=())), lambda: self.now)
         self.told: list[Event] = []
         self.changed: list[JobRecord] = []
         events = Events()
@@ -90,17 +101,18 @@ class Bench:
             job_changed=self.changed.append, **options,
         )  # fmt: skip
 
-    def image(self, uid: str, patient: str = P1) -> Path:
-        """Let an image come, as a sender's association would bring it."""
-        path = self.spool.path_of(f"kept/{uid}.dcm")
-        dataset = small_dataset(SOPInstanceUID=uid, PatientID=patient)
+    def image(self, uid: str, patient: str = P1, name: str = "") -> Path:
+        """Let an image come, as a sender's association would bring it; under another name when again."""
+        file = f"kept/{name or uid}.dcm"
+        path = self.spool.path_of(file)
+        dataset = small_dataset(SOPInstanceUID=uid, PatientID=patient, SeriesInstanceUID=SERIES)
         dataset.save_as(path)
         image = LazyDataset(path, {0x00080018: uid, 0x00100020: patient})
-        record = InstanceRecord(
-            path=f"kept/{uid}.dcm", pipeline="two", container_key=patient, inputs=("images",),
-            SOPInstanceUID=uid, index={0x00080018: uid}, received=1.0, association="a1",
-        )  # fmt: skip
         placement = self.tree.place(image)
+        record = InstanceRecord(
+            path=file, pipeline="two", container_key=patient, inputs=placement.inputs, SOPInstanceUID=uid,
+            index={0x00080018: uid, 0x0020000E: SERIES}, received=1.0, association="a1",
+        )  # fmt: skip
         self.tree.insert(image, placement, lambda: self.ledger.write(add_instance(record)))
         return path
 
@@ -109,6 +121,16 @@ class Bench:
         for uid in uids or ("1.1", "1.2"):
             self.image(uid)
         return self.tree.keys()[0]
+
+    def start(self, key: str = P1, *left_out: str, **values: Any) -> StartJob:
+        """Return the decision to make a job of all that waits for a patient, but for some."""
+        uids = tuple(uid for uid in self.tree.members(key) if uid not in left_out)
+        inputs = {"images": uids, "marked": tuple(uid for uid in uids if uid.startswith("3"))}
+        return StartJob(key, inputs, frozenset(left_out), "every input is complete", **values)
+
+    def create(self, key: str = P1, *left_out: str, **values: Any) -> JobRecord:
+        """Make a job of all that waits for a patient, but for some."""
+        return self.jobs.create(self.tree, self.start(key, *left_out, **values))
 
     def states(self) -> dict[str, InstanceState]:
         """Return the states of all instances by their UID."""
@@ -149,17 +171,18 @@ LOCKED = sqlite3.OperationalError("database is locked")
 # -- making -------------------------------------------------------------------------------------------------
 
 
-def test_a_patient_becomes_a_job(bench: Callable[..., Bench]) -> None:
+def test_a_container_becomes_a_job(bench: Callable[..., Bench]) -> None:
     """Its images are the job's in the ledger, out of the tree and still known; everybody is told."""
     on = bench()
     key = on.patient()
-    record = on.jobs.create(on.tree, key)
+    record = on.create()
     assert (record.pipeline, record.container_key, record.state) == ("two", key, JobState.QUEUED)
+    assert record.reason == record.summary == "every input is complete"
     assert record.identity == job_identity("two", key, ["1.1", "1.2"], on.tree.configured.content)
     assert on.states() == {"1.1": IN_JOB, "1.2": IN_JOB}
     assert {row.SOPInstanceUID for row in on.ledger.instances(job=record.id)} == {"1.1", "1.2"}
     assert on.tree.keys() == []
-    assert on.tree.held("1.1") == on.spool.path_of("kept/1.1.dcm")
+    assert on.tree.known.file_of("1.1") == on.spool.path_of("kept/1.1.dcm")
     assert on.notified == [("queued", None)]
     assert on.changed == [record]
     (event,) = on.told
@@ -167,14 +190,53 @@ def test_a_patient_becomes_a_job(bench: Callable[..., Bench]) -> None:
     assert (event.pipeline, event.job, event.association) == ("two", str(record.id), "a1")
 
 
-def test_a_patient_that_lacks_images_stays(bench: Callable[..., Bench]) -> None:
-    """What is missing is said, and nothing has changed."""
+def test_a_job_gets_exactly_what_was_decided(bench: Callable[..., Bench]) -> None:
+    """An image that came after the decision stays, and waits for a decision of its own."""
+    on = bench()
+    key = on.patient()
+    decision = on.start()
+    on.now += 10
+    on.image("1.3")
+    on.jobs.create(on.tree, decision)
+    assert on.states() == {"1.1": IN_JOB, "1.2": IN_JOB, "1.3": WAITING}
+    assert on.tree.members(key) == {"1.3": SERIES}
+    assert on.tree.quiet_for(key) == 0
+
+
+def test_a_job_of_what_is_not_there_any_more(bench: Callable[..., Bench]) -> None:
+    """An image that went meanwhile makes no job of the rest: nothing has changed."""
+    on = bench()
+    key = on.patient()
+    decision = on.start()
+    on.jobs.drop(on.tree, Drop(key, frozenset({"1.2"}), "gone"))
+    on.told.clear()
+    with pytest.raises(InputsIncompleteError, match="have changed"):
+        on.jobs.create(on.tree, decision)
+    assert on.states() == {"1.1": WAITING, "1.2": EXPIRED}
+    assert (on.tree.keys(), on.ledger.jobs(), on.told, on.notified) == ([key], [], [], [])
+
+
+def test_a_series_that_was_not_chosen(bench: Callable[..., Bench]) -> None:
+    """Its images go, with the reason, and may come again."""
+    on = bench()
+    on.patient("1.1", "1.2", "1.3")
+    record = on.create(P1, "1.3")
+    assert on.states() == {"1.1": IN_JOB, "1.2": IN_JOB, "1.3": EXPIRED}
+    assert {row.SOPInstanceUID for row in on.ledger.instances(job=record.id)} == {"1.1", "1.2"}
+    (row,) = on.ledger.instances(EXPIRED)
+    assert row.reason == "another series was chosen for the job"
+    assert (on.files(), on.tree.keys(), on.tree.known.file_of("1.3")) == (["1.1", "1.2"], [], None)
+
+
+def test_a_job_on_the_operators_word(bench: Callable[..., Bench]) -> None:
+    """His words are the job's reason, and not in what is told: they may name a patient."""
     on = bench()
     key = on.patient("1.1")
-    with pytest.raises(InputsIncompleteError, match="fewer than two"):
-        on.jobs.create(on.tree, key)
-    assert on.states() == {"1.1": WAITING}
-    assert (on.tree.keys(), on.ledger.jobs(), on.told, on.notified) == ([key], [], [], [])
+    words = StartJob(key, {"images": ("1.1",)}, frozenset(), "Mr Smith goes home", ordered=True)
+    record = on.jobs.create(on.tree, words)
+    assert (record.reason, record.summary) == ("Mr Smith goes home", "started as it is by the operator")
+    (event,) = on.told
+    assert (event.message, event.detail) == ("queued with 1 image", "Mr Smith goes home")
 
 
 @pytest.mark.parametrize(
@@ -192,17 +254,36 @@ def test_a_job_that_cannot_be_entered(
     raised: type[Exception],
     said: str,
 ) -> None:
-    """The images wait as before, in their inputs and with their age."""
+    """The images wait as before, each in the inputs that it was in, and with their age."""
     on = bench()
-    key = on.patient()
+    key = on.patient("1.1", "1.2", "1.3", "3.1")
+    before, known = on.tree.counts(), on.tree.known.file_of("1.3")
+    assert before == {key: {"images": 4, "marked": 1}}
     on.now += 50
     on.fail_writes(monkeypatch, error)
     with pytest.raises(raised, match=said):
-        on.jobs.create(on.tree, key)
-    assert on.tree.keys() == [key]
+        on.create(P1, "1.3")
+    assert on.tree.counts() == before
     assert on.tree.quiet_for(key) == 50
-    assert on.tree.missing(key) is None
+    assert (on.tree.known.file_of("1.3"), on.tree.known.where("1.1")) == (known, "waiting")
+    assert len(on.files()) == 4
     assert (on.told, on.notified) == ([], [])
+
+
+def test_the_age_of_what_came_meanwhile_counts(
+    bench: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Images that are put back beside a newer one do not make the container older."""
+    on = bench()
+    key = on.patient()
+    decision = on.start()
+    on.now += 50
+    on.image("1.3")
+    on.now += 5
+    on.fail_writes(monkeypatch, LOCKED)
+    with pytest.raises(DataDirectoryError):
+        on.jobs.create(on.tree, decision)
+    assert (on.tree.counts()[key]["images"], on.tree.quiet_for(key)) == (3, 5)
 
 
 def test_the_history_of_a_patient_ends_with_its_job(bench: Callable[..., Bench]) -> None:
@@ -212,75 +293,181 @@ def test_the_history_of_a_patient_ends_with_its_job(bench: Callable[..., Bench])
     status = HistoryStatus(HistoryState.FETCHED, "PACS", "", "P1", frozenset())
     on.ledger.write(begin_history("two", key, "images", status))
     on.tree.set_history(key, "images", status)
-    on.jobs.create(on.tree, key)
+    on.create()
     with on.ledger.snapshot() as connection:
         assert open_histories(connection) == []
     assert on.tree.history(key, "images") is None
 
 
+# -- the same again -----------------------------------------------------------------------------------------
+
+
+def again(job: int, *uids: str) -> RunAgain:
+    """Return the decision to run a job again."""
+    return RunAgain(P1, job, frozenset(uids), f"the images of job {job} came again")
+
+
+def test_a_delivered_job_runs_again(bench: Callable[..., Bench]) -> None:
+    """The images that came again take the place of its own, which are gone; its number and identity stay."""
+    on = bench()
+    number = delivered(on)
+    before = on.ledger.job(number)
+    assert before is not None
+    on.image("1.1", name="again-1")
+    on.image("1.2", name="again-2")
+    record = on.jobs.run_again(on.tree, again(number, "1.1", "1.2"))
+    assert (record.id, record.identity, record.state) == (number, before.identity, JobState.QUEUED)
+    assert (record.attempts, record.folder, record.reason) == (
+        0,
+        "",
+        f"the images of job {number} came again",
+    )
+    rows = list(on.ledger.instances(job=number))
+    assert {(row.SOPInstanceUID, row.path, row.state) for row in rows} == {
+        ("1.1", "kept/again-1.dcm", IN_JOB),
+        ("1.2", "kept/again-2.dcm", IN_JOB),
+    }
+    assert (on.files(), on.tree.keys()) == (["again-1", "again-2"], [])
+    assert on.tree.known.where("1.1") == "in a job"
+    assert on.notified[-1] == ("queued", None)
+    assert on.told[-1].message == record.reason
+
+
+def test_inputs_that_were_kept_make_way(bench: Callable[..., Bench]) -> None:
+    """Of a job that runs again the files that came again are kept, not those of before, nor their notes."""
+    on = bench(keep_inputs=True)
+    number = delivered(on)
+    for uid in ("1.1", "1.2"):
+        on.image(uid, name=f"again-{uid}")
+    on.jobs.run_again(on.tree, again(number, "1.1", "1.2"))
+    assert on.files() == ["again-1.1", "again-1.2"]
+    assert list(on.spool.released.notes()) == []
+
+
+def test_images_of_a_series_that_was_not_chosen_run_nothing(bench: Callable[..., Bench]) -> None:
+    """They came again with those of the job, go as they went before, and may come once more."""
+    on = bench()
+    number = delivered(on)
+    for uid in ("1.1", "1.2", "1.3"):
+        on.image(uid, name=f"again-{uid}")
+    on.jobs.run_again(on.tree, again(number, "1.1", "1.2", "1.3"))
+    assert {row.SOPInstanceUID for row in on.ledger.instances(job=number)} == {"1.1", "1.2"}
+    assert on.states()["1.3"] is EXPIRED
+    assert (on.files(), on.tree.keys()) == (["again-1.1", "again-1.2"], [])
+    assert on.tree.known.file_of("1.3") is None
+
+
+def test_a_failed_job_runs_again_with_its_own_files(bench: Callable[..., Bench]) -> None:
+    """What came again of it is here already: nothing waits, and nothing is replaced."""
+    on = bench()
+    on.patient()
+    number = on.create().id
+    on.ledger.write(transition_job(number, JobState.RUNNING, ""))
+    on.ledger.write(transition_job(number, JobState.FAILED, "segmentation fault"))
+    assert on.jobs.failed_job_of("two", "1.1") == number
+    record = on.jobs.run_again(on.tree, again(number, "1.1", "1.2"))
+    assert record.state is JobState.QUEUED
+    assert on.jobs.failed_job_of("two", "1.1") is None
+    assert (on.files(), on.states()) == (["1.1", "1.2"], {"1.1": IN_JOB, "1.2": IN_JOB})
+
+
+def test_a_run_that_cannot_be_entered(bench: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The images wait as before, and the job is over as before."""
+    on = bench()
+    number = delivered(on)
+    on.image("1.1", name="again-1")
+    on.image("1.2", name="again-2")
+    on.now += 7
+    on.fail_writes(monkeypatch, LOCKED)
+    with pytest.raises(DataDirectoryError, match="database is locked"):
+        on.jobs.run_again(on.tree, again(number, "1.1", "1.2"))
+    assert on.ledger.job(number).state is JobState.DELIVERED
+    assert (on.tree.counts(), on.tree.quiet_for(P1)) == ({P1: {"images": 2, "marked": 0}}, 7)
+    assert on.files() == ["again-1", "again-2"]
+
+
 # -- late images --------------------------------------------------------------------------------------------
 
 
-def test_late_images_join_a_job_that_has_no_result(bench: Callable[..., Bench]) -> None:
-    """The job is given up, and all its images wait again with the late one."""
-    on = bench(late_images="join")
-    key = on.patient()
-    first = on.jobs.create(on.tree, key)
-    on.image("1.3")
+def test_a_job_without_a_result_gives_its_images_back(bench: Callable[..., Bench]) -> None:
+    """It is discarded, and its images wait again: those that came late are the reason."""
+    on = bench()
+    on.patient("1.1", "3.1")
+    number = on.create().id
     on.told.clear()
-    on.jobs.join_late(on.tree, key)
-    assert on.states() == {"1.1": WAITING, "1.2": WAITING, "1.3": WAITING}
-    assert on.ledger.job(first.id).state is JobState.DISCARDED
-    assert ("withdrawn", first.id) in on.notified
-    assert [event.message for event in on.told] == ["images that came late joined: a new job takes its place"]
-    second = on.jobs.create(on.tree, key)
-    assert {row.SOPInstanceUID for row in on.ledger.instances(job=second.id)} == {"1.1", "1.2", "1.3"}
+    images = on.jobs.reopen(number, "images came late and join it")
+    assert {(image.SOPInstanceUID, image.path.stem, names) for image, names in images} == {
+        ("1.1", "1.1", ("images",)),
+        ("3.1", "3.1", ("images", "marked")),
+    }
+    assert on.states() == {"1.1": WAITING, "3.1": WAITING}
+    assert on.ledger.job(number).state is JobState.DISCARDED
+    assert ("withdrawn", number) in on.notified
+    assert [event.message for event in on.told] == ["images came late and join it"]
 
 
-def test_late_images_wait_where_the_pipeline_wants_that(bench: Callable[..., Bench]) -> None:
-    """Without "join" the job stays, and so do those of another patient and those without a late image."""
-    on = bench(late_images="new")
-    key = on.patient()
-    on.jobs.create(on.tree, key)
+def test_a_job_with_a_result_keeps_its_images(bench: Callable[..., Bench]) -> None:
+    """A job that was built in the meantime goes on."""
+    on = bench()
+    number = built(on)
+    with pytest.raises(JobStateError, match="built"):
+        on.jobs.reopen(number, "late")
+    assert on.ledger.job(number).state is JobState.BUILT
+    assert on.states() == {"1.1": IN_JOB, "1.2": IN_JOB}
+    assert ("withdrawn", number) not in on.notified
+
+
+def test_a_job_that_takes_the_place_of_another(bench: Callable[..., Bench]) -> None:
+    """The one that gave its images back says which one has them now, and is no earlier job any more."""
+    on = bench()
+    on.patient()
+    first = on.create().id
+    on.tree.put_back(P1, on.jobs.reopen(first, "late"))
     on.image("1.3")
-    on.jobs.join_late(on.tree, key)
-    assert on.states() == {"1.1": IN_JOB, "1.2": IN_JOB, "1.3": WAITING}
-    on = bench(late_images="join")
-    key = on.patient()
-    on.jobs.create(on.tree, key)
-    on.jobs.join_late(on.tree, key)  # nothing came late
-    on.image("2.1", "P2")
-    on.jobs.join_late(on.tree, next(iter(on.tree.keys())))
-    assert on.states() == {"1.1": IN_JOB, "1.2": IN_JOB, "2.1": WAITING}
+    second = on.create().id
+    assert on.ledger.job(first).reason == f"superseded by job {second}"
+    assert [job.number for job in on.jobs.earlier("two", P1)] == [second]
 
 
-def test_late_images_join_no_result(bench: Callable[..., Bench]) -> None:
-    """A job that was built in the meantime is not given up, and its images are not put back."""
-    on = bench(late_images="join")
-    key = on.patient()
-    first = on.jobs.create(on.tree, key)
-    on.image("1.3")
-    jobs = on.ledger.jobs(JobState.QUEUED)
-    on.ledger.write(transition_job(first.id, JobState.RUNNING, ""))
-    on.ledger.write(job_built(first.id, "job", []))
-    on.ledger.jobs = lambda *states: jobs  # type: ignore[method-assign]  # read a moment earlier
-    on.jobs.join_late(on.tree, key)
-    assert on.ledger.job(first.id).state is JobState.BUILT
-    assert on.states() == {"1.1": IN_JOB, "1.2": IN_JOB, "1.3": WAITING}
-    assert ("withdrawn", first.id) not in on.notified
+# -- what is remembered -------------------------------------------------------------------------------------
 
 
-def test_late_images_that_do_not_fit_join_nothing(
-    bench: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("states", "seen_as"),
+    [
+        ((), EarlierState.UNBUILT),
+        ((JobState.RUNNING,), EarlierState.UNBUILT),
+        ((JobState.RUNNING, JobState.BUILT), EarlierState.BUILT),
+        ((JobState.RUNNING, JobState.BUILT, JobState.DELIVERED), EarlierState.ENDED),
+        ((JobState.RUNNING, JobState.BUILT, JobState.UNDELIVERABLE), EarlierState.ENDED),
+        ((JobState.RUNNING, JobState.FAILED), EarlierState.ENDED),
+        ((JobState.DISCARDED,), EarlierState.ENDED),
+    ],
+)
+def test_an_earlier_job(
+    bench: Callable[..., Bench], states: tuple[JobState, ...], seen_as: EarlierState
 ) -> None:
-    """Where an input cannot hold both, the job keeps its images."""
-    on = bench(late_images="join")
-    key = on.patient()
-    first = on.jobs.create(on.tree, key)
-    on.image("1.3")
-    monkeypatch.setattr(on.tree, "fits", lambda container_key, images: False)
-    on.jobs.join_late(on.tree, key)
-    assert on.ledger.job(first.id).state is JobState.QUEUED
+    """What is known of a job of the same container: where it is, which images and series it had."""
+    on = bench()
+    on.patient()
+    on.image("2.1", "P2")
+    record = on.create()
+    for state in states:
+        on.ledger.write(transition_job(record.id, state, ""))
+    (job,) = on.jobs.earlier("two", P1)
+    assert (job.number, job.state, job.identity) == (record.id, seen_as, record.identity)
+    assert (job.uids, job.series) == ({"1.1", "1.2"}, {SERIES})
+    assert on.jobs.earlier("two", "P2") == on.jobs.earlier("other", P1) == []
+
+
+def test_the_newest_earlier_job_comes_first(bench: Callable[..., Bench]) -> None:
+    """They are compared in this order."""
+    on = bench()
+    numbers = []
+    for uid in ("1.1", "1.2", "1.3"):
+        on.image(uid)
+        numbers.append(on.create().id)
+    assert [job.number for job in on.jobs.earlier("two", P1)] == numbers[::-1]
 
 
 # -- the end ------------------------------------------------------------------------------------------------
@@ -288,13 +475,22 @@ def test_late_images_that_do_not_fit_join_nothing(
 
 def built(on: Bench, *destinations: str) -> int:
     """Make a job, and the result of it."""
-    number = on.jobs.create(on.tree, on.patient()).id
+    on.patient()
+    number = on.create().id
     on.ledger.write(transition_job(number, JobState.RUNNING, ""))
     folder = on.outbox / f"job-{number}"
     folder.mkdir()
     on.ledger.write(job_built(number, folder.name, [(name, {"output": "dicom"}) for name in destinations]))
     on.told.clear()
     on.changed.clear()
+    return number
+
+
+def delivered(on: Bench) -> int:
+    """Make a job, and have its result delivered."""
+    number = built(on, "PACS")
+    enter(on, number, DeliveryState.CONFIRMED)
+    on.jobs.settle(number)
     return number
 
 
@@ -311,7 +507,7 @@ def test_a_delivered_job_needs_nothing_any_more(bench: Callable[..., Bench]) -> 
     on.jobs.settle(number)
     assert on.ledger.job(number).state is JobState.DELIVERED
     assert on.states() == {"1.1": RELEASED, "1.2": RELEASED}
-    assert (on.files(), list(on.outbox.iterdir()), on.tree.held("1.1")) == ([], [], None)
+    assert (on.files(), list(on.outbox.iterdir()), on.tree.known.file_of("1.1")) == ([], [], None)
     assert list(on.spool.released.notes()) == []
     (event,) = on.told
     assert event.message == "every destination confirmed; 2 inputs released"
@@ -329,7 +525,7 @@ def test_what_is_kept_of_a_delivered_job(bench: Callable[..., Bench]) -> None:
     assert [path.name for path in on.outbox.iterdir()] == [f"job-{number}"]
     (note,) = on.spool.released.notes()
     assert note.files == {"kept/1.1.dcm", "kept/1.2.dcm"}
-    assert on.tree.held("1.1") is None
+    assert on.tree.known.file_of("1.1") is None
 
 
 def test_a_note_that_cannot_be_written_is_no_reason_to_stop(
@@ -392,21 +588,23 @@ def test_a_state_that_changed_in_this_very_moment(bench: Callable[..., Bench]) -
 # -- patients that wait -------------------------------------------------------------------------------------
 
 
-def test_a_patient_that_waited_too_long_expires(bench: Callable[..., Bench]) -> None:
+def dropped(*uids: str, why: str = "no image came for 60 s", ordered: bool = False) -> Drop:
+    """Return the decision to drop what waits for the patient."""
+    return Drop(P1, frozenset(uids), why, ordered)
+
+
+def test_what_waited_too_long_expires(bench: Callable[..., Bench]) -> None:
     """Its images are removed and may come again; its history is over; it is told with the time."""
     on = bench()
     key = on.patient("1.1")
     status = HistoryStatus(HistoryState.FAILED, "PACS", "", "P1", frozenset())
     on.ledger.write(begin_history("two", key, "images", status))
     on.tree.set_history(key, "images", status)
-    on.jobs.expire(on.tree, key, 60)
-    assert on.states() == {"1.1": WAITING}
-    on.now += 60
-    on.jobs.expire(on.tree, key, 60)
+    assert on.jobs.drop(on.tree, dropped("1.1")) == 1
     assert on.states() == {"1.1": EXPIRED}
     (row,) = on.ledger.instances(*InstanceState)
     assert row.reason == "no image came for 60 s"
-    assert (on.files(), on.tree.keys(), on.tree.held("1.1")) == ([], [], None)
+    assert (on.files(), on.tree.keys(), on.tree.known.file_of("1.1")) == ([], [], None)
     assert on.tree.history(key, "images") is None
     with on.ledger.snapshot() as connection:
         assert open_histories(connection) == []
@@ -423,35 +621,46 @@ def test_an_expiry_that_cannot_be_entered(
     key = on.patient("1.1")
     on.now += 60
     on.fail_writes(monkeypatch, LOCKED)
-    with pytest.raises(sqlite3.OperationalError):
-        on.jobs.expire(on.tree, key, 60)
+    with pytest.raises(DataDirectoryError):
+        on.jobs.drop(on.tree, dropped("1.1"))
     assert on.tree.quiet_for(key) == 60
     assert on.files() == ["1.1"]
     assert on.told == []
 
 
-def test_a_patient_is_given_up_on_the_operators_word(bench: Callable[..., Bench]) -> None:
-    """However short it waited; the words are kept beside the message."""
+def test_what_is_given_up_on_the_operators_word(bench: Callable[..., Bench]) -> None:
+    """The words are kept beside the message: they may name a patient."""
     on = bench()
-    key = on.patient()
-    assert on.jobs.release_container("two", key, "Mr Smith moved") == 2
+    on.patient()
+    assert on.jobs.drop(on.tree, dropped("1.1", "1.2", why="Mr Smith moved", ordered=True)) == 2
     assert on.states() == {"1.1": EXPIRED, "1.2": EXPIRED}
     assert {row.reason for row in on.ledger.instances(*InstanceState)} == {"Mr Smith moved"}
     assert on.files() == []
     (event,) = on.told
     assert (event.message, event.detail) == ("2 images given up by the operator", "Mr Smith moved")
-    with pytest.raises(JobStateError, match="no patient 'P1' waits for the pipeline 'two'"):
-        on.jobs.release_container("two", key, "again")
 
 
-def test_a_patient_is_given_up_without_a_host(bench: Callable[..., Bench]) -> None:
-    """By the ledger alone: only what waits for this patient and this pipeline is removed."""
+def test_images_of_a_failed_job_that_came_again_are_not_dropped(bench: Callable[..., Bench]) -> None:
+    """They are the job's, which the operator may still replay; of the container nothing is left to drop."""
+    on = bench()
+    on.patient()
+    number = on.create().id
+    on.ledger.write(transition_job(number, JobState.RUNNING, ""))
+    on.ledger.write(transition_job(number, JobState.FAILED, "segmentation fault"))
+    on.told.clear()
+    assert on.jobs.drop(on.tree, dropped("1.1")) == 0
+    assert (on.states(), on.files()) == ({"1.1": IN_JOB, "1.2": IN_JOB}, ["1.1", "1.2"])
+    assert on.told == []
+
+
+def test_a_container_is_given_up_without_a_host(bench: Callable[..., Bench]) -> None:
+    """By the ledger alone: only what waits as this container of this pipeline is removed."""
     on = bench(tree=False)
     key = on.patient()
     on.image("2.1", "P2")
     for pipeline, patient in (("two", "P3"), ("other", key)):
-        with pytest.raises(JobStateError, match="waits for the pipeline"):
-            on.jobs.release_container(pipeline, patient, "why")
-    assert on.jobs.release_container("two", key, "why") == 2
+        with pytest.raises(JobStateError, match=f"nothing waits as '{patient}' for the pipeline"):
+            on.jobs.release_recorded(pipeline, patient, "why")
+    assert on.jobs.release_recorded("two", key, "why") == 2
     assert on.states() == {"1.1": EXPIRED, "1.2": EXPIRED, "2.1": WAITING}
     assert on.files() == ["2.1"]

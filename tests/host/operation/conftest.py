@@ -9,12 +9,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from dicomnode.host.gathering.pipeline_tree import PipelineTree
 
 from dicomnode import AbstractInput, AbstractPipeline, NoOutput
 from dicomnode.dicom.reading.lazy import LazyDataset
 from dicomnode.host.configuration.config import PipelineTable
 from dicomnode.host.configuration.configured_pipeline import ConfiguredPipeline
-from dicomnode.host.gathering.pipeline_tree import PipelineTree
 from dicomnode.host.ledger.ledger import Ledger
 from dicomnode.plugins.hooks import Hooks
 from dicomnode.plugins.registry import Registry

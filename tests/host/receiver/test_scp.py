@@ -13,8 +13,9 @@ from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import AE
 from pynetdicom.association import Association
 
+from dicomnode.host.dimse.store_handler import AssociationInfo
 from dicomnode.host.parsing.statuses import StoreResponse
-from raw_peer import REJECTED, RawPeer
+from raw_peer import ABORTED, ACCEPTED, REJECTED, RELEASED, RawPeer
 from receiving import RecordingStoreHandler, dataset_bytes, encoded, receiving, small_dataset
 
 MR = "1.2.840.10008.5.1.4.1.1.4"
@@ -88,6 +89,63 @@ def test_release_and_abort_are_told_apart(tmp_path: Path) -> None:
         associate(receiver.address).abort()
         store_handler.wait_for_end(2)
     assert [released for _association, released in store_handler.ended] == [True, False]
+
+
+class ReleaseSeen(RecordingStoreHandler):
+    """Looks, when it is told of a release, whether the peer has got an answer already."""
+
+    peer: RawPeer
+    answered: bool | None = None
+
+    def release_requested(self, association: AssociationInfo) -> None:
+        super().release_requested(association)
+        self.answered = not self.peer.is_open
+        assert not self.ended
+
+
+@pytest.mark.parametrize("receivers", [1, 2])
+def test_a_release_is_recorded_before_it_is_answered(tmp_path: Path, receivers: int) -> None:
+    """The store handler has returned from `release_requested` before the peer gets its A-RELEASE-RP."""
+    store_handler, dataset = ReleaseSeen(), small_dataset()
+    with receiving(tmp_path, store_handler, receivers=receivers) as (receiver, _sink, _spool):
+        with RawPeer(receiver.address) as peer:
+            store_handler.peer = peer
+            assert peer.associate() == ACCEPTED
+            assert peer.store(dataset.SOPInstanceUID, encoded(dataset)) == 0
+            assert peer.release() == RELEASED
+        store_handler.wait_for_end()
+    assert store_handler.answered is False
+    assert [(info, True) for info in store_handler.releases] == store_handler.ended
+
+
+@pytest.mark.parametrize("receivers", [1, 2])
+def test_a_release_that_cannot_be_recorded_is_not_answered(tmp_path: Path, receivers: int) -> None:
+    """Where `release_requested` raises the association is aborted: its requestor must not rely on it."""
+
+    class Failing(RecordingStoreHandler):
+        def release_requested(self, association: AssociationInfo) -> None:
+            raise OSError(28, "No space left on device")
+
+    store_handler, dataset = Failing(), small_dataset()
+    with receiving(tmp_path, store_handler, receivers=receivers) as (receiver, _sink, _spool):
+        with RawPeer(receiver.address) as peer:
+            assert peer.associate() == ACCEPTED
+            assert peer.store(dataset.SOPInstanceUID, encoded(dataset)) == 0
+            assert peer.release() == ABORTED
+        store_handler.wait_for_end()
+    assert [released for _association, released in store_handler.ended] == [False]
+
+
+def test_an_association_that_stored_nothing_is_released_at_once(tmp_path: Path) -> None:
+    """Nobody is asked to record the release of an association that sent a C-ECHO, or was refused."""
+    store_handler = RecordingStoreHandler(answer=StoreResponse(0x0124, "no"))
+    with receiving(tmp_path, store_handler) as (receiver, _sink, _spool):
+        association = associate(receiver.address)
+        assert association.send_c_echo().Status == 0x0000
+        assert association.send_c_store(small_dataset()).Status == 0x0124
+        association.release()
+        store_handler.wait_for_end()
+    assert store_handler.releases == []
 
 
 def store(

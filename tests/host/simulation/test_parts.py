@@ -9,13 +9,13 @@ from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import pytest
+from dicomnode.host.gathering.pipeline_tree import CheckFailedError, Verdicts
 from pydicom import dcmwrite
 
 from dicomnode import AbstractInput, AbstractPipeline, NoOutput
 from dicomnode.dicom.reading.lazy import LazyDataset
 from dicomnode.host.configuration.config import PipelineTable
 from dicomnode.host.configuration.configured_pipeline import ConfiguredPipeline
-from dicomnode.host.gathering.pipeline_tree import CheckFailedError, Verdicts
 from dicomnode.host.simulation.parts import (
     InThisProcess,
     SimulatedDestination,

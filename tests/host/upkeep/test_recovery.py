@@ -18,7 +18,7 @@ from dicomnode.host.configuration.configured_pipeline import ConfiguredPipeline
 from dicomnode.host.dimse.store_handler import AssociationEnd
 from dicomnode.host.foundation.events import Events
 from dicomnode.host.foundation.timer_thread import TimerThread
-from dicomnode.host.gathering.pipeline_tree import PipelineTree
+from dicomnode.host.gathering.waiting_images import WaitingImages
 from dicomnode.host.jobs.job_events import JobEvents
 from dicomnode.host.jobs.jobs import Jobs
 from dicomnode.host.ledger.ledger import Ledger
@@ -54,7 +54,7 @@ QUARANTINED, LOST = InstanceState.QUARANTINED, InstanceState.LOST
 
 
 class Images(AbstractInput):
-    """Two images, of one series."""
+    """Two images."""
 
     expected_images = 2
 
@@ -70,7 +70,11 @@ def configured(name: str = "three", **inputs: type[AbstractInput]) -> Configured
     kind = type(
         "Pipeline",
         (AbstractPipeline,),
-        {"inputs": inputs or {"images": Images}, "process": lambda self, inputs: NoOutput()},
+        {
+            "inputs": inputs or {"images": Images},
+            "gather_by": "patient",
+            "process": lambda self, inputs: NoOutput(),
+        },
     )
     return ConfiguredPipeline(
         name=name,
@@ -125,11 +129,16 @@ class Stopped:
         self.enter(image, path, **values)
         return path
 
-    def association(self, name: str, end: AssociationEnd | None) -> None:
-        """Enter an association."""
-        self.ledger.write(begin_association(name, "SENDER", "THREE", "127.0.0.1", 1000.0))
+    def association(
+        self, name: str, end: AssociationEnd | None, started: float = 1000.0, ended: float | None = None
+    ) -> None:
+        """Enter an association, which has ended now unless something else is said."""
+        self.ledger.write(begin_association(name, "SENDER", "THREE", "127.0.0.1", started))
         if end is not None:
             self.ledger.write(end_association(name, end))
+        if ended is not None:
+            query = "UPDATE association SET ended = ? WHERE id = ?"
+            self.ledger.write(lambda connection: connection.execute(query, (ended, name)).rowcount)
 
     def job(self, images: list[Instance]) -> int:
         """Put images into the spool and make a job of them."""
@@ -138,10 +147,10 @@ class Stopped:
 
     def recover(
         self, *configured_pipelines: ConfiguredPipeline, **options: bool
-    ) -> tuple[Recovered, PipelineTree]:
+    ) -> tuple[Recovered, WaitingImages]:
         """Start; return what was found, and the first pipeline's tree."""
         hooks = Hooks(Registry(only=()))
-        trees = {each.name: PipelineTree(each, hooks) for each in (configured_pipelines or (configured(),))}
+        trees = {each.name: WaitingImages(each, hooks) for each in (configured_pipelines or (configured(),))}
         wanted = frozenset({0x00080060})
         found = Recovery(self.data, self.ledger, self.spool, trees, wanted, **options).run()
         return found, next(iter(trees.values()))
@@ -162,13 +171,13 @@ def stopped(tmp_path: Path) -> Iterator[Stopped]:
 
 
 def test_a_file_that_the_ledger_does_not_know(stopped: Stopped) -> None:
-    """It was acknowledged before its row was committed: it waits, and its patient is looked at."""
+    """It was acknowledged before its row was committed: it waits, and nobody knows if more was to come."""
     image = images_of(1)[0]
     path = stopped.keep(image)
     found, tree = stopped.recover()
     assert (found.waiting, found.entered, found.quarantined) == (1, 1, 0)
     assert tree.counts() == {image.patient: {"images": 1}}
-    assert found.cut_off == {(tree, image.patient)}
+    assert found.released == set()
     (row,) = stopped.ledger.instances(WAITING)
     assert (row.path, row.container_key, row.inputs) == (
         stopped.spool.name_of(path),
@@ -307,6 +316,24 @@ def test_a_second_file_of_an_instance(stopped: Stopped) -> None:
     assert tree.counts() == {image.patient: {"images": 1}}
 
 
+def test_stopped_while_an_image_was_replaced(stopped: Stopped) -> None:
+    """Both are entered as waiting: the newer one waits, and the older one is quarantined."""
+    image = images_of(1)[0]
+    newer = replace(image, data=image.data.replace(b"TOSHIBA", b"PHILIPS"))
+    stopped.kept_and_entered(image, received=1000.0)
+    path = stopped.keep(newer)
+    stopped.enter(newer, path, received=2000.0)
+    found, tree = stopped.recover()
+    assert (found.waiting, found.quarantined) == (1, 1)
+    assert tree.known.file_of(image.uid) == path
+    assert [row.path for row in stopped.ledger.instances(WAITING)] == [stopped.spool.name_of(path)]
+    (row,) = stopped.ledger.instances(QUARANTINED)
+    assert (row.reason, row.path != stopped.spool.name_of(path)) == (
+        "replaced by a newer one of the same SOP Instance UID",
+        True,
+    )
+
+
 def test_a_row_whose_file_has_gone(stopped: Stopped) -> None:
     """It is lost, is said to be, and waits nowhere; the instance may come again."""
     image = images_of(1)[0]
@@ -314,7 +341,7 @@ def test_a_row_whose_file_has_gone(stopped: Stopped) -> None:
     found, tree = stopped.recover()
     assert (found.lost, found.waiting, tree.counts()) == (1, 0, {})
     assert stopped.states() == {image.uid: LOST}
-    with tree.storing(image.uid) as held:
+    with tree.known.storing(image.uid) as held:
         assert held is None
 
 
@@ -373,30 +400,69 @@ def test_strange_things_in_the_spool_are_left_alone(tmp_path: Path) -> None:
 RELEASE, ABORT, CUT = AssociationEnd.RELEASED, AssociationEnd.ABORTED, AssociationEnd.CUT_OFF
 
 
-@pytest.mark.parametrize(("end", "looked_at"), [(None, True), (RELEASE, True), (CUT, True), (ABORT, False)])
-def test_only_an_abort_completes_nothing(
-    stopped: Stopped, end: AssociationEnd | None, looked_at: bool
+@pytest.mark.parametrize(("end", "released"), [(None, False), (RELEASE, True), (CUT, False), (ABORT, False)])
+def test_only_a_release_completes_anything(
+    stopped: Stopped, end: AssociationEnd | None, released: bool
 ) -> None:
-    """A patient is looked at after the restart unless its peer aborted; a stop of the host's is no abort."""
+    """Nobody knows what an association was still to bring that was open, cut off or aborted."""
     image = images_of(1)[0]
     stopped.association("a", end)
     stopped.kept_and_entered(image)
     found, tree = stopped.recover()
-    assert found.cut_off == ({(tree, image.patient)} if looked_at else set())
+    assert found.released == ({(tree, image.patient)} if released else set())
 
 
-@pytest.mark.parametrize(("first", "last", "looked_at"), [(ABORT, RELEASE, True), (RELEASE, ABORT, False)])
-def test_the_association_that_ended_last_counts(
-    stopped: Stopped, first: AssociationEnd, last: AssociationEnd, looked_at: bool
-) -> None:
-    """Whatever order the rows have: what was aborted and sent again is looked at, and the other way round."""
-    one, two = images_of(1)[:2]
-    stopped.association("one", first)
-    stopped.association("two", last)
-    stopped.kept_and_entered(one, association="two", received=1000.0)
-    stopped.kept_and_entered(two, association="one", received=2000.0)
+@pytest.mark.parametrize(
+    ("came", "released"),
+    [
+        ({"aborted": 1500.0, "released": 2500.0}, True),
+        ({"aborted": 1500.0, "released": 1900.0}, False),
+        ({"aborted": 1500.0, "released": 2500.0, "open": 1400.0}, False),
+        ({"aborted": 1500.0, "later": 1100.0}, True),
+        ({"aborted": 1500.0, "later": 1100.0, "cut off": 1200.0}, False),
+        ({"released": 1100.0, "later": 1200.0}, True),
+    ],
+)
+def test_what_makes_up_for_an_abort(stopped: Stopped, came: dict[str, float], released: bool) -> None:
+    """An association that brought an image after every abort, and was released; whatever order rows have.
+
+    Those here began at 1000 and the last one at 3000; "aborted" was so at 2000 and "cut off" at 4000. An
+    image that "later" brought may have come before: then it came again.
+    """
+    outcomes = {"aborted": ABORT, "released": RELEASE, "later": RELEASE, "cut off": CUT}
+    ended = {"aborted": 2000.0, "released": 5000.0, "later": 3500.0, "cut off": 4000.0}
+    for image, (name, received) in zip(images_of(1, len(came)), came.items(), strict=True):
+        outcome = outcomes.get(name)
+        stopped.association(name, outcome, 3000.0 if name == "later" else 1000.0, ended.get(name))
+        stopped.kept_and_entered(image, association=name, received=received)
     found, tree = stopped.recover()
-    assert found.cut_off == ({(tree, one.patient)} if looked_at else set())
+    assert found.released == ({(tree, images_of(1)[0].patient)} if released else set())
+
+
+def test_an_association_that_was_open_is_over(stopped: Stopped) -> None:
+    """After the next start its end is known, so that a release after it makes up for it."""
+    one, two = images_of(1)[:2]
+    stopped.association("open", None)
+    stopped.kept_and_entered(one, association="open")
+    stopped.recover()
+    assert stopped.ledger.associations()["open"].outcome == CUT
+    now = time.time()
+    stopped.association("again", RELEASE, now, now + 1)
+    stopped.kept_and_entered(two, association="again", received=now)
+    found, tree = stopped.recover()
+    assert found.released == {(tree, one.patient)}
+
+
+def test_a_file_without_a_row_is_made_up_for(stopped: Stopped) -> None:
+    """What was sent after such a file, and released, makes up for the association that brought it."""
+    one, two = images_of(1)[:2]
+    stopped.keep(one)
+    stopped.recover()
+    now = time.time()
+    stopped.association("again", RELEASE, now, now + 1)
+    stopped.kept_and_entered(two, association="again", received=now)
+    found, tree = stopped.recover()
+    assert found.released == {(tree, one.patient)}
 
 
 def test_images_that_were_not_sorted(stopped: Stopped) -> None:
@@ -408,11 +474,11 @@ def test_images_that_were_not_sorted(stopped: Stopped) -> None:
         two, state=InstanceState.RECEIVED, container_key="", inputs=(), association="aborted"
     )
     found, tree = stopped.recover()
-    assert {row.SOPInstanceUID: completes for row, completes in found.unsorted} == {
-        one.uid: True,
-        two.uid: False,
+    assert {row.SOPInstanceUID: association.outcome for row, association in found.unsorted} == {
+        one.uid: CUT,
+        two.uid: ABORT,
     }
-    with tree.storing(one.uid) as held:
+    with tree.known.storing(one.uid) as held:
         assert held is not None
 
 
@@ -494,7 +560,7 @@ def test_a_job_that_ran_runs_again(stopped: Stopped) -> None:
     assert (found.jobs, job.state, job.attempts) == (1, JobState.QUEUED, 0)
     assert list(stopped.data.outbox.iterdir()) == list(stopped.data.work.iterdir()) == []
     assert tree.counts() == {}
-    with tree.storing(images[0].uid) as held:
+    with tree.known.storing(images[0].uid) as held:
         assert held is not None
 
 
@@ -564,13 +630,14 @@ def test_waiting_images_that_no_input_wants_any_more(stopped: Stopped) -> None:
 def test_jobs_of_inputs_that_there_are_no_more(stopped: Stopped) -> None:
     """A queued job whose inputs were renamed is given up, and its images wait for a new one."""
     images = images_of(1)[:2]
+    stopped.association("a", RELEASE)
     number = stopped.job(images)
     found, tree = stopped.recover(configured(renamed=Images))
     job = stopped.ledger.job(number)
     assert job is not None
     assert (job.state, found.waiting) == (JobState.DISCARDED, 2)
     assert tree.counts() == {images[0].patient: {"renamed": 2}}
-    assert found.cut_off == {(tree, images[0].patient)}
+    assert found.released == {(tree, images[0].patient)}
 
 
 def test_images_of_a_pipeline_that_is_not_configured(stopped: Stopped) -> None:

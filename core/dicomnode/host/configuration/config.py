@@ -60,9 +60,12 @@ class HostTable(_Table):
         Who may associate: names of peers, IP addresses and networks. Empty: everybody.
     drain : float
         Seconds that jobs and deliveries get to finish when the host stops.
-    quiet_after_restart : float
-        Seconds without an image after which a patient whose association was cut off by a stop of the host
-        may be processed. No patient is given up sooner after a restart.
+    settle : float
+        Seconds that are waited after the end of the last association that brought an image of a container,
+        for senders that open several: for pipelines that do not say otherwise.
+    open_association_wait : float
+        Seconds for which an open association holds a container back after the last image that it brought: for
+        pipelines that do not say otherwise.
     checksum_after : float
         Seconds after which a received file that still waits gets a checksum, so that it is noticed if the
         disk changes it before its job reads it.
@@ -81,7 +84,8 @@ class HostTable(_Table):
     insecure: bool = False
     allow: tuple[str, ...] = ()
     drain: Seconds = 30.0
-    quiet_after_restart: Seconds = 30.0
+    settle: SecondsOrNone = 5.0
+    open_association_wait: Seconds = 120.0
     checksum_after: Seconds = 30.0
     workers: int | None = Field(default=None, ge=1)
     resources: dict[str, int] = {}
@@ -290,18 +294,20 @@ class PipelineTable(DeclaredPipeline):
         Who goes first where resources are short: the higher.
     resources : mapping of str to int, optional
         What a job takes of ``host.resources`` while it runs, such as ``{ gpu = 1 }``.
-    trigger : {"release", "quiet", "both"}, optional
-        When a patient's inputs are looked at: when an association that brought an image is released, after
-        ``quiet`` seconds without an image, or both. An abort is never a release; a quiet period counts from
-        the last image, however its association ended.
-    quiet : float, optional
-        Seconds without an image; see ``trigger``.
+    gather_by : {"series", "study", "patient"} or tuple of str, optional
+        What one job is: the images of a series, a study, a patient, or those that have the same values of
+        attributes, by keyword. By default it follows from the pipeline's inputs.
+    settle : float, optional
+        Seconds that are waited after the end of the last association that brought an image of a container,
+        for senders that open several.
+    open_association_wait : float, optional
+        Seconds for which an open association holds a container back after the last image that it brought.
     expires : float, optional
-        Seconds without an image after which a patient that is not complete is given up; those while the host
-        was down count.
-    late_images : {"new", "join"}, optional
-        What an image does that comes while its patient's job is queued or runs: wait for a new job with what
-        comes with it, or join that job's images, for a new job that takes its place.
+        Seconds without an image after which a container that waits is dropped; those while the host was down
+        count.
+    late_images : {"hold", "new", "join"}, optional
+        What becomes of new images that come after a job of their container has started: they are held for the
+        operator, make a job of their own, or join that job's images, for a new job that takes its place.
     sorts_before_answer : bool, optional
         Whether a C-STORE is answered after the image has found its input, so that a refusal reaches the
         sender, or as soon as the image is durable.
@@ -333,10 +339,11 @@ class PipelineTable(DeclaredPipeline):
     in_order: bool | None = None
     priority: int | None = None
     resources: dict[str, Annotated[int, Field(ge=0)]] | None = None
-    trigger: Literal["release", "quiet", "both"] | None = None
-    quiet: Seconds | None = None
+    gather_by: str | tuple[str, ...] | None = None
+    settle: SecondsOrNone | None = None
+    open_association_wait: Seconds | None = None
     expires: Seconds | None = None
-    late_images: Literal["new", "join"] | None = None
+    late_images: Literal["hold", "new", "join"] | None = None
     sorts_before_answer: bool | None = None
     on_unwanted: Literal["refuse", "discard"] = "refuse"
     on_conflict: Literal["refuse", "replace"] = "refuse"

@@ -11,10 +11,12 @@ from typing import Any, Protocol
 from pydicom.tag import BaseTag
 
 from dicomnode.errors import ConfigurationError, PluginError, SettingsError
-from dicomnode.host.configuration.config import Config, PipelineTable
+from dicomnode.host.configuration.config import Config, HostTable, PipelineTable
 from dicomnode.host.configuration.references import FILE_SCHEME
 from dicomnode.host.configuration.result_content import content_digest, settings_digest
-from dicomnode.pipeline.pipelines import AbstractPipeline, IODCheck, LateImages, Trigger
+from dicomnode.pipeline.gather_key import GatherBy, Grouping
+from dicomnode.pipeline.inputs import asks_peer
+from dicomnode.pipeline.pipelines import AbstractPipeline, IODCheck, LateImages
 from dicomnode.plugins.declared import resolve_pipeline
 from dicomnode.plugins.pipeline_loading import make_pipeline
 from dicomnode.plugins.registry import Registration, Registry
@@ -26,8 +28,8 @@ _LONGEST_AE_TITLE = 16
 class JobPolicy:
     """When and how a pipeline's jobs run; see :class:`~dicomnode.AbstractPipeline`."""
 
-    trigger: Trigger
-    quiet: float
+    settle: float
+    open_association_wait: float
     expires: float | None
     late_images: LateImages
     sorts_before_answer: bool
@@ -39,16 +41,6 @@ class JobPolicy:
     priority: int
     resources: Mapping[str, int]
     iod_check: IODCheck
-
-    @property
-    def on_release(self) -> bool:
-        """Whether a patient is looked at when an association that brought an image of it is released."""
-        return self.trigger in {"release", "both"}
-
-    @property
-    def when_quiet(self) -> bool:
-        """Whether a patient is looked at after :attr:`quiet` seconds without an image."""
-        return self.trigger in {"quiet", "both"}
 
 
 @dataclass(frozen=True)
@@ -73,6 +65,8 @@ class ConfiguredPipeline:
         The virtual environment that it lives in, where that is not the host's own.
     settings_digest : str
         Of its effective settings, where the class that makes them is in another environment.
+    host : HostTable
+        What holds for all pipelines of this host.
     """
 
     name: str
@@ -83,6 +77,7 @@ class ConfiguredPipeline:
     registration: Registration = field(repr=False)
     environment: Path | None = None
     settings_digest: str = ""
+    host: HostTable = field(default_factory=HostTable, repr=False)
 
     @property
     def kind(self) -> type[AbstractPipeline]:
@@ -94,6 +89,31 @@ class ConfiguredPipeline:
         """Input name -> the tags that the blueprint copies from its images."""
         return self.kind.copied_tags()
 
+    @property
+    def gather_by(self) -> GatherBy | None:
+        """What one job is, as the configuration says; ``None`` where it leaves that to the class."""
+        return self.table.gather_by
+
+    @cached_property
+    def grouping(self) -> Grouping:
+        """What one job is here: as configured, else as the class says, else by what its inputs take."""
+        return self.kind.grouping(self.table.gather_by)
+
+    @property
+    def gathers_by(self) -> str:
+        """The name of :attr:`grouping`; ``container_key`` where the class makes keys of its own."""
+        return "container_key" if self.kind.has_own_key() else self.grouping.name
+
+    @cached_property
+    def proves(self) -> bool:
+        """Whether an input can prove that it is whole."""
+        return any(each.expected_images is not None for each in self.kind.inputs.values())
+
+    @cached_property
+    def asks_peers(self) -> bool:
+        """Whether a peer is asked how many images a series has."""
+        return any(asks_peer(each.expected_images) for each in self.kind.inputs.values())
+
     @cached_property
     def content(self) -> str:
         """A digest of what decides about its results besides the images: plugin, version, settings."""
@@ -103,14 +123,14 @@ class ConfiguredPipeline:
     @cached_property
     def policy(self) -> JobPolicy:
         """What holds here: the configuration's word, else the class's."""
-        return JobPolicy(
-            **{
-                each.name: getattr(self.pipeline, each.name)
-                if getattr(self.table, each.name) is None
-                else getattr(self.table, each.name)
-                for each in fields(JobPolicy)
-            }
-        )
+        return JobPolicy(**{each.name: self._rule(each.name) for each in fields(JobPolicy)})
+
+    def _rule(self, name: str) -> Any:
+        """Return what holds here: the table's word, else the class's, else what the host has for all."""
+        for said in (getattr(self.table, name), getattr(self.pipeline, name)):
+            if said is not None:
+                return said
+        return getattr(self.host, name, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,6 +315,7 @@ def _checked(
     checked.ae_title = table.ae_title or kind.ae_title or name.upper()[:_LONGEST_AE_TITLE]
     needed = kind.resources if table.resources is None else table.resources
     checked.problems += _lacking(needed, where, config)
+    checked.problems += _wrong_gather_by(kind, name, table, config)
     if installed is not None and not checked.problems:
         checked.configured = ConfiguredPipeline(
             name=name,
@@ -307,6 +328,7 @@ def _checked(
             registration=installed.registration,
             environment=installed.environment,
             settings_digest=installed.settings_digest,
+            host=config.host,
         )
     return checked
 
@@ -320,6 +342,20 @@ def _lacking(resources: Mapping[str, int], where: str, config: Config) -> list[s
         return []
     what = f"it needs {', '.join(lacking)}, which host.resources does not have: set host.resources"
     return [f"{where}: {what}"]
+
+
+def _wrong_gather_by(
+    kind: type[AbstractPipeline], name: str, table: PipelineTable, config: Config
+) -> list[str]:
+    """Say what is wrong with what one job is, by the configuration's word or the class's."""
+    where = config.label(("pipelines", name) if table.gather_by is None else ("pipelines", name, "gather_by"))
+    try:
+        kind.grouping(table.gather_by)
+    except ConfigurationError as error:
+        return [f"{where}: {error}"]
+    if table.gather_by is not None and kind.has_own_key():
+        return [f"{where}: it would change nothing: {kind.__name__}.container_key says what one job is"]
+    return []
 
 
 def installed_pipeline(name: str, table: PipelineTable, registry: Registry) -> InstalledPipeline:

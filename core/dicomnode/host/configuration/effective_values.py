@@ -104,18 +104,43 @@ def _pipeline(
     whose = f"{type(configured.pipeline).__name__} of {registration.distribution} {registration.version}"
     holds = {each: getattr(configured.policy, each) for each in configured.policy.__dataclass_fields__}
     holds |= {"ae_title": configured.ae_title, "destinations": list(configured.destinations)}
-    named_by_host = {"destinations"} | ({"ae_title"} if configured.pipeline.ae_title is None else set())
+    holds["gather_by"] = _gather_by(configured)
+    not_of_class = _not_of_class(configured, whose, sources)
     for each in _values(path, configured.table, sources):
         key = each.path[2]
         if key == "settings":
             continue
         if each.value is None and key in holds:
-            yield Value(each.path, _plain(holds[key]), DEFAULT if key in named_by_host else whose)
+            yield Value(each.path, _plain(holds[key]), not_of_class.get(key, whose))
         elif each.value is not None or key not in DeclaredPipeline.model_fields:
             yield each
     for key, value in _settings(configured).items():
         origin = _origin((*path, "settings", key), sources)
         yield Value((*path, "settings", key), value, whose if origin == DEFAULT else origin)
+
+
+def _gather_by(configured: ConfiguredPipeline) -> str | list[str] | None:
+    """Return what one job is, as a file says it; ``None`` where no file can: the class makes its own keys."""
+    if configured.kind.has_own_key():
+        return None
+    grouping = configured.grouping
+    return grouping.name if grouping.is_level else list(grouping.keywords)
+
+
+def _not_of_class(configured: ConfiguredPipeline, whose: str, sources: ConfigSources) -> dict[str, str]:
+    """Return key -> its origin, for what neither the pipeline's table nor its class says."""
+    pipeline = configured.pipeline
+    origins = {"destinations": DEFAULT}
+    if pipeline.ae_title is None:
+        origins["ae_title"] = DEFAULT
+    if configured.kind.has_own_key():
+        origins["gather_by"] = f"container_key of {whose}"
+    elif pipeline.gather_by is None:
+        origins["gather_by"] = f"inputs of {whose}"
+    for key in ("settle", "open_association_wait"):
+        if getattr(pipeline, key) is None:
+            origins[key] = f"host.{key} ({_origin(('host', key), sources)})"
+    return origins
 
 
 def _settings(configured: ConfiguredPipeline) -> Mapping[str, Any]:

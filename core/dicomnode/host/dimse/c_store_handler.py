@@ -91,6 +91,7 @@ class CStoreHandler:
         self._message: _IncomingMessage | None = None
         self.deadline: float | None = None
         self.stored = self.refused = 0
+        self._told: set[tuple[int, str]] = set()
         self.layouts = LayoutCache()
         self._templates = StoreTemplates(context.peer_max_pdu_length)
 
@@ -162,7 +163,10 @@ class CStoreHandler:
             self.stored += 1
         else:
             self.refused += 1
-            _LOG.info("refused an instance: %#06x %s", response.status, response.reason)
+            kind = response.status, response.reason
+            level = logging.DEBUG if kind in self._told else logging.INFO
+            self._told.add(kind)
+            _LOG.log(level, "refused an instance: %#06x %s", response.status, response.reason)
             if response.comment and response.comment != response.reason:
                 _LOG.debug("the comment on the refusal: %s", response.comment)
         self._reader.send(self._templates.respond(context_id, command, response.status, response.comment))

@@ -233,16 +233,18 @@ class AcceptedAssociation:
             association._serve_request(request, context_id)
         return association.is_established and not association.dul._kill_thread
 
-    def release(self, pdu: bytes) -> bool:
-        """Answer an A-RELEASE-RQ; False if it was broken."""
+    def is_release_request(self, pdu: bytes) -> bool:
+        """Take an A-RELEASE-RQ (PS3.8 section 9.3.6); False if it is broken."""
         association = self._association
         association.dul.feed(pdu)
-        if not association.acse.is_release_requested():
-            return False
+        return bool(association.acse.is_release_requested())
+
+    def release(self) -> None:
+        """Answer the A-RELEASE-RQ that was taken."""
+        association = self._association
         association.acse.send_release(is_response=True)
         association.is_released = True
         association.is_established = False
-        return True
 
 
 def silence_loggers() -> None:

@@ -8,6 +8,7 @@ The life of one C-STORE, in the order in which the store handler sees it::
     accepts_called_ae     once, while the association is negotiated
     admit                   before the body is read: may refuse without reading (and storing) it
     received                the body is whole, readable and synced; the answer is the C-STORE status
+    release_requested       before a release is answered, of an association that brought an instance
     association_ended       once, for every association that was accepted
 
 All methods are called on the thread of the association, so several at once for several associations.
@@ -142,6 +143,14 @@ class StoreHandler(Protocol):
 
         The receiver has already checked that the identity tags (SOP class and instance, study, series) are
         there and agree with the request. `prevalidation` is what a receiver process has found out already.
+        """
+        ...
+
+    def release_requested(self, association: AssociationInfo) -> None:
+        """Make it durable that an association was released; the release is answered when this returns.
+
+        Its requestor may forget what it has sent once it has the answer, so that whoever comes after a kill
+        of this process must know that all was sent.
         """
         ...
 

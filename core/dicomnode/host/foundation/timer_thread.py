@@ -8,8 +8,11 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
+from typing import TypeVar
 
 _LOG = logging.getLogger(__name__)
+T = TypeVar("T")
 
 
 class TimerThread:
@@ -41,6 +44,37 @@ class TimerThread:
         with self._changed:
             heapq.heappush(self._due, (self._now() + delay, next(self._count), action))
             self._changed.notify_all()
+
+    def now(self) -> float:
+        """Return the time, in seconds that only grow."""
+        return self._now()
+
+    def call(self, action: Callable[[], T]) -> T:
+        """Do something on the thread, behind what was due before, and return what it returns.
+
+        On the thread itself, or where the thread does not run (in a simulation), it is done at once.
+
+        Raises
+        ------
+        Exception
+            What the action raises.
+        """
+        if (
+            self._thread.ident is None
+            or not self._thread.is_alive()
+            or threading.current_thread() is self._thread
+        ):
+            return action()
+        outcome: Future[T] = Future()
+
+        def carry_out() -> None:
+            try:
+                outcome.set_result(action())
+            except BaseException as error:
+                outcome.set_exception(error)
+
+        self.at(0.0, carry_out)
+        return outcome.result()
 
     def stop(self) -> None:
         """Do what is due already, and end."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections import defaultdict
 from collections.abc import Callable
 from logging import DEBUG, ERROR, WARNING
 
@@ -12,12 +11,14 @@ from dicomnode.dicom.reading.lazy import LazyDataset
 from dicomnode.errors import ImageRefusedError
 from dicomnode.host.foundation import log_context
 from dicomnode.host.foundation.events import Event, Events, Station
-from dicomnode.host.gathering.pipeline_tree import PipelineTree
-from dicomnode.host.gathering.triggers import Triggers
+from dicomnode.host.gathering.gatherer import Gatherer
+from dicomnode.host.gathering.unprocessed_images import UnprocessedImages
+from dicomnode.host.gathering.waiting_images import WaitingImages
 from dicomnode.host.ledger.ledger import Ledger
 from dicomnode.host.ledger.ledger_records import InstanceRecord
 from dicomnode.host.ledger.ledger_writes import drop_instance, sort_instance, transition_instances
 from dicomnode.host.ledger.states import InstanceState
+from dicomnode.host.ledger.unprocessed_ledger import Outcome
 from dicomnode.host.spool.spool import Spool
 
 
@@ -26,37 +27,43 @@ class DeferredRouter:
 
     Parameters
     ----------
-    tree : PipelineTree
+    tree : WaitingImages
         Where they go.
     spool : Spool
     ledger : Ledger
+    gatherer : Gatherer
     events : Events
-
-    Attributes
-    ----------
-    discarded : int
-        How many images it has dropped, because the pipeline discards what it does not want.
+    unprocessed : UnprocessedImages
+        Counts what is discarded.
     """
 
-    def __init__(self, tree: PipelineTree, spool: Spool, ledger: Ledger, events: Events) -> None:
+    def __init__(
+        self,
+        tree: WaitingImages,
+        *,
+        spool: Spool,
+        ledger: Ledger,
+        gatherer: Gatherer,
+        events: Events,
+        unprocessed: UnprocessedImages,
+    ) -> None:
         self._tree, self._spool, self._ledger, self._events = tree, spool, ledger, events
-        self.discarded = 0
+        self._gatherer, self._unprocessed = gatherer, unprocessed
         self._queue: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
-        self._touched: defaultdict[str, set[str]] = defaultdict(set)
         self._thread = threading.Thread(target=self._run, name=f"sorter-{tree.configured.name}", daemon=True)
         self._thread.start()
 
-    def sort(self, image: LazyDataset, record: InstanceRecord, triggers: Triggers) -> None:
+    def sort(self, image: LazyDataset, record: InstanceRecord) -> None:
         """Have an image sorted, whose record is in the ledger as ``RECEIVED``."""
-        self._queue.put(lambda: self._sort_for(image, record, triggers))
+        self._queue.put(lambda: self._sort_for(image, record))
 
-    def association_ended(self, id_: str, triggers: Triggers, *, released: bool) -> None:
-        """Have the patients of an association looked at, once its images are sorted."""
-        self._queue.put(lambda: self._ended(id_, triggers, released=released))
+    def came_again(self, image: LazyDataset, association: str) -> None:
+        """Count an image that came again, behind those that came before."""
+        self._queue.put(lambda: self._came_again(image, association))
 
-    def after_restart(self, id_: str, triggers: Triggers, quiet: float, *, cut_off: bool) -> None:
-        """Have the patients of an association of before the restart watched, once its images are sorted."""
-        self._queue.put(lambda: self._resumed(id_, triggers, quiet, cut_off=cut_off))
+    def association_ended(self, association: str, *, released: bool) -> None:
+        """Take note that an association is over, once its images are sorted."""
+        self._queue.put(lambda: self._ended(association, released=released))
 
     def flush(self) -> None:
         """Return once all that came before is sorted."""
@@ -69,6 +76,10 @@ class DeferredRouter:
         self._queue.put(None)
         self._thread.join()
 
+    def _ended(self, association: str, *, released: bool) -> None:
+        self._unprocessed.association_ended(association, self._tree.configured.name)
+        self._gatherer.association_ended(association, released=released)
+
     def _run(self) -> None:
         while (action := self._queue.get()) is not None:
             try:
@@ -76,17 +87,17 @@ class DeferredRouter:
             except Exception as error:
                 self._tell_failed(error)
 
-    def _sort_for(self, image: LazyDataset, record: InstanceRecord, triggers: Triggers) -> None:
+    def _sort_for(self, image: LazyDataset, record: InstanceRecord) -> None:
         """Sort an image in the name of the association that brought it: so says the log."""
         token = log_context.association.set(record.association)
         try:
-            self._sort(image, record, triggers)
+            self._sort(image, record)
         except Exception as error:
             self._tell_failed(error)
         finally:
             log_context.association.reset(token)
 
-    def _sort(self, image: LazyDataset, record: InstanceRecord, triggers: Triggers) -> None:
+    def _sort(self, image: LazyDataset, record: InstanceRecord) -> None:
         try:
             placement = self._tree.place(image)
             self._tree.insert(
@@ -100,23 +111,40 @@ class DeferredRouter:
             if self._tree.drops(refused):
                 self._drop(image, record, str(refused))
             else:
-                self._put_aside(image, record, str(refused))
+                self._quarantine(image, record, str(refused))
             return
-        if not placement.asked_for:
-            self._touched[record.association].add(placement.container_key)
-        triggers.image_came(self._tree, placement.container_key, asked_for=placement.asked_for)
+        self._gatherer.image_stored(
+            self._tree,
+            placement.container_key,
+            image,
+            record.association,
+            asked_for=placement.asked_for,
+        )
+
+    def _came_again(self, image: LazyDataset, association: str) -> None:
+        uid = str(image.SOPInstanceUID)
+        container_key = self._tree.container_of(uid)
+        if container_key is None:
+            try:
+                container_key = self._tree.container_key(image)
+            except ImageRefusedError:
+                return
+        asked_for = self._tree.asked_for(image)
+        self._gatherer.image_stored(self._tree, container_key, image, association, asked_for=asked_for)
 
     def _drop(self, image: LazyDataset, record: InstanceRecord, reason: str) -> None:
         """Drop an image that was answered with Success and that no input wants."""
-        self._tree.forget(((record.SOPInstanceUID, image.path),))
+        self._tree.known.forget(((record.SOPInstanceUID, image.file),))
         self._ledger.write(drop_instance(record.path))  # before the file goes: it would count as lost
         self._spool.remove(image.path)
-        self.discarded += 1
+        self._unprocessed.note(
+            self._tree.configured.name, record.association, image, Outcome.DISCARDED, reason
+        )
         self._tell("an unwanted image was discarded", reason, level=DEBUG)
 
-    def _put_aside(self, image: LazyDataset, record: InstanceRecord, reason: str) -> None:
+    def _quarantine(self, image: LazyDataset, record: InstanceRecord, reason: str) -> None:
         """Quarantine an image that was answered with Success and that no input wants."""
-        self._tree.forget(((record.SOPInstanceUID, image.path),))
+        self._tree.known.forget(((record.SOPInstanceUID, image.file),))
         quarantined = self._spool.quarantine(image.path, reason)
         self._ledger.post(
             transition_instances(
@@ -124,14 +152,6 @@ class DeferredRouter:
             )
         )
         self._tell("no input wants an image; it is quarantined", reason, level=WARNING)
-
-    def _ended(self, id_: str, triggers: Triggers, *, released: bool) -> None:
-        for container_key in self._touched.pop(id_, ()):
-            triggers.association_ended(self._tree, container_key, released=released)
-
-    def _resumed(self, id_: str, triggers: Triggers, quiet: float, *, cut_off: bool) -> None:
-        for container_key in self._touched.pop(id_, ()):
-            triggers.after_restart(self._tree, container_key, quiet, cut_off=cut_off)
 
     def _tell_failed(self, error: Exception) -> None:
         self._tell(f"an image could not be sorted: {type(error).__name__}", str(error), level=ERROR)

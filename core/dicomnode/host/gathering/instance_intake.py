@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from logging import DEBUG, WARNING
@@ -21,26 +19,24 @@ from dicomnode.host.foundation.events import Event, Events, Station
 from dicomnode.host.foundation.failpoints import failpoint
 from dicomnode.host.gathering.deferred_router import DeferredRouter
 from dicomnode.host.gathering.duplicates import Held, compare, quarantine, quarantine_instance
-from dicomnode.host.gathering.pipeline_tree import (
-    CheckFailedError,
-    NoIdentifierError,
-    PipelineTree,
-    Placement,
-)
-from dicomnode.host.gathering.triggers import Triggers
+from dicomnode.host.gathering.gatherer import Gatherer
+from dicomnode.host.gathering.unprocessed_images import UnprocessedImages
+from dicomnode.host.gathering.waiting_images import CheckFailedError, Placement, WaitingImages
 from dicomnode.host.ledger.ledger import Ledger
 from dicomnode.host.ledger.ledger_records import InstanceRecord
 from dicomnode.host.ledger.ledger_writes import add_instance, come_again, replace_file
 from dicomnode.host.ledger.states import InstanceState
+from dicomnode.host.ledger.unprocessed_ledger import Outcome
 from dicomnode.host.parsing.statuses import Status, StoreResponse
 from dicomnode.host.spool.spool import Spool
+from dicomnode.pipeline.pipeline_tree import NoContainerKeyError
 
 _UNWANTED = "no input wants an image"
 _STORED = StoreResponse(Status.SUCCESS)
 IS_ANOTHER = StoreResponse.plain(Status.CONFLICT, "SOP instance is here with other content")
 
-Touch = Callable[[PipelineTree, str | None, AssociationInfo], None]
-"""Remembers that an association brought an image of a patient, who is to be looked at when it is released."""
+Begun = Callable[[AssociationInfo], None]
+"""Enters an association in the ledger, with the first image that it brought."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +45,7 @@ class ReceivedInstance:
 
     Attributes
     ----------
-    tree : PipelineTree
+    tree : WaitingImages
         Of the pipeline that was called.
     request : StoreRequest
     index : mapping of int to IndexedValue
@@ -61,7 +57,7 @@ class ReceivedInstance:
         What a receiver process has found out of it.
     """
 
-    tree: PipelineTree
+    tree: WaitingImages
     request: StoreRequest
     index: Mapping[int, IndexedValue]
     spooled: SpooledFile
@@ -83,11 +79,11 @@ class ReceivedInstance:
         self.spooled.keep(self.tree.configured.name, self.uid)
 
 
-def answer_to(refused: ImageRefusedError, tree: PipelineTree) -> StoreResponse:
+def answer_to(refused: ImageRefusedError, tree: WaitingImages) -> StoreResponse:
     """Return how a sender is told that an image was refused."""
     if isinstance(refused, CheckFailedError):
         return StoreResponse.plain(Status.PROCESSING_FAILURE, str(refused))
-    if isinstance(refused, NoIdentifierError):
+    if isinstance(refused, NoContainerKeyError):
         return StoreResponse.plain(Status.IDENTIFIER_MISSING, str(refused))
     if tree.drops(refused):
         return _STORED
@@ -101,12 +97,14 @@ class InstanceIntake:
     ----------
     spool : Spool
     ledger : Ledger
-    triggers : Triggers
+    gatherer : Gatherer
     events : Events
     sorters : mapping of str to DeferredRouter
         Of those pipelines, by name, that sort images after they were answered.
-    touch : callable
-        Called with the container of each image and the association that brought it.
+    begun : callable
+        Is told of the association of each image.
+    unprocessed : UnprocessedImages
+        Counts what is refused or discarded.
     """
 
     def __init__(
@@ -114,19 +112,18 @@ class InstanceIntake:
         *,
         spool: Spool,
         ledger: Ledger,
-        triggers: Triggers,
+        gatherer: Gatherer,
         events: Events,
         sorters: Mapping[str, DeferredRouter],
-        touch: Touch,
+        begun: Begun,
+        unprocessed: UnprocessedImages,
     ) -> None:
-        self._spool, self._ledger, self._triggers, self._events = spool, ledger, triggers, events
-        self._sorters, self._touch = sorters, touch
-        self._lock = threading.Lock()
-        self.discarded: Counter[str] = Counter()
+        self._spool, self._ledger, self._gatherer, self._events = spool, ledger, gatherer, events
+        self._sorters, self._begun, self._unprocessed = sorters, begun, unprocessed
 
     def take(self, arrival: ReceivedInstance) -> StoreResponse:
         """Put an instance where it belongs, or refuse it with the reason."""
-        with arrival.tree.storing(arrival.uid) as held:
+        with arrival.tree.known.storing(arrival.uid) as held:
             if held is not None:
                 return self._again(arrival, held)
             return self._new(arrival)
@@ -144,32 +141,35 @@ class InstanceIntake:
         except ImageRefusedError as refused:
             return self._refused(arrival, refused)
         arrival.keep()
-        try:
-            self._enter(arrival, placement)
-        except ImageRefusedError as refused:  # by an image that came at the same time
-            self._spool.remove(arrival.spooled.path)
-            return self._unwanted(arrival, refused)
+        self._enter(arrival, placement)
         self._tell_stored(tree)
         return _STORED
 
     def _enter(self, arrival: ReceivedInstance, placement: Placement) -> None:
-        """Put a kept image into its tree and the ledger."""
-        tree = arrival.tree
+        """Put a kept image into its container and the ledger."""
+        tree, association, image = arrival.tree, arrival.request.association, arrival.image
         record = self._record(arrival, container_key=placement.container_key, inputs=placement.inputs)
-        container_key = None if placement.asked_for else placement.container_key
-        self._touch(tree, container_key, arrival.request.association)
-        tree.insert(arrival.image, placement, lambda: self._ledger.post(add_instance(record)))
+        self._begun(association)
+        with self._removed_if_not_taken(arrival):
+            tree.insert(image, placement, lambda: self._ledger.post(add_instance(record)))
         failpoint("indexed")
-        self._triggers.image_came(tree, placement.container_key, asked_for=placement.asked_for)
+        self._gatherer.image_stored(
+            tree,
+            placement.container_key,
+            image,
+            association.id,
+            asked_for=placement.asked_for,
+            sender=association.calling_ae_title,
+        )
 
     def _unsorted(self, arrival: ReceivedInstance, sorter: DeferredRouter) -> StoreResponse:
         arrival.keep()
         record = self._record(arrival, state=InstanceState.RECEIVED)
-        self._touch(arrival.tree, "", arrival.request.association)
-        arrival.tree.hold(arrival.uid, arrival.spooled.path)
+        self._begun(arrival.request.association)
+        arrival.tree.known.add(arrival.uid, arrival.spooled.file, waiting=False)
         self._ledger.post(add_instance(record))
         failpoint("indexed")
-        sorter.sort(arrival.image, record, self._triggers)
+        sorter.sort(arrival.image, record)
         self._tell_stored(arrival.tree)
         return _STORED
 
@@ -182,10 +182,11 @@ class InstanceIntake:
         if found is Held.SAME and self._came_again(arrival, held):
             self._tell(Station.RECEIVED, "an image came again", tree, level=DEBUG)
             return _STORED
-        if not tree.holds(arrival.uid, held):  # its job was ended in this very moment
+        if not tree.known.is_file_of(arrival.uid, held):  # its job was ended in this very moment
             return self._new(arrival)
-        replaces = tree.configured.table.on_conflict == "replace" and tree.waits(arrival.uid)
+        replaces = tree.configured.table.on_conflict == "replace" and tree.holds(arrival.uid)
         if found is Held.OTHER and not replaces:
+            self._note(arrival, Outcome.REFUSED, IS_ANOTHER.reason)
             self._tell(Station.REFUSED, "an image has the UID of another that is here", tree, level=WARNING)
             return IS_ANOTHER
         try:
@@ -193,29 +194,39 @@ class InstanceIntake:
         except ImageRefusedError as refused:
             return self._refused(arrival, refused)
         arrival.keep()
-        try:
-            done = self._replace(arrival, placement, held, found)
-        except ImageRefusedError as refused:  # by other images that wait
-            self._spool.remove(arrival.spooled.path)
-            return self._unwanted(arrival, refused)
-        if not done:  # it became the input of a job in this very moment
-            self._spool.remove(arrival.spooled.path)
-        return _STORED if done else IS_ANOTHER
+        done = self._replace(arrival, placement, held, found)
+        if done:
+            return _STORED
+        self._spool.remove(arrival.spooled.path)  # it became the input of a job in this very moment
+        self._note(arrival, Outcome.REFUSED, IS_ANOTHER.reason)
+        return IS_ANOTHER
 
     def _came_again(self, arrival: ReceivedInstance, held: Path) -> bool:
         """Count an image that is sent again, as after an abort; say whether it is still here."""
-        tree, association = arrival.tree, arrival.request.association
-        try:
-            container_key = tree.container_key(arrival.image)
-        except ImageRefusedError:
-            container_key = ""
+        tree, association, image = arrival.tree, arrival.request.association, arrival.image
+        container_key = tree.container_of(arrival.uid)
+        if container_key is None:  # it is the input of a job, or not sorted yet
+            try:
+                container_key = tree.container_key(image)
+            except ImageRefusedError:
+                container_key = ""
         if not tree.touch_duplicate(arrival.uid, held, container_key):
             return False
-        if tree.asked_for(arrival.image):
-            self._touch(tree, None, association)
-        else:
-            self._touch(tree, "" if tree.configured.name in self._sorters else container_key, association)
+        self._begun(association)
         self._ledger.post(come_again(self._spool.name_of(held), association.id))
+        asked_for = tree.asked_for(image)
+        sorter = self._sorters.get(tree.configured.name)
+        if sorter is None:
+            self._gatherer.image_stored(
+                tree,
+                container_key,
+                image,
+                association.id,
+                asked_for=asked_for,
+                sender=association.calling_ae_title,
+            )
+        else:  # behind the same image, which may not be sorted yet
+            sorter.came_again(image, association.id)
         return True
 
     def _replace(self, arrival: ReceivedInstance, placement: Placement, held: Path, found: Held) -> bool:
@@ -229,9 +240,12 @@ class InstanceIntake:
         else:  # it is the same instance: its row stays, with what it is an input of
             reason = f"its file was {found.value}; it came again"
             write = replace_file(old, new, association.id, reason)
-        self._touch(tree, placement.container_key, association)
+        self._begun(association)
+        was_in = tree.container_of(arrival.uid)
         enter = partial(self._ledger.post, write)
-        if not tree.replace(held, arrival.image, placement, enter, of_job=found is not Held.OTHER):
+        with self._removed_if_not_taken(arrival):
+            done = tree.replace(held, arrival.image, placement, enter, of_job=found is not Held.OTHER)
+        if not done:
             return False
         if found is Held.OTHER:
             quarantine(self._spool, self._ledger, held, reason)
@@ -242,13 +256,33 @@ class InstanceIntake:
             "an image was replaced by another of its UID" if found is Held.OTHER else f"an image: {reason}"
         )
         self._tell(Station.RECEIVED, message, tree, level=WARNING)
-        self._triggers.image_came(tree, placement.container_key)
+        if was_in is not None and was_in != placement.container_key:
+            self._gatherer.images_removed(tree, was_in, {arrival.uid})
+        self._gatherer.image_stored(
+            tree,
+            placement.container_key,
+            arrival.image,
+            association.id,
+            asked_for=placement.asked_for,
+            sender=association.calling_ae_title,
+        )
         return True
+
+    @contextmanager
+    def _removed_if_not_taken(self, arrival: ReceivedInstance) -> Iterator[None]:
+        """Remove a kept file where the tree did not take its image: the sender is told that it failed."""
+        try:
+            yield
+        except BaseException:
+            self._spool.remove(arrival.spooled.path)
+            raise
 
     # -- it is refused ------------------------------------------------------------------------------------
 
     def _refused(self, arrival: ReceivedInstance, refused: ImageRefusedError) -> StoreResponse:
         tree = arrival.tree
+        if isinstance(refused, CheckFailedError | NoContainerKeyError):
+            self._note(arrival, Outcome.REFUSED, str(refused))
         if isinstance(refused, CheckFailedError):
             arrival.keep()
             try:
@@ -260,7 +294,7 @@ class InstanceIntake:
                 raise
             self._tell(Station.REFUSED, f"{refused}; the image is quarantined", tree, level=WARNING)
             return answer_to(refused, tree)
-        if isinstance(refused, NoIdentifierError):
+        if isinstance(refused, NoContainerKeyError):
             self._tell(Station.REFUSED, f"an image was refused: {refused}", tree, level=WARNING)
             return answer_to(refused, tree)
         return self._unwanted(arrival, refused)
@@ -269,12 +303,17 @@ class InstanceIntake:
         tree = arrival.tree
         # What the host itself has asked for is not refused: some PACS send nothing more after a refusal.
         if tree.configured.table.on_unwanted == "discard" or tree.asked_for(arrival.image):
-            with self._lock:
-                self.discarded[tree.configured.name] += 1
+            self._note(arrival, Outcome.DISCARDED, str(refused))
             self._tell(Station.REFUSED, "an unwanted image was discarded", tree, str(refused), level=DEBUG)
             return _STORED
-        self._tell(Station.REFUSED, _UNWANTED, tree, str(refused), level=WARNING)
+        self._note(arrival, Outcome.REFUSED, str(refused))
+        self._tell(Station.REFUSED, _UNWANTED, tree, str(refused), level=DEBUG)
         return answer_to(refused, tree)
+
+    def _note(self, arrival: ReceivedInstance, outcome: Outcome, reason: str) -> None:
+        """Count an image that no job gets."""
+        association = arrival.request.association.id
+        self._unprocessed.note(arrival.tree.configured.name, association, arrival.image, outcome, reason)
 
     # -- help ---------------------------------------------------------------------------------------------
 
@@ -298,11 +337,11 @@ class InstanceIntake:
             state=state,
         )
 
-    def _tell_stored(self, tree: PipelineTree) -> None:
+    def _tell_stored(self, tree: WaitingImages) -> None:
         if self._events.wanted(DEBUG):
             self._tell(Station.RECEIVED, "an image is in the spool", tree, level=DEBUG)
 
     def _tell(
-        self, station: Station, message: str, tree: PipelineTree, detail: str = "", *, level: int
+        self, station: Station, message: str, tree: WaitingImages, detail: str = "", *, level: int
     ) -> None:
         self._events.tell(Event(station, message, pipeline=tree.configured.name, detail=detail, level=level))

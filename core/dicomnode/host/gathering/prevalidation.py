@@ -1,20 +1,14 @@
-"""In a receiver process: the rules of the pipelines that are code, as far as they look at the image alone.
+"""In a receiver process: the rules of the pipelines about single images, asked where an image came.
 
-The images that wait are in the host, in no receiver process. So here an input is asked with no image in it,
-and its answer counts only if neither its code nor a hook has looked at what it holds, or left something for
-later in it. Everything else is the host's to ask, which also tells what a plugin raises: nothing is decided
-here that would have been decided otherwise there.
+The rules depend on the image alone, so whoever asks gets the same answer as the host would.
 """
 
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
-
-from pydicom.dataset import Dataset
+from functools import partial
 
 from dicomnode.dicom.reading.lazy import LazyDataset
 from dicomnode.dicom.values.indexed_value import IndexedValue
@@ -24,71 +18,12 @@ from dicomnode.host.configuration.configured_pipeline import ConfiguredPipeline,
 from dicomnode.host.dimse.store_handler import Prevalidation, Prevalidator
 from dicomnode.pipeline.inputs import AbstractInput
 from dicomnode.pipeline.overriding import overridden
+from dicomnode.pipeline.pipeline_tree import AdmissionRules
 from dicomnode.pipeline.pipelines import AbstractPipeline
 from dicomnode.plugins.hooks import Hooks
 from dicomnode.plugins.registry import Registry
 
 _LOG = logging.getLogger(__name__)
-
-_HOLDING: Final = (
-    "__init__",
-    "add_image",
-    "insert",
-    "_insert",
-    "remove",
-    "was_refused",
-    "claims",
-    "conflict",
-)
-"""An input that overrides one of these may know more of what it holds than the images themselves say."""
-
-
-class LooksAtImagesError(RuntimeError):
-    """A rule has looked at the images that an input holds."""
-
-
-class _Looking(threading.local):
-    """Whether a rule has looked at more than the image, on this thread. It may have caught the error."""
-
-    looked = False
-
-
-_looking = _Looking()
-
-
-class _Unseen:
-    """An input whose images are elsewhere. It comes before the input's own class."""
-
-    _made = False
-
-    @property
-    def _images(self) -> dict[str, Dataset]:
-        if not self._made:
-            return {}
-        _looking.looked = True
-        raise LooksAtImagesError("the images of this input are in the host")
-
-    @_images.setter
-    def _images(self, images: dict[str, Dataset]) -> None:
-        """Hold none."""
-
-    def conflict(self, image: Dataset) -> str | None:  # noqa: ARG002 - the input's
-        """Leave to the host whether an image can join those that are there."""
-        return None
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if self._made:
-            _looking.looked = True
-        super().__setattr__(name, value)
-
-
-def _unseen(kind: type[AbstractInput], name: str, copied: frozenset[int]) -> AbstractInput | None:
-    """Return an input to be asked without its images, or ``None`` where that cannot be."""
-    if overridden(kind, AbstractInput, _HOLDING):
-        return None
-    made: AbstractInput = type(kind.__name__, (_Unseen, kind), {"__module__": kind.__module__})(name, copied)
-    made.__dict__["_made"] = True
-    return made
 
 
 def _is_code(kind: type[AbstractInput]) -> bool:
@@ -97,43 +32,9 @@ def _is_code(kind: type[AbstractInput]) -> bool:
     return predicates or bool(overridden(kind, AbstractInput, ("validate_image", "why_not")))
 
 
-def _to_judge(pipeline: type[AbstractPipeline], hooks: Hooks) -> list[str]:
-    """Return the inputs of a pipeline that are worth being asked in a receiver process."""
-    return [name for name, kind in pipeline.inputs.items() if hooks.plugins_validate_images or _is_code(kind)]
-
-
-class _PipelineRules:
-    """The rules of one pipeline that are code."""
-
-    def __init__(self, pipeline: AbstractPipeline, hooks: Hooks) -> None:
-        self._pipeline, self._hooks = pipeline, hooks
-        copied = pipeline.copied_tags()
-        self._inputs = {
-            name: held
-            for name in _to_judge(type(pipeline), hooks)
-            if (held := _unseen(pipeline.inputs[name], name, copied.get(name, frozenset()))) is not None
-        }
-
-    def prevalidation(self, image: LazyDataset) -> Prevalidation | None:
-        """Say what can be said without the images that wait."""
-        if not self._inputs:
-            return None
-        try:
-            container_key = self._pipeline.container_key(image)
-        except Exception:  # the host asks again, and tells
-            return None
-        if not container_key:
-            return None
-        reasons = {}
-        for name, held in self._inputs.items():
-            _looking.looked = False
-            try:
-                reason = self._hooks.validate_image(self._pipeline, name, held, image)
-            except Exception:  # noqa: S112 - as above
-                continue
-            if not _looking.looked:
-                reasons[name] = reason
-        return Prevalidation(container_key, reasons)
+def _worth_asking(pipeline: type[AbstractPipeline], hooks: Hooks) -> bool:
+    """Say whether the rules of a pipeline are worth being asked in a receiver process."""
+    return hooks.plugins_validate_images or any(map(_is_code, pipeline.inputs.values()))
 
 
 class PipelineRules:
@@ -141,17 +42,26 @@ class PipelineRules:
 
     Parameters
     ----------
-    rules : mapping of str to object
+    rules : mapping of str to AdmissionRules
         Called AE title -> the rules of its pipeline.
     """
 
-    def __init__(self, rules: Mapping[str, _PipelineRules]) -> None:
+    def __init__(self, rules: Mapping[str, AdmissionRules]) -> None:
         self._rules = rules
 
     def __call__(self, called: str, file: str, index: Mapping[int, IndexedValue]) -> Prevalidation | None:
-        """Validate an image ahead of the host; ``None`` where the host must ask everything."""
+        """Ask the rules about an image; ``None`` where the host must ask.
+
+        What a plugin raises is for the host to find, and to tell: it asks again.
+        """
         rules = self._rules.get(called)
-        return None if rules is None else rules.prevalidation(LazyDataset(file, index))
+        if rules is None:
+            return None
+        try:
+            admission = rules.admission(LazyDataset(file, index))
+        except Exception:
+            return None
+        return Prevalidation(admission.container_key, admission.reasons)
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,7 +135,7 @@ class PrevalidatorFactory:
             for configured in configured_pipelines
             if configured.environment is None
             and configured.policy.sorts_before_answer
-            and _to_judge(configured.kind, hooks)
+            and _worth_asking(configured.kind, hooks)
         )
         return cls(pipelines, plugins, hooks.image_validators) if pipelines else None
 
@@ -244,7 +154,12 @@ class PrevalidatorFactory:
         rules = {}
         for each in self.pipelines:
             try:
-                rules[each.ae_title] = _PipelineRules(each.load(registry), hooks)
+                rules[each.ae_title] = _rules_of(each.load(registry), each.table, hooks)
             except DicomnodeError as error:
                 _LOG.warning("the rules of pipeline %s are asked in the host: %s", each.name, error)
         return PipelineRules(rules)
+
+
+def _rules_of(pipeline: AbstractPipeline, table: PipelineTable, hooks: Hooks) -> AdmissionRules:
+    validate = partial(hooks.validate_image, pipeline)
+    return AdmissionRules(pipeline, table.gather_by, validate)

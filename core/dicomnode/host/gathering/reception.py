@@ -7,10 +7,12 @@ posted, since the spool says all that the row says.
 
 from __future__ import annotations
 
+import sqlite3
 import threading
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from logging import DEBUG, WARNING
+from operator import itemgetter
 
 from pydicom.tag import Tag
 
@@ -22,11 +24,12 @@ from dicomnode.host.dimse.store_handler import AssociationEnd, AssociationInfo, 
 from dicomnode.host.foundation.events import Event, Events, Station
 from dicomnode.host.foundation.free_space import FreeSpace
 from dicomnode.host.gathering.deferred_router import DeferredRouter
+from dicomnode.host.gathering.gatherer import Gatherer
 from dicomnode.host.gathering.instance_intake import InstanceIntake, ReceivedInstance
-from dicomnode.host.gathering.pipeline_tree import PipelineTree
-from dicomnode.host.gathering.triggers import Triggers
+from dicomnode.host.gathering.unprocessed_images import UnprocessedImages
+from dicomnode.host.gathering.waiting_images import WaitingImages
 from dicomnode.host.ledger.ledger import Ledger
-from dicomnode.host.ledger.ledger_records import InstanceRecord
+from dicomnode.host.ledger.ledger_records import AssociationRecord, InstanceRecord
 from dicomnode.host.ledger.ledger_writes import begin_association, end_association
 from dicomnode.host.parsing.statuses import Status, StoreResponse
 from dicomnode.host.spool.spool import Spool
@@ -51,7 +54,7 @@ _MOMENT = 0.02
 """Seconds for which a disk is taken to be as full as it was."""
 
 
-def wanted_tags(trees: Iterable[PipelineTree]) -> frozenset[int]:
+def wanted_tags(trees: Iterable[WaitingImages]) -> frozenset[int]:
     """Return the tags that are read of every instance, for some pipelines."""
     asked: frozenset[int] = frozenset().union(*(tree.indexed_tags for tree in trees))
     return asked | frozenset(map(int, INDEXED))
@@ -62,7 +65,7 @@ class Reception:
 
     Parameters
     ----------
-    trees : iterable of PipelineTree
+    trees : iterable of WaitingImages
         One for each configured pipeline.
     host_title : str
         The host's own AE title, which is good for C-ECHO only.
@@ -70,8 +73,8 @@ class Reception:
         Where the bytes are.
     ledger : Ledger
         Where instances are entered.
-    triggers : Triggers
-        Who looks whether a patient is complete.
+    gatherer : Gatherer
+        Who looks whether a container is complete.
     events : Events
         Publishes what happens.
     reserve : int
@@ -80,33 +83,43 @@ class Reception:
 
     def __init__(
         self,
-        trees: Iterable[PipelineTree],
+        trees: Iterable[WaitingImages],
         *,
         host_title: str,
         spool: Spool,
         ledger: Ledger,
-        triggers: Triggers,
+        gatherer: Gatherer,
         events: Events,
         reserve: int = 0,
     ) -> None:
         self._trees = {tree.configured.ae_title: tree for tree in trees}
         self._titles = {host_title, *self._trees}
-        self._spool, self._ledger, self._triggers, self._events = spool, ledger, triggers, events
+        self._spool, self._ledger, self._gatherer, self._events = spool, ledger, gatherer, events
         self._reserve, self._free = reserve, FreeSpace(str(spool.root), _MOMENT)
+        self._unprocessed = UnprocessedImages(ledger, events)
         self._sorters = {
-            tree.configured.name: DeferredRouter(tree, spool, ledger, events)
+            tree.configured.name: DeferredRouter(
+                tree,
+                spool=spool,
+                ledger=ledger,
+                gatherer=gatherer,
+                events=events,
+                unprocessed=self._unprocessed,
+            )
             for tree in self._trees.values()
             if not tree.configured.policy.sorts_before_answer
         }
-        self._touched: defaultdict[str, set[tuple[PipelineTree, str]]] = defaultdict(set)
+        self._begun: set[str] = set()
+        self._released: set[str] = set()
         self._lock = threading.Lock()
         self._arrivals = InstanceIntake(
             spool=spool,
             ledger=ledger,
-            triggers=triggers,
+            gatherer=gatherer,
             events=events,
             sorters=self._sorters,
-            touch=self._touch,
+            begun=self._begin,
+            unprocessed=self._unprocessed,
         )
         self._wanted = wanted_tags(self._trees.values())
 
@@ -120,31 +133,31 @@ class Reception:
         for sorter in self._sorters.values():
             sorter.flush()
 
-    def resume(self, unsorted: Iterable[tuple[InstanceRecord, bool]], quiet: float) -> None:
-        """Have images sorted that were answered before the host was stopped.
+    def resume(self, unsorted: Iterable[tuple[InstanceRecord, AssociationRecord]]) -> None:
+        """Have images sorted that were answered before the host was stopped, and end their associations.
+
+        All in the order in which it came: whether a release makes up for an abort depends on it.
 
         Parameters
         ----------
-        unsorted : iterable of (InstanceRecord, bool)
-            Each with whether its association may complete something.
-        quiet : float
-            Seconds without an image after which a patient is looked at.
+        unsorted : iterable of (InstanceRecord, AssociationRecord)
+            Each with the association that brought it.
         """
-        associations: dict[tuple[str, str], bool] = {}
-        for record, completes in unsorted:
+        due: list[tuple[float, Callable[[], None]]] = []
+        ends: dict[tuple[str, str], AssociationRecord] = {}
+        for record, association in unsorted:
             sorter = self._sorters.get(record.pipeline)
             if sorter is not None:
                 image = LazyDataset(self._spool.path_of(record.path), record.index)
-                sorter.sort(image, record, self._triggers)
-                associations[record.pipeline, record.association] = completes
-        for (pipeline, id_), completes in associations.items():
-            self._sorters[pipeline].after_restart(id_, self._triggers, quiet, cut_off=completes)
-
-    @property
-    def discarded(self) -> Counter[str]:
-        """How many images each pipeline answered with Success and dropped."""
-        sorted_out = Counter({name: sorter.discarded for name, sorter in self._sorters.items()})
-        return self._arrivals.discarded + sorted_out
+                came = max(record.received, association.started)
+                due.append((came, partial(sorter.sort, image, record)))
+                ends[record.pipeline, record.association] = association
+        for (pipeline, name), association in ends.items():
+            released = association.outcome == AssociationEnd.RELEASED
+            end = partial(self._sorters[pipeline].association_ended, name, released=released)
+            due.append((association.ended, end))
+        for _, action in sorted(due, key=itemgetter(0)):
+            action()
 
     # -- what the receiver asks ---------------------------------------------------------------------------
 
@@ -181,62 +194,74 @@ class Reception:
         handle = LazyDataset(spooled.file, index)
         return self._arrivals.take(ReceivedInstance(tree, request, index, spooled, handle, prevalidation))
 
-    def association_ended(self, association: AssociationInfo, end: AssociationEnd) -> None:
-        """Have the patients that it brought images for looked at, if it ended in a release."""
+    def release_requested(self, association: AssociationInfo) -> None:
+        """Have the ledger hold that an association was released, and so all rows of its images.
+
+        The ledger writes in the order in which it is asked to. While it cannot be written, the release is
+        entered later: after a kill before that, what the association brought waits for it to come again.
+        """
         with self._lock:
-            touched = self._touched.pop(association.id, None)
-        if touched is None:
-            return
-        released = end is AssociationEnd.RELEASED
-        self._ledger.post(end_association(association.id, end))
-        count = f"{len(touched)} patient" + "s" * (len(touched) != 1)
+            if association.id not in self._begun:
+                return
+            self._released.add(association.id)
+        write = end_association(association.id, AssociationEnd.RELEASED)
+        try:
+            self._ledger.write(write)
+        except sqlite3.Error as error:
+            self._ledger.post(write)
+            called = self._trees.get(association.called_ae_title)
+            message = "that an association was released could not be entered yet: should the host be killed"
+            message += " before it is, the images wait until they come again"
+            self._tell(Station.ASSOCIATION, message, called, str(error), level=WARNING)
+
+    def association_ended(self, association: AssociationInfo, end: AssociationEnd) -> None:
+        """Have the containers that it brought images for looked at."""
         called = self._trees.get(association.called_ae_title)
+        sorter = None if called is None else self._sorters.get(called.configured.name)
+        if called is not None and sorter is None:
+            self._unprocessed.association_ended(association.id, called.configured.name)
+        with self._lock:
+            if association.id not in self._begun:
+                return
+            self._begun.discard(association.id)
+            entered = association.id in self._released
+            self._released.discard(association.id)
+        released = end is AssociationEnd.RELEASED
+        if not (released and entered):
+            self._ledger.post(end_association(association.id, end))
         if released:
-            self._tell(Station.ASSOCIATION, f"released ({count})", called, level=DEBUG)
+            self._tell(Station.ASSOCIATION, "released", called, level=DEBUG)
         else:
-            policy = called.configured.policy if called is not None and touched else None
-            later = (
-                f"; looked at after {policy.quiet:g} s without an image"
-                if policy is not None and policy.when_quiet
-                else ""
-            )
-            message = f"{end}: it completes nothing ({count}){later}"
+            message = f"{end}: by itself it completes nothing"
             self._tell(Station.ASSOCIATION, message, called, level=WARNING)
-        for tree, container_key in touched:
-            sorter = self._sorters.get(tree.configured.name)
-            if sorter is None:
-                self._triggers.association_ended(tree, container_key, released=released)
-            else:  # behind the images that it has not sorted yet
-                sorter.association_ended(association.id, self._triggers, released=released)
+        if sorter is None:
+            self._gatherer.association_ended(association.id, released=released)
+        else:  # behind the images that it has not sorted yet
+            sorter.association_ended(association.id, released=released)
 
     # -- help ---------------------------------------------------------------------------------------------
 
-    def _touch(self, tree: PipelineTree, container_key: str | None, association: AssociationInfo) -> None:
-        """Remember that an association brought an image of a patient; enter its first one in the ledger.
-
-        Of an image that was asked for the key is ``None``: the patient's other images need not be there yet.
-        """
+    def _begin(self, association: AssociationInfo) -> None:
+        """Enter an association in the ledger with its first image."""
         with self._lock:
-            first = association.id not in self._touched
-            touched = self._touched[association.id]
-            if container_key is not None:
-                touched.add((tree, container_key))
-        if first:
-            self._ledger.post(
-                begin_association(
-                    association.id,
-                    association.calling_ae_title,
-                    association.called_ae_title,
-                    association.peer_address,
-                    association.negotiated.timestamp(),
-                )
+            if association.id in self._begun:
+                return
+            self._begun.add(association.id)
+        self._ledger.post(
+            begin_association(
+                association.id,
+                association.calling_ae_title,
+                association.called_ae_title,
+                association.peer_address,
+                association.negotiated.timestamp(),
             )
+        )
 
     def _tell(
         self,
         station: Station,
         message: str,
-        tree: PipelineTree | None = None,
+        tree: WaitingImages | None = None,
         detail: str = "",
         *,
         level: int,

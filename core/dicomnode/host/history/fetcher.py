@@ -18,7 +18,7 @@ from dicomnode.host.dimse.peer import Peer
 from dicomnode.host.foundation.backoff import BackOff
 from dicomnode.host.foundation.error_text import delivery_reason
 from dicomnode.host.foundation.retry_schedule import RetrySchedule
-from dicomnode.host.gathering.pipeline_tree import PipelineTree
+from dicomnode.host.gathering.waiting_images import WaitingImages
 from dicomnode.host.history.get_scu import RetrieveReception
 from dicomnode.host.history.query_retrieve import PatientSearch, RetrieveResult, c_get, c_move
 from dicomnode.host.ledger.history_ledger import HistoryRecord
@@ -38,7 +38,7 @@ REQUESTED: Final = "earlier images are asked for"
 class FetchTarget:
     """One input of one patient."""
 
-    tree: PipelineTree
+    tree: WaitingImages
     container_key: str
     input: str
 

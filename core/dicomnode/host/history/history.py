@@ -15,7 +15,7 @@ from dicomnode.host.configuration.configured_pipeline import ConfiguredPipeline
 from dicomnode.host.dimse.peer import Peer
 from dicomnode.host.foundation.events import Event, Events, Station
 from dicomnode.host.foundation.notifier import Notifier
-from dicomnode.host.gathering.pipeline_tree import PipelineTree
+from dicomnode.host.gathering.waiting_images import WaitingImages
 from dicomnode.host.history.fetcher import REQUESTED, Fetcher, FetchTarget
 from dicomnode.host.history.get_scu import RetrieveReception
 from dicomnode.host.ledger.history_ledger import (
@@ -41,7 +41,7 @@ class History:
     ----------
     ledger : Ledger
         Where it is kept how far each fetching is.
-    trees : iterable of PipelineTree
+    trees : iterable of WaitingImages
         The pipelines' trees.
     peers : mapping of str to Peer
         Pipeline -> who is asked. A pipeline without one fetches nothing.
@@ -52,20 +52,20 @@ class History:
     settled : callable
         Called with tree and container key when there is nothing to wait for any more: the patient may be
         complete.
-    image_entered : Notifier of PipelineTree and str
+    image_entered : Notifier of WaitingImages and str
         What says that an image is in a container.
     """
 
     def __init__(
         self,
         ledger: Ledger,
-        trees: Iterable[PipelineTree],
+        trees: Iterable[WaitingImages],
         peers: Mapping[str, Peer],
         *,
         reception: RetrieveReception,
         events: Events,
-        settled: Callable[[PipelineTree, str], None],
-        image_entered: Notifier[PipelineTree, str],
+        settled: Callable[[WaitingImages, str], None],
+        image_entered: Notifier[WaitingImages, str],
     ) -> None:
         self._ledger, self._events, self._settled = ledger, events, settled
         self.reception = reception
@@ -73,7 +73,7 @@ class History:
         self._peers = dict(peers)
         self._by_name = {peer.name: peer for peer in peers.values()}
         self._fetchers = {name: Fetcher(self, peer) for name, peer in self._by_name.items()}
-        self._to_begin: queue.SimpleQueue[tuple[PipelineTree, str] | None] = queue.SimpleQueue()
+        self._to_begin: queue.SimpleQueue[tuple[WaitingImages, str] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="history", daemon=True)
         image_entered.subscribe(self.image_entered)
 
@@ -127,7 +127,7 @@ class History:
                 raise ConfigurationError(msg)
             peer.reconfigure(tables[name])
 
-    def image_entered(self, tree: PipelineTree, container_key: str) -> None:
+    def image_entered(self, tree: WaitingImages, container_key: str) -> None:
         """Learn that an image of a patient came; fetch what its pipeline wants, if that has not begun."""
         names = historic_inputs(tree)
         if names and any(tree.history(container_key, name) is None for name in names):
@@ -142,7 +142,7 @@ class History:
                 _LOG.debug("the failure", exc_info=True)
         self._ledger.close_reader()
 
-    def _begin(self, tree: PipelineTree, container_key: str) -> None:
+    def _begin(self, tree: WaitingImages, container_key: str) -> None:
         """Enter that earlier images are fetched, and have it done."""
         for name in historic_inputs(tree):
             if tree.history(container_key, name) is not None:
@@ -203,12 +203,12 @@ class History:
         self._report(target.tree, message, level, status.reason if log_reason else "")
         self._settled(target.tree, target.container_key)
 
-    def _report(self, tree: PipelineTree, message: str, level: int, detail: str = "") -> None:
+    def _report(self, tree: WaitingImages, message: str, level: int, detail: str = "") -> None:
         name = tree.configured.name
         self._events.tell(Event(Station.HISTORY, message, pipeline=name, detail=detail, level=level))
 
 
-def historic_inputs(tree: PipelineTree) -> list[str]:
+def historic_inputs(tree: WaitingImages) -> list[str]:
     """Return the names of a pipeline's inputs that fetch earlier images."""
     return _historic(tree.configured)
 

@@ -150,19 +150,54 @@ class PatientSearch:
         return found
 
     def _find(self, identifier: Dataset, deadline: float) -> list[Dataset]:
-        command = {"CommandField": _C_FIND_RQ, "AffectedSOPClassUID": STUDY_ROOT_FIND, "Priority": _MEDIUM}
-        found: list[Dataset] = []
-        with self._peer.service_association(STUDY_ROOT_FIND) as association:
-            wait = min(self._peer.table.timeout, max(deadline - time.monotonic(), 0.0))
-            for answer in association.request(command, identifier, wait):
-                if answer.pending:
-                    found.append(answer.dataset())
-                    if len(found) > _MOST_MATCHES or time.monotonic() > deadline:
-                        association.abort()
-                        raise DeliveryError("the query was ended: too many matches, or too slow")
-                elif answer.status:
-                    raise _failure("the query failed", answer)
-        return found
+        return _found(self._peer, identifier, deadline)
+
+
+def find_series(
+    peer: Peer,
+    StudyInstanceUID: str,  # noqa: N803 - DICOM's own spelling
+    SeriesInstanceUID: str,  # noqa: N803 - DICOM's own spelling
+    deadline: float,
+) -> Dataset | None:
+    """Return what a peer says of a series, with how many instances it has; ``None`` where it knows none.
+
+    Parameters
+    ----------
+    peer : Peer
+        Who is asked.
+    StudyInstanceUID, SeriesInstanceUID : str
+        Which series.
+    deadline : float
+        When it must be done, in terms of :func:`time.monotonic`.
+
+    Raises
+    ------
+    DeliveryError
+        When the peer cannot be asked.
+    """
+    keys = {
+        "StudyInstanceUID": StudyInstanceUID,
+        "SeriesInstanceUID": SeriesInstanceUID,
+        "NumberOfSeriesRelatedInstances": None,
+    }
+    found = _found(peer, _identifier("SERIES", keys), deadline)
+    return next((each for each in found if each.get("SeriesInstanceUID") == SeriesInstanceUID), None)
+
+
+def _found(peer: Peer, identifier: Dataset, deadline: float) -> list[Dataset]:
+    command = {"CommandField": _C_FIND_RQ, "AffectedSOPClassUID": STUDY_ROOT_FIND, "Priority": _MEDIUM}
+    found: list[Dataset] = []
+    with peer.service_association(STUDY_ROOT_FIND) as association:
+        wait = min(peer.table.timeout, max(deadline - time.monotonic(), 0.0))
+        for answer in association.request(command, identifier, wait):
+            if answer.pending:
+                found.append(answer.dataset())
+                if len(found) > _MOST_MATCHES or time.monotonic() > deadline:
+                    association.abort()
+                    raise DeliveryError("the query was ended: too many matches, or too slow")
+            elif answer.status:
+                raise _failure("the query failed", answer)
+    return found
 
 
 def c_move(peer: Peer, match: Dataset, destination: str, deadline: float) -> RetrieveResult:

@@ -16,19 +16,19 @@ PIPELINE_DATA = (
     "concurrency",
     "disk",
     "expires",
+    "gather_by",
     "header_input",
     "in_order",
     "index_also",
     "iod_check",
     "late_images",
     "memory",
-    "patient_identifier_tag",
+    "open_association_wait",
     "priority",
-    "quiet",
     "resources",
+    "settle",
     "sorts_before_answer",
     "timeout",
-    "trigger",
 )
 """The attributes of a pipeline's class that travel."""
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, ClassVar, NoReturn
+from typing import Any, ClassVar, NoReturn, Self
 
 from pydicom.dataset import Dataset
 from pydicom.tag import BaseTag, Tag
 
+from dicomnode.dicom.tree.dicom_tree import SeriesTree
 from dicomnode.errors import PluginError
 from dicomnode.host.isolation.description import InputDescription, PipelineDescription, rule_from_json
 from dicomnode.host.isolation.image_json import image_to_json
@@ -41,12 +42,21 @@ class IsolatedInput(AbstractInput):
             reason = self._call("validate_image", image=image_to_json(image))
         return reason
 
-    def conflict(self, image: Dataset) -> str | None:
-        """Say why an image cannot join those that are here."""
-        if self._is_remote("conflict"):
-            reason: str | None = self._call("conflict", image=image_to_json(image))
-            return reason
-        return super().conflict(image)
+    def proof(self) -> str:
+        """Return what proves that the input is whole."""
+        return str(self._call("proof")) if self and self._is_remote("proof") else super().proof()
+
+    def choose_series(self, candidates: Sequence[SeriesTree]) -> SeriesTree | str | None:
+        """Choose the series that a job gets."""
+        if self._is_remote("choose_series"):
+            chosen: str | None = self._call("choose_series")
+            return chosen
+        return super().choose_series(candidates)
+
+    def _empty(self) -> Self:
+        made = super()._empty()
+        made._changes = ReplicaChanges(secrets.token_hex(8))
+        return made
 
     def missing(self) -> str | None:
         """Say what is missing."""
@@ -103,6 +113,11 @@ class IsolatedPipeline(AbstractPipeline):
         if "container_key" in self.description.remote_methods:
             return str(self.remote.call("container_key", image=image_to_json(image)))
         return super().container_key(image)
+
+    @classmethod
+    def has_own_key(cls) -> bool:
+        """Say whether the class in the other environment overrides ``container_key``."""
+        return "container_key" in cls.description.remote_methods
 
     @classmethod
     def copied_tags(cls) -> Mapping[str, frozenset[BaseTag]]:

@@ -16,6 +16,7 @@ from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 
 from dicomnode.dicom.reading.lazy import LazyDataset
+from dicomnode.dicom.tree.dicom_tree import SeriesTree
 from dicomnode.errors import ConfigurationError, JobFailedError, SettingsError
 from dicomnode.host.configuration.result_content import settings_digest
 from dicomnode.host.isolation.description import (
@@ -33,14 +34,15 @@ from dicomnode.pipeline.historic import HistoricAbstractInput
 from dicomnode.pipeline.history_state import HistoryState, HistoryStatus
 from dicomnode.pipeline.inputs import AbstractInput, Not
 from dicomnode.pipeline.overriding import overridden
+from dicomnode.pipeline.patient_container import candidates_of
 from dicomnode.pipeline.pipelines import AbstractPipeline
 from dicomnode.plugins.pipeline_loading import LoadedPipeline, PipelineCache, PipelineRequest
 
 _MOST_REPLICAS = 1024
 """Of how many inputs images are kept; the host sends those of an input again that was dropped."""
 
-_IMAGE_METHODS = ("validate_image", "why_not", "conflict")
-_WHOLE_METHODS = ("validate", "missing")
+_IMAGE_METHODS = ("validate_image", "why_not")
+_WHOLE_METHODS = ("validate", "missing", "proof", "choose_series")
 _HISTORY_METHODS = ("query", "choose")
 
 _pipelines: PipelineCache[LoadedPipeline] = PipelineCache(lambda loaded: loaded)
@@ -112,7 +114,11 @@ def _described_input(kind: type[AbstractInput], hooked: frozenset[str]) -> Input
         remote.add("validate_image")
     if "dicomnode_validate_input" in hooked:
         remote.add("validate")
+    if callable(kind.expected_images):  # a function says it: it stays here
+        remote |= {"validate", "proof"}
     data = {name: _plain(getattr(kind, name)) for name in (*INPUT_DATA, *(HISTORIC_DATA if historic else ()))}
+    if callable(kind.expected_images):
+        data["expected_images"] = None
     data["required_tags"] = [
         _name(tag)
         for tag in (
@@ -228,9 +234,9 @@ def _history(plain: Mapping[str, Any] | None) -> HistoryStatus | None:
 _Method = Callable[[LoadedPipeline, Any, Mapping[str, Any]], Any]
 
 
-def _validate_image(loaded: LoadedPipeline, held: AbstractInput, argument: Mapping[str, Any]) -> Any:
+def _validate_image(loaded: LoadedPipeline, _held: AbstractInput, argument: Mapping[str, Any]) -> Any:
     image = image_from_json(argument["image"])
-    return loaded.hooks.validate_image(loaded.pipeline, argument["input"], held, image)
+    return loaded.hooks.validate_image(loaded.pipeline, argument["input"], image)
 
 
 def _validate(loaded: LoadedPipeline, held: AbstractInput, argument: Mapping[str, Any]) -> Any:
@@ -241,8 +247,13 @@ def _validate(loaded: LoadedPipeline, held: AbstractInput, argument: Mapping[str
     )
 
 
-def _conflict(_loaded: LoadedPipeline, held: AbstractInput, argument: Mapping[str, Any]) -> Any:
-    return held.conflict(image_from_json(argument["image"]))
+def _proof(_loaded: LoadedPipeline, held: AbstractInput, _argument: Mapping[str, Any]) -> Any:
+    return held.proof()
+
+
+def _choose_series(_loaded: LoadedPipeline, held: AbstractInput, _argument: Mapping[str, Any]) -> Any:
+    choice = held.choose_series(candidates_of(held))
+    return choice.key if isinstance(choice, SeriesTree) else choice
 
 
 def _container_key(loaded: LoadedPipeline, _held: None, argument: Mapping[str, Any]) -> Any:
@@ -267,7 +278,8 @@ def _choose(_loaded: LoadedPipeline, held: HistoricAbstractInput, argument: Mapp
 _METHODS: Mapping[str, _Method] = {
     "validate_image": _validate_image,
     "validate": _validate,
-    "conflict": _conflict,
+    "proof": _proof,
+    "choose_series": _choose_series,
     "container_key": _container_key,
     "query": _query,
     "choose": _choose,

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from dicomnode.errors import DataDirectoryError, JobStateError
 from dicomnode.host.foundation.events import Event, Events, Station
 from dicomnode.host.foundation.failpoints import failpoint
 from dicomnode.host.foundation.file_trees import remove_or_move_aside
+from dicomnode.host.gathering.container_naming import named_container
 from dicomnode.host.jobs.job_events import JobEvents
 from dicomnode.host.jobs.job_identity import job_identity
 from dicomnode.host.ledger.history_ledger import end_histories
@@ -26,23 +28,28 @@ from dicomnode.host.ledger.ledger_writes import (
     reopen_job,
     requeue_job,
     retry_deliveries,
+    run_job_again,
     together,
     transition_instances,
     transition_job,
 )
-from dicomnode.host.ledger.states import UNBUILT, DeliveryState, InstanceState, JobState
+from dicomnode.host.ledger.states import DeliveryState, InstanceState, JobState
+from dicomnode.host.ledger.unprocessed_ledger import HeldContainer, hold_container, no_longer_held
 from dicomnode.host.spool.spool_files import SpoolFiles
 
 # An operator's command works without a host on the ledger by this module: nothing of DICOM or of plugins is
 # imported before it is needed.
 if TYPE_CHECKING:
     from dicomnode.dicom.reading.lazy import LazyDataset
-    from dicomnode.host.gathering.pipeline_tree import PipelineTree, TakenContainer
+    from dicomnode.host.gathering.state_machine import Drop, EarlierJob, Hold, RunAgain, StartJob
+    from dicomnode.host.gathering.waiting_images import TakenContainer, WaitingImages
 
 _LOG = logging.getLogger(__name__)
 _DISCARDED = "discarded by the operator"
 _GIVEN_UP = "given up by the operator"
 """The operator's own words may name a patient: they are kept beside it."""
+_STARTED_AS_IT_IS = "started as it is by the operator"
+_NOT_CHOSEN = "another series was chosen for the job"
 _REPLAYED = "replayed by the operator"
 _NOT_REPLAYED = {
     JobState.QUEUED: "is queued: it runs when its turn comes",
@@ -63,7 +70,7 @@ class Jobs:
     spool : SpoolFiles
     outbox : pathlib.Path
         The folder with the results.
-    trees : mapping of str to PipelineTree
+    trees : mapping of str to WaitingImages
         By the pipelines' names.
     events : Events
         Publishes what happens.
@@ -84,7 +91,7 @@ class Jobs:
         ledger: Ledger,
         spool: SpoolFiles,
         outbox: Path,
-        trees: Mapping[str, PipelineTree],
+        trees: Mapping[str, WaitingImages],
         events: Events,
         job_events: JobEvents,
         job_changed: Callable[[JobRecord], None] = lambda job: None,  # noqa: ARG005 - no hook
@@ -100,63 +107,186 @@ class Jobs:
 
     # -- making -------------------------------------------------------------------------------------------
 
-    def create(self, tree: PipelineTree, container_key: str) -> JobRecord:
-        """Make a job of a patient whose inputs are complete.
+    def create(self, waiting: WaitingImages, decision: StartJob) -> JobRecord:
+        """Make a job of images that wait.
+
+        Parameters
+        ----------
+        waiting : WaitingImages
+        decision : StartJob
+            Which images, and why: kept with the job.
 
         Raises
         ------
         InputsIncompleteError
-            When they are not.
+            When they do not all wait any more.
         DataDirectoryError
-            When the ledger cannot be written; the images wait in the tree as before.
+            When the ledger cannot be written; the images wait as before.
         """
-        taken = tree.take(container_key)
+        configured, container_key, why = waiting.configured, decision.container_key, decision.why
+        taken = waiting.take_images(container_key, decision.inputs, decision.left_out)
         images = taken.images
-        uids = [str(image.SOPInstanceUID) for image in images]
-        identity = job_identity(tree.configured.name, container_key, uids, tree.configured.content)
+        identity = self.identity(waiting, container_key, [str(image.SOPInstanceUID) for image in images])
         paths = [self._spool.name_of(image.path) for image in images]
-        try:
+        left_out = [self._spool.name_of(image.path) for image in taken.left_out]
+        # The operator's own words may name a patient.
+        summary = _STARTED_AS_IT_IS if decision.ordered else why
+        with self._or_put_back(waiting, taken):
             record = self._ledger.write(
                 together(
-                    create_job(identity, tree.configured.name, container_key, paths),
-                    end_histories(tree.configured.name, container_key),
+                    create_job(identity, configured.name, container_key, paths, why, summary=summary),
+                    end_histories(configured.name, container_key),
+                    no_longer_held(configured.name, container_key),
+                    transition_instances(left_out, InstanceState.EXPIRED, _NOT_CHOSEN),
                 )
             )
+        waiting.forget_history(container_key)
+        self._forget(waiting, taken.left_out)
+        failpoint("job entered")
+        self.changed(record, f"queued with {_counted(len(images))}", why if decision.ordered else "")
+        self._job_events.queued.notify()
+        return record
+
+    def run_again(self, waiting: WaitingImages, decision: RunAgain) -> JobRecord:
+        """Run an earlier job again, with the images that have come again in the place of its own.
+
+        Of a failed job the images are here still: there is nothing to replace.
+
+        Raises
+        ------
+        DataDirectoryError
+            When the ledger cannot be written; the images wait as before.
+        JobStateError
+            When the job's images are another job's by now.
+        """
+        job, container_key, why = self._known(decision.job), decision.container_key, decision.why
+        came_again = [uid for uid in decision.uids if waiting.container_of(uid) == container_key]
+        released = no_longer_held(waiting.configured.name, container_key)
+        if not came_again:
+            record = self._run_again(job, why)
+            self._ledger.post(released)
+        else:
+            taken = waiting.take_images(container_key, {}, came_again)
+            paths = {str(image.SOPInstanceUID): self._spool.name_of(image.path) for image in taken.left_out}
+            with self._or_put_back(waiting, taken):
+                record, over = self._ledger.write(together(run_job_again(job.id, paths, why), released))
+            self._spool.released.forget(over)
+            waiting.known.forget(
+                (uid, str(self._spool.path_of(path))) for uid, path in paths.items() if path in over
+            )
+            for path in over:
+                self._spool.remove(self._spool.path_of(path))
+            self.remove_result(job)
+        waiting.forget_history(container_key)
+        self.changed(record, why)
+        self._job_events.queued.notify()
+        self._job_events.deliveries_entered.notify()
+        return record
+
+    def reopen(self, number: int, why: str) -> list[tuple[LazyDataset, tuple[str, ...]]]:
+        """End a job that has no result, and return its images, each with the names of its inputs.
+
+        Raises
+        ------
+        JobStateError
+            When it has a result in the meantime.
+        """
+        try:
+            record, rows = self._ledger.write(reopen_job(number, why))
+        except ValueError as error:
+            raise JobStateError(str(error)) from error
+        self._job_events.withdrawn.notify(number)
+        self.changed(record, record.reason)
+        return self._images(rows)
+
+    def drop(self, waiting: WaitingImages, decision: Drop) -> int:
+        """Release the images of a container that makes no job; return how many.
+
+        Images of a failed job that came again are still the job's, and stay.
+
+        Raises
+        ------
+        DataDirectoryError
+            When the ledger cannot be written; the images wait as before.
+        """
+        container_key, why, pipeline = decision.container_key, decision.why, waiting.configured.name
+        uids = [uid for uid in decision.uids if waiting.container_of(uid) == container_key]
+        if not uids:
+            self._ledger.post(no_longer_held(pipeline, container_key))
+            return 0
+        taken = waiting.take_images(container_key, {}, uids)
+        paths = [self._spool.name_of(image.path) for image in taken.left_out]
+        with self._or_put_back(waiting, taken):
+            self._ledger.write(_expired(pipeline, container_key, paths, why))
+        waiting.forget_history(container_key)
+        self._forget(waiting, taken.left_out)
+        message = f"{_counted(len(uids))} {_GIVEN_UP if decision.ordered else f'expired: {why}'}"
+        detail = why if decision.ordered else ""
+        self._events.tell(
+            Event(Station.RELEASED, message, pipeline=pipeline, detail=detail, level=logging.WARNING)
+        )
+        return len(uids)
+
+    def hold(self, waiting: WaitingImages, decision: Hold, series: Mapping[str, int]) -> None:
+        """Enter why a container is held.
+
+        Parameters
+        ----------
+        waiting : WaitingImages
+        decision : Hold
+        series : mapping of str to int
+            Series Instance UID -> number of images of the container.
+        """
+        name, key = waiting.configured.name, decision.container_key
+        self._ledger.post(hold_container(HeldContainer(name, key, series, decision.why)))
+
+    def earlier(self, pipeline: str, container_key: str) -> list[EarlierJob]:
+        """Return the jobs of a container that the ledger remembers, the newest first.
+
+        Those whose images went into another job are left out.
+        """
+        from dicomnode.host.gathering.state_machine import EarlierJob, EarlierState
+
+        states = {JobState.QUEUED: EarlierState.UNBUILT, JobState.RUNNING: EarlierState.UNBUILT}
+        states[JobState.BUILT] = EarlierState.BUILT
+        return [
+            EarlierJob(
+                job.id,
+                states.get(job.state, EarlierState.ENDED),
+                frozenset(uids),
+                frozenset(series),
+                job.identity,
+            )
+            for job, uids, series in self._ledger.jobs_of_container(pipeline, container_key)
+            if uids
+        ]
+
+    def failed_job_of(self, pipeline: str, SOPInstanceUID: str) -> int | None:  # noqa: N803 - DICOM's own spelling
+        """Return the failed or undeliverable job that has an image, ``None`` where none has."""
+        return self._ledger.dead_job_of(pipeline, SOPInstanceUID)
+
+    def identity(self, waiting: WaitingImages, container_key: str, uids: Collection[str]) -> str:
+        """Return the identity that a job of these images has now."""
+        configured = waiting.configured
+        return job_identity(configured.name, container_key, uids, configured.content)
+
+    @contextmanager
+    def _or_put_back(self, waiting: WaitingImages, taken: TakenContainer) -> Iterator[None]:
+        """Let images wait again as before that were taken for something that could not be entered."""
+        try:
+            yield
         except Exception as error:
-            tree.put_back(container_key, taken.with_inputs(), taken.last_image)
+            waiting.put_back(taken.container_key, taken.waited_in, taken.last_image)
             if isinstance(error, sqlite3.Error | ValueError):
                 msg = f"the ledger cannot be written: {error}"
                 raise DataDirectoryError(msg) from error
             raise
-        tree.forget_history(container_key)
-        failpoint("job entered")
-        self.changed(record, f"queued with {len(images)} image{'s' * (len(images) != 1)}")
-        self._job_events.queued.notify()
-        return record
 
-    def join_late(self, tree: PipelineTree, container_key: str) -> None:
-        """Let images that came after their patient's job was made join it, where the pipeline wants that.
-
-        The job is discarded, and its images wait again with those that came late, for a new job; when that is
-        made, the old one says which one superseded it. Images that cannot wait together with those of the job
-        (another series, say, where an input takes one) do not join it.
-        """
-        if tree.configured.policy.late_images != "join" or tree.quiet_for(container_key) is None:
-            return
-        for job in self._ledger.jobs(*UNBUILT):
-            if (job.pipeline, job.container_key) != (tree.configured.name, container_key):
-                continue
-            if not tree.fits(container_key, self._images(self._ledger.instances(job=job.id))):
-                continue
-            try:
-                record, rows = self._ledger.write(
-                    reopen_job(job.id, "images that came late joined: a new job takes its place")
-                )
-            except ValueError:  # it was built in the meantime: the late images make a new job
-                continue
-            tree.put_back(container_key, self._images(rows))
-            self._job_events.withdrawn.notify(job.id)
-            self.changed(record, record.reason)
+    def _forget(self, waiting: WaitingImages, images: Collection[LazyDataset]) -> None:
+        """Remove images that make no job; they may come again."""
+        waiting.known.forget((str(image.SOPInstanceUID), image.file) for image in images)
+        for image in images:
+            self._spool.remove(image.path)
 
     # -- ending -------------------------------------------------------------------------------------------
 
@@ -219,7 +349,7 @@ class Jobs:
             if job.state is JobState.UNDELIVERABLE and self._has_result(job) and not rerun:
                 record = self._ledger.write(retry_deliveries(number, _REPLAYED))
             else:
-                record = self._run_again(job)
+                record = self._run_again(job, _REPLAYED)
         except ValueError as error:
             raise JobStateError(str(error)) from error
         self.changed(record, record.reason)
@@ -235,7 +365,7 @@ class Jobs:
         self._job_events.deliveries_due.notify(names)
         return job
 
-    def _run_again(self, job: JobRecord) -> JobRecord:
+    def _run_again(self, job: JobRecord, reason: str) -> JobRecord:
         self._ledger.flush()  # an input that has just come again may be in another file now
         rows = list(self._ledger.instances(job=job.id))
         refusal = f"job {job.id} ({job.state.value}) cannot run again"
@@ -251,11 +381,13 @@ class Jobs:
             raise JobStateError(msg)
         # Before the ledger: if both are lost in this moment, the images are sorted anew, and none is lost.
         self._spool.released.forget(row.path for row in rows if row.state is InstanceState.RELEASED)
-        record = self._ledger.write(requeue_job(job.id, _REPLAYED))
+        record = self._ledger.write(requeue_job(job.id, reason))
         self.remove_result(job)
         if job.pipeline in self._trees:
             for row in rows:
-                self._trees[job.pipeline].hold(row.SOPInstanceUID, self._spool.path_of(row.path))
+                self._trees[job.pipeline].known.add_of_job(
+                    row.SOPInstanceUID, str(self._spool.path_of(row.path))
+                )
         return record
 
     def _known(self, number: int) -> JobRecord:
@@ -268,15 +400,15 @@ class Jobs:
     def _has_result(self, job: JobRecord) -> bool:
         return bool(job.folder) and (self._outbox / job.folder).is_dir()
 
-    def expire(self, tree: PipelineTree, container_key: str, age: float) -> None:
-        """Release a container that has waited too long without becoming complete."""
-        taken = tree.expire(container_key, age)
-        if taken is not None:
-            reason = f"no image came for {age:g} s"
-            self._release(tree, taken, reason, f"expired: {reason}")
+    def release_recorded(self, pipeline: str, container_key: str, reason: str) -> int:
+        """Drop a container by the ledger alone: the host is down, or the pipeline not configured any more.
 
-    def release_container(self, pipeline: str, container_key: str, reason: str) -> int:
-        """Release a container that waits, on the operator's word, as if it had expired.
+        Parameters
+        ----------
+        pipeline : str
+        container_key : str
+            Its key, or its patient where only one container of that patient waits.
+        reason : str
 
         Returns
         -------
@@ -286,58 +418,22 @@ class Jobs:
         Raises
         ------
         JobStateError
-            When no such container waits.
+            When nothing waits there, or several containers of that patient do.
         """
-        tree = self._trees.get(pipeline)
-        if tree is not None:
-            taken = tree.expire(container_key, 0.0)
-            count = 0 if taken is None else self._release(tree, taken, reason, _GIVEN_UP, detail=reason)
-        else:  # the host is down, or the pipeline is not configured any more
-            count = self._release_recorded(pipeline, container_key, reason)
-        if not count:
-            msg = (
-                f"no patient {container_key!r} waits for the pipeline {pipeline!r};"
-                " `dicomnode-host status --patients` shows pipelines and patients that wait"
-            )
-            raise JobStateError(msg)
-        return count
-
-    def _release(
-        self, tree: PipelineTree, taken: TakenContainer, reason: str, message: str, *, detail: str = ""
-    ) -> int:
-        """Release the images of a container that was taken out of its tree; return how many."""
-        images, container_key, pipeline = taken.images, taken.container_key, tree.configured.name
-        paths = [self._spool.name_of(image.path) for image in images]
-        try:
-            self._ledger.write(_expired(pipeline, container_key, paths, reason))
-        except Exception:
-            tree.put_back(container_key, taken.with_inputs(), taken.last_image)
-            raise
-        tree.forget_history(container_key)
-        for image in images:
-            self._spool.remove(image.path)
-        text = f"{len(images)} image{'s' * (len(images) != 1)} {message}"
-        self._events.tell(
-            Event(Station.RELEASED, text, pipeline=pipeline, detail=detail, level=logging.WARNING)
-        )
-        return len(images)
-
-    def _release_recorded(self, pipeline: str, container_key: str, reason: str) -> int:
-        """Release the images that wait for a patient by the ledger alone; return how many."""
-        paths = [
-            row.path
-            for row in self._ledger.instances(InstanceState.WAITING)
-            if (row.pipeline, row.container_key) == (pipeline, container_key)
-        ]
-        if paths:
-            self._ledger.write(_expired(pipeline, container_key, paths, reason))
+        waiting: dict[str, list[str]] = {}
+        for row in self._ledger.instances(InstanceState.WAITING):
+            if row.pipeline == pipeline:
+                waiting.setdefault(row.container_key, []).append(row.path)
+        key = named_container(waiting, container_key, pipeline)
+        paths = waiting[key]
+        self._ledger.write(_expired(pipeline, key, paths, reason))
         for path in paths:
             self._spool.remove(self._spool.path_of(path))
         return len(paths)
 
     def _end(self, number: int, new: JobState, reason: str, summary: str | None = None) -> JobRecord:
         rows = [row for row in self._ledger.instances(job=number) if row.state is InstanceState.IN_JOB]
-        held = [(row.SOPInstanceUID, self._spool.path_of(row.path)) for row in rows]
+        held = [(row.SOPInstanceUID, str(self._spool.path_of(row.path))) for row in rows]
         failpoint("before release")
         self._note_released([row.path for row in rows])
         failpoint("release noted")
@@ -348,7 +444,7 @@ class Jobs:
             raise
         failpoint("released")
         if record.pipeline in self._trees:
-            self._trees[record.pipeline].forget(held)
+            self._trees[record.pipeline].known.forget(held)
         if not self._keep_inputs:
             for path in paths:
                 self._spool.remove(self._spool.path_of(path))
@@ -389,16 +485,22 @@ class Jobs:
         )
         self._job_changed(record)
 
-    def _images(self, rows: Iterable[InstanceRecord]) -> list[tuple[LazyDataset, Iterable[str]]]:
+    def _images(self, rows: Iterable[InstanceRecord]) -> list[tuple[LazyDataset, tuple[str, ...]]]:
         from dicomnode.dicom.reading.lazy import LazyDataset
 
-        return [(LazyDataset(self._spool.path_of(row.path), row.index), row.inputs) for row in rows]
+        return [(LazyDataset(self._spool.path_of(row.path), row.index), tuple(row.inputs)) for row in rows]
+
+
+def _counted(images: int) -> str:
+    return f"{images} image{'s' * (images != 1)}"
 
 
 def _expired(pipeline: str, container_key: str, paths: Iterable[str], reason: str) -> Write[None]:
     """Enter that a container was released, and nothing is fetched for it any more."""
     return together(
-        transition_instances(paths, InstanceState.EXPIRED, reason), end_histories(pipeline, container_key)
+        transition_instances(paths, InstanceState.EXPIRED, reason),
+        end_histories(pipeline, container_key),
+        no_longer_held(pipeline, container_key),
     )
 
 

@@ -203,6 +203,35 @@ class LedgerReader:
         rows = self._reader().execute(f"SELECT * FROM job {where} ORDER BY id", states)  # noqa: S608 - question marks
         return [JobRecord.from_row(row) for row in rows]
 
+    def jobs_of_container(
+        self, pipeline: str, container_key: str
+    ) -> list[tuple[JobRecord, tuple[str, ...], tuple[str, ...]]]:
+        """Return the jobs of a container, the newest first, with their inputs' UIDs and series."""
+        rows = self._reader().execute(
+            "SELECT * FROM job WHERE pipeline = ? AND container_key = ? ORDER BY id DESC",
+            (pipeline, container_key),
+        )
+        found = []
+        for row in rows.fetchall():
+            inputs = self._reader().execute(
+                'SELECT SOPInstanceUID, json_extract("index", \'$."2097166"\') FROM instance WHERE job = ?',
+                (row["id"],),
+            )
+            pairs = inputs.fetchall()
+            series = tuple(dict.fromkeys(str(each[1]) for each in pairs))
+            found.append((JobRecord.from_row(row), tuple(each[0] for each in pairs), series))
+        return found
+
+    def dead_job_of(self, pipeline: str, SOPInstanceUID: str) -> int | None:  # noqa: N803 - DICOM's own spelling
+        """Return the newest dead letter that has an instance as input, ``None`` where none has."""
+        row = self._reader().execute(
+            "SELECT job.id FROM instance JOIN job ON job.id = instance.job WHERE instance.SOPInstanceUID = ?"
+            " AND job.pipeline = ? AND job.state IN (?, ?) ORDER BY job.id DESC LIMIT 1",
+            (SOPInstanceUID, pipeline, JobState.FAILED, JobState.UNDELIVERABLE),
+        )
+        found = row.fetchone()
+        return None if found is None else int(found[0])
+
     def queued_jobs(self, pipeline: str, most: int) -> list[JobRecord]:
         """Return a pipeline's oldest queued jobs, and all that have a time before which they may not run.
 
@@ -322,6 +351,15 @@ class LedgerReader:
             (entity, str(entity_id)),
         )
         return [(row["old"], row["new"], row["reason"], row["at"]) for row in rows]
+
+    def start_reason(self, number: int) -> str:
+        """Return why a job was made, or run again: what proved its inputs whole, or the operator's reason."""
+        starts = (
+            reason
+            for old, new, reason, _ in reversed(self.transitions("job", number))
+            if new == JobState.QUEUED and old != JobState.RUNNING  # that is another attempt
+        )
+        return next(starts, "")
 
     @contextmanager
     def snapshot(self) -> Iterator[sqlite3.Connection]:

@@ -100,7 +100,19 @@ ALTER TABLE history RENAME COLUMN container TO container_key;
 """
 # SQLite renames the column in the index history_by_container, too.
 
-MIGRATIONS: Sequence[str] = (_FIRST, _SECOND, _THIRD, _FOURTH, _FIFTH, _SIXTH, _SEVENTH)
+_EIGHTH = """
+CREATE INDEX job_by_container ON job (pipeline, container_key);
+"""
+
+_NINTH = """
+CREATE TABLE unprocessed (
+    pipeline TEXT NOT NULL, container_key TEXT NOT NULL, SeriesInstanceUID TEXT NOT NULL, outcome TEXT NOT
+    NULL, reason TEXT NOT NULL, images INTEGER NOT NULL, last REAL NOT NULL,
+    PRIMARY KEY (pipeline, outcome, SeriesInstanceUID, container_key, reason)
+) WITHOUT ROWID;
+"""
+
+MIGRATIONS: Sequence[str] = (*(_FIRST, _SECOND, _THIRD, _FOURTH, _FIFTH, _SIXTH, _SEVENTH, _EIGHTH, _NINTH),)
 """The n-th script takes a ledger from schema n to n + 1."""
 
 SCHEMA_VERSION = len(MIGRATIONS)

@@ -160,8 +160,19 @@ def begin_association(id_: str, calling: str, called: str, address: str, started
     return write
 
 
+def cut_off_associations() -> Write[None]:
+    """Enter that associations which were open when the host was killed are over."""
+
+    def write(connection: sqlite3.Connection) -> None:
+        connection.execute(
+            "UPDATE association SET outcome = 'cut off', ended = ? WHERE outcome = 'open'", (time.time(),)
+        )
+
+    return write
+
+
 def end_association(id_: str, outcome: str) -> Write[None]:
-    """Enter how an association ended: ``released`` or ``aborted``."""
+    """Enter how an association ended: as :class:`~dicomnode.host.dimse.store_handler.AssociationEnd` says."""
 
     def write(connection: sqlite3.Connection) -> None:
         connection.execute(
@@ -237,20 +248,31 @@ def drop_instance(path: str) -> Write[None]:
     return write
 
 
-def create_job(identity: str, pipeline: str, container_key: str, paths: Iterable[str]) -> Write[JobRecord]:
+def create_job(
+    identity: str,
+    pipeline: str,
+    container_key: str,
+    paths: Iterable[str],
+    reason: str = "the inputs are complete",
+    *,
+    summary: str | None = None,
+) -> Write[JobRecord]:
     """Enter a job and take its instances out of the tree, in one transaction.
 
     A job that was given up before, and whose instances these are, says from then on which one took its place.
+    `summary` is the reason in words that name no patient, where the reason itself may name one.
     """
     paths = tuple(paths)
-    reason = "the inputs are complete"
 
     def write(connection: sqlite3.Connection) -> JobRecord:
         now = time.time()
         cursor = connection.execute(
             "INSERT INTO job (identity, pipeline, container_key, state, reason, summary, attempts,"
             " not_before, created, changed) VALUES (?, ?, ?, ?, ?, ?, 0, 0, ?, ?)",
-            (identity, pipeline, container_key, JobState.QUEUED, reason, reason, now, now),
+            (
+                *(identity, pipeline, container_key, JobState.QUEUED),
+                *(reason, reason if summary is None else summary, now, now),
+            ),
         )
         number = cursor.lastrowid
         if number is None:  # an INSERT has one; mypy cannot know
@@ -446,6 +468,44 @@ def requeue_job(number: int, reason: str) -> Write[JobRecord]:
         transition_instances([path for (path,) in held], InstanceState.IN_JOB, reason)(connection)
         connection.execute("UPDATE job SET folder = '' WHERE id = ?", (number,))
         return transition_job(number, JobState.QUEUED, reason, not_before=0.0, attempts=0)(connection)
+
+    return write
+
+
+def run_job_again(
+    number: int, paths: Mapping[str, str], reason: str
+) -> Write[tuple[JobRecord, tuple[str, ...]]]:
+    """Have a job run again with other files of the same instances, in one transaction.
+
+    Parameters
+    ----------
+    number : int
+    paths : mapping of str to str
+        SOP Instance UID -> the file that waits. Those that are not the job's are left out of it.
+    reason : str
+
+    Returns
+    -------
+    Write
+        Gives the job, and the files whose places were taken.
+    """
+
+    def write(connection: sqlite3.Connection) -> tuple[JobRecord, tuple[str, ...]]:
+        held = connection.execute(
+            "SELECT SOPInstanceUID, path FROM instance WHERE job = ? AND path <> ?", (number, "")
+        ).fetchall()
+        own = {uid for uid, _ in held}
+        replaced = tuple(path for uid, path in held if uid in paths)
+        connection.executemany(
+            "UPDATE instance SET job = NULL, reason = ? WHERE path = ?", [(reason, path) for path in replaced]
+        )
+        taken = [path for uid, path in paths.items() if uid in own]
+        transition_instances(taken, InstanceState.IN_JOB, reason, job=number)(connection)
+        left_out = [path for uid, path in paths.items() if uid not in own]
+        transition_instances(left_out, InstanceState.EXPIRED, reason)(connection)
+        connection.execute("UPDATE job SET folder = '' WHERE id = ?", (number,))
+        record = transition_job(number, JobState.QUEUED, reason, not_before=0.0, attempts=0)(connection)
+        return record, (*replaced, *left_out)
 
     return write
 

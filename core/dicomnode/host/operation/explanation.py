@@ -16,7 +16,7 @@ from dicomnode.host.configuration.receiver_building import receiver_settings
 from dicomnode.host.dimse.pynetdicom_private import Negotiator
 from dicomnode.host.gathering.duplicates import AnyFile, Held, compare
 from dicomnode.host.gathering.instance_intake import IS_ANOTHER, answer_to
-from dicomnode.host.gathering.pipeline_tree import CheckFailedError, PipelineTree, Verdicts
+from dicomnode.host.gathering.waiting_images import WaitingImages
 from dicomnode.host.parsing.inspection import RefusedDataSetError
 from dicomnode.host.parsing.statuses import Status
 from dicomnode.host.spool.spool import read_index
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def explain(
-    file: Path, trees: Iterable[PipelineTree], config: Config, wanted: frozenset[int]
+    file: Path, trees: Iterable[WaitingImages], config: Config, wanted: frozenset[int]
 ) -> dict[str, Any]:
     """Return what would become of a file if it were sent, as plain data.
 
@@ -34,7 +34,7 @@ def explain(
     ----------
     file : pathlib.Path
         A PS3.10 file.
-    trees : iterable of PipelineTree
+    trees : iterable of WaitingImages
         Of the pipelines, with what waits in them.
     config : Config
         The configuration.
@@ -94,51 +94,45 @@ def _not_received(settings: ReceiverSettings, sop_class: str, transfer_syntax: s
     )
 
 
-def _by_pipeline(tree: PipelineTree, image: LazyDataset) -> dict[str, Any]:
+def _by_pipeline(tree: WaitingImages, image: LazyDataset) -> dict[str, Any]:
     """Return what one pipeline makes of an image."""
     configured = tree.configured
     report: dict[str, Any] = {
         "pipeline": configured.name,
         "ae_title": configured.ae_title,
+        "gather_by": configured.gathers_by,
         "taken": False,
         "status": Status.SUCCESS,
         "reason": None,
         "container_key": None,
         "inputs": {},
-        "here": tree.here(str(image.SOPInstanceUID)),
+        "here": tree.known.where(str(image.SOPInstanceUID)),
         "missing": None,
     }
     if _is_another(tree, image):
         return {**report, "status": IS_ANOTHER.status, "reason": IS_ANOTHER.comment}
     try:
-        verdicts = tree.verdicts(image)
+        admission = tree.admission(image)
     except ImageRefusedError as refused:
         return {**report, **_refusal(tree, refused)}
-    report["container_key"], report["inputs"] = verdicts.container_key, dict(verdicts.reasons)
-    if not verdicts.wanting:
-        return {**report, **_refusal(tree, ImageRefusedError(str(verdicts)))}
-    return {**report, "taken": True, "missing": _missing(tree, image, verdicts)}
+    report["container_key"], report["inputs"] = admission.container_key, dict(admission.reasons)
+    if not admission.inputs:
+        return {**report, **_refusal(tree, ImageRefusedError(str(admission)))}
+    return {**report, "taken": True, "missing": tree.missing_with(image, admission)}
 
 
-def _is_another(tree: PipelineTree, image: LazyDataset) -> bool:
+def _is_another(tree: WaitingImages, image: LazyDataset) -> bool:
     """Say whether the instance is here with other content, and is not replaced by this one."""
     uid = str(image.SOPInstanceUID)
-    held = tree.held(uid)
-    if held is None or (tree.configured.table.on_conflict == "replace" and tree.waits(uid)):
+    held = tree.known.file_of(uid)
+    if held is None or (tree.configured.table.on_conflict == "replace" and tree.holds(uid)):
         return False
     return compare(held, AnyFile(image.path), "") is Held.OTHER
 
 
-def _refusal(tree: PipelineTree, refused: ImageRefusedError) -> dict[str, Any]:
+def _refusal(tree: WaitingImages, refused: ImageRefusedError) -> dict[str, Any]:
     cause = refused.__cause__
     why = f" ({type(cause).__name__}: {cause})" if cause is not None else ""
     # A pipeline that sorts later has answered by then; the image is quarantined.
     status = answer_to(refused, tree).status if tree.configured.policy.sorts_before_answer else Status.SUCCESS
     return {"status": status, "reason": f"{refused}{why}"}
-
-
-def _missing(tree: PipelineTree, image: LazyDataset, verdicts: Verdicts) -> str | None:
-    try:
-        return tree.missing_with(image, verdicts)
-    except CheckFailedError as error:
-        return f"{error} ({error.__cause__})"

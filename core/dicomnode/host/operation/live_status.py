@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import time
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from dicomnode.host.foundation.timestamps import iso_timestamp
-from dicomnode.host.gathering.pipeline_tree import PipelineTree
+from dicomnode.host.gathering.gatherer import Gatherer
+from dicomnode.host.gathering.state_machine import View
+from dicomnode.host.gathering.waiting_images import WaitingImages
 from dicomnode.host.ledger.ledger_records import JobRecord
 from dicomnode.plugins.registry import host_version
 
@@ -19,8 +22,8 @@ def live_status(
     address: tuple[str, int],
     started: float,
     reserve: int,
-    trees: Iterable[PipelineTree],
-    discarded: Mapping[str, int],
+    trees: Iterable[WaitingImages],
+    gatherer: Gatherer,
     backoffs: Mapping[str, tuple[float, str]],
     unstoppable: Iterable[JobRecord],
     patients: bool = False,
@@ -37,16 +40,17 @@ def live_status(
         When it was started (seconds since the epoch).
     reserve : int
         Bytes of the disk below which images are refused.
-    trees : iterable of PipelineTree
+    trees : iterable of WaitingImages
         One for each configured pipeline.
-    discarded : mapping of str to int
-        How many images each pipeline answered with Success and dropped.
+    gatherer : Gatherer
+        Who knows what containers wait for.
     backoffs : mapping of str to (float, str)
         Destination -> for how many more seconds nothing is sent to it, and why.
     unstoppable : iterable of JobRecord
         Jobs that were discarded or superseded, and that the executor cannot end.
     patients : bool
-        Whether to name the patients that wait, and what each is missing.
+        Whether to name the containers that wait, with what each has, is missing and waits for, and why it is
+        held.
     """
     return {
         "version": host_version(),
@@ -55,11 +59,8 @@ def live_status(
         "address": f"{address[0]}:{address[1]}",
         "started": iso_timestamp(started),
         "reserve": reserve,
-        "pipelines": {
-            tree.configured.name: _pipeline(tree, discarded.get(tree.configured.name, 0), patients=patients)
-            for tree in trees
-        },
-        "backoffs": {
+        "pipelines": {tree.configured.name: _pipeline(tree, gatherer, patients=patients) for tree in trees},
+        "left_alone": {
             name: {"until": iso_timestamp(time.time() + seconds), "reason": reason}
             for name, (seconds, reason) in backoffs.items()
         },
@@ -67,14 +68,16 @@ def live_status(
     }
 
 
-def _pipeline(tree: PipelineTree, discarded: int, *, patients: bool) -> dict[str, Any]:
-    configured, counts = tree.configured, tree.counts()
+def _pipeline(tree: WaitingImages, gatherer: Gatherer, *, patients: bool) -> dict[str, Any]:
+    configured, counts, views = tree.configured, tree.counts(), gatherer.views(tree)
+    held = [view.hold for view in views.values() if view.hold is not None]
     report: dict[str, Any] = {
         "ae_title": configured.ae_title,
         "destinations": list(configured.destinations),
         "distribution": configured.registration.distribution,
         "version": configured.registration.version,
-        "discarded": discarded,
+        "gather_by": configured.gathers_by,
+        "held": dict(Counter(hold.kind.value for hold in held)),
         "waiting": {
             "patients": len(counts),
             "images": sum(sum(each.values()) for each in counts.values()),
@@ -86,27 +89,41 @@ def _pipeline(tree: PipelineTree, discarded: int, *, patients: bool) -> dict[str
                 "container_key": container_key,
                 "inputs": inputs,
                 "quiet": tree.quiet_for(container_key),
-                **_waits_for(tree, container_key),
+                **_waits_for(tree, container_key, views.get(container_key)),
             }
             for container_key, inputs in counts.items()
         ]
     return report
 
 
-def _waits_for(tree: PipelineTree, container_key: str) -> dict[str, str | None]:
-    """Return what a patient is missing, and what is waited for: that, or else that nothing more comes."""
-    try:
-        missing = tree.missing(container_key)
-    except Exception as error:
-        missing = f"{error}"
-    return {"missing": missing, "waits_for": missing or _waits_for_what(tree, container_key)}
+def _waits_for(tree: WaitingImages, container_key: str, view: View | None) -> dict[str, Any]:
+    """Return what a container is missing, why it is held, and what is waited for.
+
+    It is held where it was looked at and no job was started; then only another image, the end of another
+    association or the operator changes that.
+    """
+    missing = tree.missing(container_key)
+    hold = None if view is None else view.hold
+    return {
+        "missing": missing,
+        "held": None if hold is None else hold.kind.value,
+        "held_because": None if hold is None else hold.why,
+        "waits_for": _reason(view) or missing,
+        "open_associations": 0 if view is None else view.open_associations,
+        "settled_in": None if view is None else view.settled_in,
+    }
 
 
-def _waits_for_what(tree: PipelineTree, container_key: str) -> str:
-    policy, so_far = tree.configured.policy, tree.quiet_for(container_key)
-    ways = []
-    if policy.on_release:
-        ways.append("the release of an association that brings an image of it")
-    if policy.when_quiet:
-        ways.append(f"{max(0.0, policy.quiet - (so_far or 0.0)):.0f} s more without an image")
-    return f"complete; waits for {', or for '.join(ways)}"
+def _reason(view: View | None) -> str | None:
+    if view is None:
+        return None
+    if view.hold is not None:
+        return view.hold.why
+    seconds = f"{view.settled_in or 0.0:.0f} s more"
+    if view.open_associations:
+        count = view.open_associations
+        which = f"{count} association{'s' * (count != 1)} that brought images of it"
+        return f"the end of {which}, for at most {seconds}"
+    if view.settled_in is not None:
+        return f"{seconds} in which no association brings an image of it"
+    return None

@@ -128,6 +128,33 @@ class Operations:
         images, running = self._ordered("give-up", {**named, "reason": reason})
         return {**named, "images": images, "running": running}
 
+    def process(
+        self, pipeline: str, container_key: str, reason: str, *, series: str | None = None
+    ) -> dict[str, Any]:
+        """Start a container that waits as it is; see :meth:`.Gatherer.process`.
+
+        Returns
+        -------
+        dict
+            ``pipeline``, and the ``container_key`` of the container that was started.
+
+        Raises
+        ------
+        DicomnodeError
+            When it cannot be done, or no host runs; the message says why.
+        """
+        named = {"pipeline": pipeline, "container_key": container_key}
+        try:
+            started: str = self.ask("process", **named, reason=reason, series=series)
+        except NotRunningError as error:
+            self._check_there()
+            msg = (
+                f"{error}: a container is started by a running host. Start it with `dicomnode-host run`, and"
+                " give the order again"
+            )
+            raise NotRunningError(msg) from error
+        return {"pipeline": pipeline, "container_key": started}
+
     def remove_quarantined(
         self, names: Iterable[str], reason: str, *, older: float | None = None
     ) -> dict[str, Any]:
@@ -213,7 +240,7 @@ def job_orders(jobs: Jobs) -> dict[str, Any]:
     return {
         "replay": lambda order: jobs.replay(int(order["job"]), rerun=bool(order.get("rerun"))).state,
         "discard": lambda order: jobs.discard(int(order["job"]), str(order["reason"])).state,
-        "give-up": lambda order: jobs.release_container(
+        "give-up": lambda order: jobs.release_recorded(
             str(order["pipeline"]), str(order["container_key"]), str(order["reason"])
         ),
     }

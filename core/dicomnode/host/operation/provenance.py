@@ -83,6 +83,7 @@ def _job(
         "container_key": job.container_key,
         "state": job.state,
         "reason": job.reason,
+        "started_because": ledger.start_reason(job.id),
         "created": iso_timestamp(job.created),
         "changed": iso_timestamp(job.changed),
         "plugin": {name: record.get(name) for name in ("plugin", "distribution", "version")},

@@ -18,24 +18,33 @@ from dicomnode.host.foundation.timestamps import iso_timestamp
 from dicomnode.host.ledger.ledger_reading import LedgerReader
 from dicomnode.host.ledger.ledger_records import InstanceRecord, JobRecord
 from dicomnode.host.ledger.states import DEAD_LETTERS
+from dicomnode.host.ledger.unprocessed_ledger import Outcome, unprocessed_counts, unprocessed_series
 from dicomnode.host.parsing.statuses import Status
 
 
 def recorded_status(ledger: LedgerReader, *, patients: bool = False) -> dict[str, Any]:
     """Return what the ledger says, as plain data: counts of instances, jobs and deliveries.
 
+    ``unprocessed`` counts the images of each pipeline that no job gets: refused, discarded, held.
+
     Parameters
     ----------
     ledger : LedgerReader
         The ledger.
     patients : bool
-        Whether to name the patients that wait.
+        Whether to name the patients that wait, and the series that no job gets, with the reason.
     """
     pipelines: dict[str, dict[str, Any]] = {}
 
     def of(name: str) -> dict[str, Any]:
         return pipelines.setdefault(
-            name, {"instances": {}, "jobs": {}, "waiting": {"patients": 0, "images": 0}}
+            name,
+            {
+                "instances": {},
+                "jobs": {},
+                "waiting": {"patients": 0, "images": 0},
+                "unprocessed": dict.fromkeys(Outcome, 0),
+            },
         )
 
     for (name, instance_state), count in ledger.instance_counts().items():
@@ -53,6 +62,19 @@ def recorded_status(ledger: LedgerReader, *, patients: bool = False) -> dict[str
                 "quiet": max(0.0, time.time() - waiting.last),
             }
             table.setdefault("patients", []).append(plain)
+    with ledger.snapshot() as connection:
+        for name, counts in unprocessed_counts(connection).items():
+            of(name)["unprocessed"] = counts
+        for each in unprocessed_series(connection) if patients else ():
+            of(each.pipeline).setdefault("unprocessed_series", []).append(
+                {
+                    "SeriesInstanceUID": each.SeriesInstanceUID,
+                    "outcome": each.outcome,
+                    "images": each.images,
+                    "last": iso_timestamp(each.last),
+                    "reason": each.reason,
+                }
+            )
     return {
         "pipelines": pipelines,
         "dead_letters": sum(len(ledger.jobs(state)) for state in DEAD_LETTERS),

@@ -31,6 +31,7 @@ from dicomnode.host.dimse.spooled_file import IncomingSpool
 from dicomnode.host.dimse.store_handler import AssociationEnd, AssociationInfo, StoreHandler
 from dicomnode.host.dimse.tls import PeerCertificate, ServerTLS, peer_certificate
 from dicomnode.host.foundation import log_context
+from dicomnode.host.foundation.failpoints import failpoint
 
 _LOG = logging.getLogger(__name__)
 _LINGER = 1.0
@@ -223,11 +224,9 @@ class Connection:
             if kind == P_DATA:
                 handler.handle_p_data(begin, end)
             elif kind == RELEASE_RQ and handler.deadline is None:
-                if not association.release(bytes(reader.buffer[begin - HEADER_LENGTH : end])):
+                if not association.is_release_request(bytes(reader.buffer[begin - HEADER_LENGTH : end])):
                     raise ConnectionEndedError("broken release request", 0x06)
-                # Only now: what the release triggers must find the answer to it sent.
-                self._association_end = AssociationEnd.RELEASED
-                self._report_end()
+                self._release(handler, association)
                 reader.drain(_LINGER)
                 return
             elif kind == ABORT:
@@ -236,6 +235,15 @@ class Connection:
                 raise ConnectionEndedError(f"unexpected PDU of type {kind:#04x}", 0x02)
 
     # -- endings --------------------------------------------------------------------------------------------
+
+    def _release(self, handler: CStoreHandler, association: AcceptedAssociation) -> None:
+        """Answer a release, once it is durable that there was one."""
+        if handler.stored and self._info is not None:
+            self._context.store_handler.release_requested(self._info)
+        self._association_end = AssociationEnd.RELEASED  # also where the answer does not reach the peer
+        association.release()
+        failpoint("release answered")
+        self._report_end()  # only now: who waits for the release to act on it must find all bytes sent
 
     def _check_stop(self) -> None:
         stop_at = self._context.stop.at

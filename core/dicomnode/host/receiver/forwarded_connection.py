@@ -139,6 +139,9 @@ class ForwardedConnection:
             spooled.discard()
         return _response_fields(response)
 
+    def _release_requested(self, association: tuple[Any, ...]) -> None:
+        self._decisions.store_handler.release_requested(self._association or _association_of(association))
+
     def _association_ended(self, association: tuple[Any, ...], end: str) -> None:
         info = self._association or _association_of(association)
         self._association = None

@@ -41,8 +41,9 @@ class HostMethod(IntEnum):
     ACCEPTS_CALLED_AE = 1
     ADMIT = 2
     RECEIVED = 3
-    ASSOCIATION_ENDED = 4
-    TAKE_COMMITMENT_REPORT = 5
+    RELEASE_REQUESTED = 4
+    ASSOCIATION_ENDED = 5
+    TAKE_COMMITMENT_REPORT = 6
 
 
 class CallResult(IntEnum):
@@ -136,6 +137,10 @@ class StoreHandlerProxy:
         )
         spooled.hand_over()
         return StoreResponse(*response)
+
+    def release_requested(self, association: AssociationInfo) -> None:
+        """Have the host make it durable that an association was released."""
+        self._call(HostMethod.RELEASE_REQUESTED, _association_fields(association))
 
     def association_ended(self, association: AssociationInfo, end: AssociationEnd) -> None:
         """Report that it is over."""

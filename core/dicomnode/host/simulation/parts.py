@@ -12,8 +12,9 @@ from dicomnode.dicom.values.safe import safe_name
 from dicomnode.host.configuration.configured_pipeline import ConfiguredPipeline
 from dicomnode.host.delivery.folder_destination import FolderDestination
 from dicomnode.host.dimse.store_handler import Prevalidation
-from dicomnode.host.gathering.pipeline_tree import CheckFailedError, PipelineTree, Verdicts
+from dicomnode.host.gathering.waiting_images import CheckFailedError, WaitingImages
 from dicomnode.pipeline.destination import Delivery, Destination, OutboxItem, Outcome
+from dicomnode.pipeline.pipeline_tree import Admission
 from dicomnode.plugins.hooks import Hooks
 
 
@@ -32,29 +33,29 @@ class VirtualClock:
         self.seconds += seconds
 
 
-class WatchedTree(PipelineTree):
-    """A tree that remembers what its inputs said of each image.
+class WatchedImages(WaitingImages):
+    """What waits, and what the inputs said of each image.
 
     Attributes
     ----------
-    said : dict of str to Verdicts or str
-        SOP Instance UID -> the verdicts, or what a check raised.
+    said : dict of str to Admission or str
+        SOP Instance UID -> what the inputs said, or what a check raised.
     """
 
     def __init__(self, configured: ConfiguredPipeline, hooks: Hooks, now: Callable[[], float]) -> None:
         super().__init__(configured, hooks, now)
-        self.said: dict[str, Verdicts | str] = {}
+        self.said: dict[str, Admission | str] = {}
 
-    def verdicts(self, image: LazyDataset, prevalidation: Prevalidation | None = None) -> Verdicts:
+    def admission(self, image: LazyDataset, prevalidation: Prevalidation | None = None) -> Admission:
         """Ask every input, and remember what they say."""
         uid = str(image.SOPInstanceUID)
         try:
-            verdicts = super().verdicts(image, prevalidation)
+            admission = super().admission(image, prevalidation)
         except CheckFailedError as error:
             self.said[uid] = f"{error} ({error.__cause__})"
             raise
-        self.said[uid] = verdicts
-        return verdicts
+        self.said[uid] = admission
+        return admission
 
 
 class SimulatedDestination:

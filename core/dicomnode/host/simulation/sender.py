@@ -11,12 +11,12 @@ from dicomnode.dicom.values.indexed_value import IndexedValue
 from dicomnode.errors import StructureError
 from dicomnode.host.dimse.pynetdicom_private import Negotiator
 from dicomnode.host.dimse.store_handler import AssociationEnd, AssociationInfo, StoreRequest
-from dicomnode.host.gathering.pipeline_tree import Verdicts
 from dicomnode.host.parsing.file_meta import FileMeta, decode_prefix
 from dicomnode.host.parsing.inspection import RefusedDataSetError
 from dicomnode.host.parsing.statuses import Status, StoreResponse
 from dicomnode.host.simulation.sending import Found, SimulatedAssociation
 from dicomnode.host.simulation.simulated_host import SimulatedHost
+from dicomnode.pipeline.pipeline_tree import Admission
 
 _SERIES = 0x0020000E
 _HEAD = 65_536
@@ -76,7 +76,7 @@ class Sender:
         self._host.reception.flush()
         report |= {"status": response.status, "reason": response.comment}
         match tree.said.get(uid):
-            case Verdicts() as said:
+            case Admission() as said:
                 return {**report, "container_key": said.container_key, "inputs": dict(said.reasons)}
             case str() as raised:
                 return {**report, "reason": raised}

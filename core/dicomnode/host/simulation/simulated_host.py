@@ -16,9 +16,9 @@ from dicomnode.host.delivery.outbox import Outbox
 from dicomnode.host.foundation.events import Event, Events
 from dicomnode.host.foundation.notifier import Notifier
 from dicomnode.host.foundation.timer_thread import TimerThread
-from dicomnode.host.gathering.pipeline_tree import PipelineTree
+from dicomnode.host.gathering.gatherer import Gatherer
 from dicomnode.host.gathering.reception import Reception
-from dicomnode.host.gathering.triggers import Triggers
+from dicomnode.host.gathering.waiting_images import WaitingImages
 from dicomnode.host.jobs.describing import describe_job
 from dicomnode.host.jobs.job_events import JobEvents
 from dicomnode.host.jobs.jobs import Jobs
@@ -28,7 +28,7 @@ from dicomnode.host.ledger.ledger_records import JobRecord
 from dicomnode.host.simulation.parts import (
     InThisProcess,
     VirtualClock,
-    WatchedTree,
+    WatchedImages,
     simulated_destinations,
 )
 from dicomnode.host.spool.data_directory import DataDirectory
@@ -42,7 +42,7 @@ from dicomnode.plugins.registry import Registry
 
 
 class SimulatedHost:
-    """Reception, tree, triggers, jobs, scheduler and outbox of one pipeline, in a directory of their own.
+    """Reception, gathering, jobs, scheduler and outbox of one pipeline, in a directory of their own.
 
     Parameters
     ----------
@@ -88,7 +88,7 @@ class SimulatedHost:
         self.settings = receiver_settings(config)
         self.clock = VirtualClock()
         self.due = TimerThread("simulation", self.clock)
-        self.tree = WatchedTree(configured, Hooks(registry), now=self.clock)
+        self.tree = WatchedImages(configured, Hooks(registry), now=self.clock)
         self._parts = ExitStack()
 
     def __enter__(self) -> Self:
@@ -107,7 +107,7 @@ class SimulatedHost:
         self.ledger = Ledger(self.data.ledger, durable=False)
         starting.callback(self.ledger.close)
         job_events = JobEvents()
-        image_entered: Notifier[PipelineTree, str] = Notifier()
+        image_entered: Notifier[WaitingImages, str] = Notifier()
         image_entered.subscribe(self._nothing_earlier)
         jobs = Jobs(
             ledger=self.ledger,
@@ -119,13 +119,13 @@ class SimulatedHost:
             job_changed=self._job_changed,
             keep_results=True,
         )
-        triggers = Triggers(jobs, self.events, self.due, image_entered)
+        self.gatherer = Gatherer([self.tree], jobs, self.events, self.due, image_came=image_entered.notify)
         self.reception = Reception(
             [self.tree],
             host_title=self.config.host.ae_title,
             spool=self.spool,
             ledger=self.ledger,
-            triggers=triggers,
+            gatherer=self.gatherer,
             events=self.events,
         )
         destinations = simulated_destinations(
@@ -175,7 +175,7 @@ class SimulatedHost:
         kind: type[PipelineOutput] = self._registry.load("outputs", name)
         return kind
 
-    def _nothing_earlier(self, tree: PipelineTree, container_key: str) -> None:
+    def _nothing_earlier(self, tree: WaitingImages, container_key: str) -> None:
         """Answer for the PACS that is not there: it has no earlier images of anybody."""
         for name, kind in self.configured.pipeline.inputs.items():
             if issubclass(kind, HistoricAbstractInput) and tree.history(container_key, name) is None:

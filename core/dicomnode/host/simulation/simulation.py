@@ -1,6 +1,6 @@
-"""One pipeline on a folder of files: received, gathered, triggered, processed, delivered; by a virtual clock.
+"""One pipeline on a folder of files: received, gathered, processed, delivered; by a virtual clock.
 
-Everything that decides is the host's own: reception, tree, triggers, jobs, scheduler and outbox. Only the
+Everything that decides is the host's own: reception, gathering, jobs, scheduler and outbox. Only the
 network is left out, and the time of day.
 """
 
@@ -46,9 +46,10 @@ class Simulated:
         In order, each with ``at`` (virtual seconds): images (``image``), ends of associations (``ends``), and
         what the host reported (``event``).
     jobs : list of dict
-        Each with its inputs, state, reason, log, warnings of the checks and results.
+        Each with its inputs, why it was started, state, reason, log, warnings of the checks and results.
     waiting : list of dict
-        Patients that were left waiting, each with what is missing.
+        Containers that were left waiting, each with what is missing, the kind of reason for which it is held,
+        and that reason in words.
     """
 
     pipeline: str
@@ -191,16 +192,20 @@ class Simulation:
     def _report(self) -> None:
         host = self._host
         self._simulated.jobs = [self._job(job) for job in host.ledger.jobs()]
+        views = host.gatherer.views(host.tree)
         for container_key, inputs in host.tree.counts().items():
+            missing = host.tree.missing(container_key)
+            view = views.get(container_key)
+            hold = None if view is None else view.hold
             self._simulated.waiting.append(
-                {"container_key": container_key, "inputs": inputs, "missing": self._missing(container_key)}
+                {
+                    "container_key": container_key,
+                    "inputs": inputs,
+                    "missing": missing,
+                    "held": None if hold is None else hold.kind.value,
+                    "waits_for": missing if hold is None else hold.why,
+                }
             )
-
-    def _missing(self, container_key: str) -> str | None:
-        try:
-            return self._host.tree.missing(container_key)
-        except Exception as error:
-            return f"{error} ({error.__cause__})"
 
     def _job(self, job: JobRecord) -> dict[str, Any]:
         inputs: dict[str, int] = {}
@@ -211,6 +216,7 @@ class Simulation:
             "job": job.id,
             "container_key": job.container_key,
             "inputs": inputs,
+            "started_because": self._host.ledger.start_reason(job.id),
             "state": job.state,
             "reason": job.reason,
             "log": job.log,

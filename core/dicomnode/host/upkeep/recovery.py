@@ -17,11 +17,12 @@ from dicomnode.dicom.reading.lazy import LazyDataset
 from dicomnode.errors import ImageRefusedError, StructureError
 from dicomnode.host.dimse.store_handler import AssociationEnd
 from dicomnode.host.foundation.file_trees import remove_or_move_aside
-from dicomnode.host.gathering.pipeline_tree import PipelineTree
+from dicomnode.host.gathering.waiting_images import Placement, WaitingImages
 from dicomnode.host.ledger.ledger import Ledger
 from dicomnode.host.ledger.ledger_records import AssociationRecord, InstanceRecord
 from dicomnode.host.ledger.ledger_writes import (
     add_instance,
+    cut_off_associations,
     reassign_container,
     reopen_job,
     transition_instances,
@@ -34,7 +35,6 @@ from dicomnode.host.spool.spool import Spool
 
 _LOG = logging.getLogger(__name__)
 _KEPT = frozenset({InstanceState.RECEIVED, InstanceState.WAITING, InstanceState.IN_JOB})
-_UNKNOWN = AssociationRecord(-math.inf, "open", math.inf)
 
 
 @dataclass(slots=True)
@@ -53,10 +53,11 @@ class Recovered:
         Instances whose file has gone.
     jobs : int
         Jobs that were cut off and run again.
-    cut_off : set of (PipelineTree, str)
-        Patients whose last association was not aborted by its peer.
-    unsorted : list of (InstanceRecord, bool)
-        Images that were answered before they were sorted, and whether their association was not aborted.
+    released : set of (WaitingImages, str)
+        Containers of which everything was sent: an association that brought an image of it was released, and
+        brought one after each other association that was aborted or cut off.
+    unsorted : list of (InstanceRecord, AssociationRecord)
+        Images that were answered before they were sorted, and the associations that brought them.
     seconds : float
         How long it took.
     """
@@ -66,8 +67,8 @@ class Recovered:
     quarantined: int = 0
     lost: int = 0
     jobs: int = 0
-    cut_off: set[tuple[PipelineTree, str]] = field(default_factory=set)
-    unsorted: list[tuple[InstanceRecord, bool]] = field(default_factory=list)
+    released: set[tuple[WaitingImages, str]] = field(default_factory=set)
+    unsorted: list[tuple[InstanceRecord, AssociationRecord]] = field(default_factory=list)
     seconds: float = 0.0
 
 
@@ -79,7 +80,7 @@ class Recovery:
     data : DataDirectory
     ledger : Ledger
     spool : Spool
-    trees : mapping of str to PipelineTree
+    trees : mapping of str to WaitingImages
         By the pipelines' names; empty.
     wanted : frozenset of int
         The tags to read of a file that the ledger does not know.
@@ -94,7 +95,7 @@ class Recovery:
         data: DataDirectory,
         ledger: Ledger,
         spool: Spool,
-        trees: Mapping[str, PipelineTree],
+        trees: Mapping[str, WaitingImages],
         wanted: frozenset[int],
         *,
         keep_inputs: bool = False,
@@ -108,8 +109,9 @@ class Recovery:
         self._needless = {InstanceState.EXPIRED} | (set() if keep_inputs else {InstanceState.RELEASED})
         self._by_title = {tree.configured.ae_title: tree for tree in trees.values()}
         self._associations = ledger.associations()
-        self._last: dict[tuple[PipelineTree, str], AssociationRecord] = {}
-        self._came: dict[tuple[PipelineTree, str], float] = {}
+        self._last_of: dict[tuple[WaitingImages, str], dict[AssociationRecord, float]] = {}
+        """Container -> association -> when it brought its last image of it, as far as is known."""
+        self._came: dict[tuple[WaitingImages, str], float] = {}
 
     def run(self) -> Recovered:
         """Do it, and say what was found."""
@@ -120,10 +122,9 @@ class Recovery:
         self._fill_trees(found)
         for path in unknown:
             self._enter(path, found)
-        found.cut_off = {
-            patient for patient, last in self._last.items() if last.outcome != AssociationEnd.ABORTED
-        }
+        found.released = {key for key, last_of in self._last_of.items() if _all_was_sent(last_of)}
         self._date_patients()
+        self._ledger.post(cut_off_associations())
         self._jobs(found)
         self._ledger.flush()
         found.seconds = time.monotonic() - started
@@ -250,7 +251,7 @@ class Recovery:
         if tree is None:
             self._put_aside(path, "no configured pipeline has the AE title that it was sent to", found)
             return
-        with tree.storing(uid) as held:
+        with tree.known.storing(uid) as held:
             if held is not None:
                 self._put_aside(path, "an instance of its UID is here already", found)
                 return
@@ -277,7 +278,7 @@ class Recovery:
                 return
         found.waiting += 1
         self._count(tree, placement.container_key, record)
-        self._touch(tree, placement.container_key, "")
+        self._note_association(tree, placement.container_key, record)
 
     def _put_aside(self, path: Path, reason: str, found: Recovered) -> None:
         found.quarantined += 1
@@ -304,18 +305,19 @@ class Recovery:
             elif row.state is InstanceState.WAITING:
                 self._put_back(tree, row, found)
             else:
-                tree.hold(row.SOPInstanceUID, self._spool.path_of(row.path))
+                tree.known.add_of_job(row.SOPInstanceUID, str(self._spool.path_of(row.path)))
                 if row.state is InstanceState.RECEIVED:
-                    end = self._associations.get(row.association, _UNKNOWN)
-                    found.unsorted.append((row, end.outcome != AssociationEnd.ABORTED))
+                    found.unsorted.append((row, self._association_of(row)))
         if strangers:
             _LOG.warning("%d images wait for pipelines that are not configured any more", strangers)
 
-    def _put_back(self, tree: PipelineTree, row: InstanceRecord, found: Recovered) -> None:
+    def _put_back(self, tree: WaitingImages, row: InstanceRecord, found: Recovered) -> None:
         """Put an image where it waited; if the pipeline has no such input any more, where it belongs now."""
         image = LazyDataset(self._spool.file_of(row.path), row.index)
         container_key = row.container_key
-        if set(row.inputs) <= tree.configured.pipeline.inputs.keys():
+        if tree.holds(row.SOPInstanceUID):
+            self._put_in_place(tree, row, image, found)
+        elif set(row.inputs) <= tree.configured.pipeline.inputs.keys():
             tree.put_back(container_key, [(image, row.inputs)])
         else:
             try:
@@ -331,25 +333,42 @@ class Recovery:
         found.waiting += 1
         self._count(tree, container_key, row)
         if not tree.asked_for(image):
-            self._touch(tree, container_key, row.association)
+            self._note_association(tree, container_key, row)
 
-    def _touch(self, tree: PipelineTree, container_key: str, association: str) -> None:
-        """Remember of a patient's associations the one that ended last: its end counts.
+    def _put_in_place(
+        self, tree: WaitingImages, row: InstanceRecord, image: LazyDataset, found: Recovered
+    ) -> None:
+        """Put an image in the place of an older one of its UID: the host was stopped while it replaced it."""
+        older = tree.known.file_of(row.SOPInstanceUID)
+        if older is None:
+            return
+        tree.replace(older, image, Placement(row.container_key, row.inputs), lambda: None, of_job=False)
+        found.waiting -= 1
+        found.quarantined += 1
+        quarantined = self._spool.quarantine(older, "replaced by a newer one of the same SOP Instance UID")
+        self._enter_quarantined(quarantined, self._spool.name_of(older))
 
-        If it was released, the host may have been stopped before it looked at the patient.
+    def _note_association(self, tree: WaitingImages, container_key: str, row: InstanceRecord) -> None:
+        """Remember when an association brought an image of a container."""
+        last_of, association = self._last_of.setdefault((tree, container_key), {}), self._association_of(row)
+        last_of[association] = max(last_of.get(association, -math.inf), row.received)
+
+    def _association_of(self, row: InstanceRecord) -> AssociationRecord:
+        """Return the association that brought an image last.
+
+        Of one that the ledger does not know no end was entered either: the host was killed with it open, or
+        the ledger was lost. Whatever came after this image came after that.
         """
-        end = self._associations.get(association, _UNKNOWN)
-        patient = (tree, container_key)
-        if patient not in self._last or end.ended >= self._last[patient].ended:
-            self._last[patient] = end
+        unknown = AssociationRecord(-math.inf, AssociationEnd.CUT_OFF, row.received)
+        return self._associations.get(row.association, unknown)
 
-    def _count(self, tree: PipelineTree, container_key: str, row: InstanceRecord) -> None:
+    def _count(self, tree: WaitingImages, container_key: str, row: InstanceRecord) -> None:
         """Remember when a patient's last image came, by the wall clock.
 
         An instance that was sent again belongs to the association that brought it last, and came after that
         began.
         """
-        began = self._associations.get(row.association, _UNKNOWN).started
+        began = self._association_of(row).started
         patient = (tree, container_key)
         self._came[patient] = max(self._came.get(patient, -math.inf), row.received, began)
 
@@ -390,3 +409,21 @@ class Recovery:
         for entry in list(directory.iterdir()):
             if entry.name not in needed:
                 self._remove(entry)
+
+
+def _all_was_sent(last_of: Mapping[AssociationRecord, float]) -> bool:
+    """Say whether each association that was not released was followed by an image of one that was.
+
+    Parameters
+    ----------
+    last_of : mapping of AssociationRecord to float
+        Association -> when it brought its last image. An image that came again keeps the time when it came
+        first, so that its association's own beginning counts, too.
+    """
+    released = [
+        max(association.started, last)
+        for association, last in last_of.items()
+        if association.outcome == AssociationEnd.RELEASED
+    ]
+    others = [association.ended for association in last_of if association.outcome != AssociationEnd.RELEASED]
+    return bool(released) and max(others, default=-math.inf) <= max(released)

@@ -13,6 +13,7 @@ from dicomnode.host.jobs.jobs import Jobs
 from dicomnode.host.ledger.ledger import Ledger
 from dicomnode.host.ledger.ledger_writes import Write, together
 from dicomnode.host.ledger.states import OVER, InstanceState
+from dicomnode.host.ledger.unprocessed_ledger import forget_unprocessed_before
 from dicomnode.host.spool.spool import Spool
 from dicomnode.host.upkeep.quarantine import Quarantine
 
@@ -75,7 +76,13 @@ class Retention:
         kept = max(settings.records, settings.inputs, settings.results)
         lying = {self._spool.name_of(path) for path in self._spool.iterate_quarantine()}
         gone = self._ledger.quarantined().keys() - lying
-        removed = self._ledger.write(together(forget_before(now - kept), forget_gone(gone, now - kept)))
+        removed = self._ledger.write(
+            together(
+                forget_before(now - kept),
+                forget_gone(gone, now - kept),
+                forget_unprocessed_before(now - kept),
+            )
+        )
         if removed:
             _LOG.info("%d records of the ledger were older than configured", removed)
 

@@ -1,4 +1,4 @@
-"""Average repeated MR series of one patient: an input that takes several series."""
+"""Average repeated MR series of one study: an input that takes several series."""
 
 from __future__ import annotations
 
@@ -53,14 +53,14 @@ class Repeats(AbstractInput):
 
 
 class Average(AbstractPipeline):
-    """Average all series of a patient, voxel by voxel.
+    """Average all series of a study, voxel by voxel.
 
-    How many repeats there are is known when no more come: the pipeline waits until none has come for a while.
+    Nothing in an image says how many repeats there are, so a job starts when no more come: half a minute
+    after the end of the last association that brought one.
     """
 
     inputs = {"repeats": Repeats}
-    trigger = "quiet"
-    quiet = 30.0
+    settle = 30.0
 
     def process(self, inputs: InputContainer) -> DicomOutput:
         """Check that all series lie on one grid, and build their mean as a series on that grid."""

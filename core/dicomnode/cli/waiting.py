@@ -1,0 +1,75 @@
+"""What waits, as ``status --patients`` prints it: short lines, for narrow terminals, too."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import click
+
+from dicomnode.cli.tables import console, shown_seconds
+from dicomnode.dicom.values.safe import safe_text
+
+_LONGEST = 2000
+_LABEL = 13
+"""The width of what stands before a text: continued lines begin below the text."""
+
+
+def print_waiting(pipelines: Mapping[str, Any]) -> None:
+    """Print the containers that wait, pipeline by pipeline.
+
+    The key of a container stands on a line of its own, however long it is: `process` and `give-up` are given
+    it as it is.
+
+    Parameters
+    ----------
+    pipelines : mapping
+        Pipeline -> its table, as :func:`~dicomnode.host.operation.live_status.live_status` or
+        :func:`~dicomnode.host.operation.status.recorded_status` returned it with ``patients``.
+    """
+    width = console().width
+    for name, table in pipelines.items():
+        containers = table.get("patients", ())
+        if not containers:
+            continue
+        # Where no host runs, nobody knows what one job is.
+        gathered = f" (by {table['gather_by']})" if "gather_by" in table else ""
+        click.echo(safe_text(f"{name}{gathered}: {len(containers)} wait{'s' * (len(containers) == 1)}"))
+        for container in containers:
+            click.echo(f"  {safe_text(container['container_key'], longest=_LONGEST)}")
+            for label, text in _lines(container):
+                click.echo(_wrapped(label, safe_text(text, longest=_LONGEST), width))
+
+
+def held_kinds(table: Mapping[str, Any]) -> str:
+    """Return how many containers of a pipeline are held, and why; an empty text where none is."""
+    kinds = ", ".join(f"{count} {kind}" for kind, count in table["held"].items())
+    return f"{kinds}: held, see `status --patients`" if kinds else ""
+
+
+def _lines(container: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield what is to be said of a container, each with its label."""
+    counts = ", ".join(f"{name} {count}" for name, count in container["inputs"].items())
+    quiet = container["quiet"]
+    last = "" if quiet is None else f"; the last one came {shown_seconds(quiet)} ago"
+    yield "images", f"{counts}{last}"
+    held, waits_for, missing = (container.get(key) for key in ("held", "waits_for", "missing"))
+    if held is not None:
+        yield "held", f"{held}: {container['held_because']}"
+    elif waits_for not in {None, missing}:
+        yield "waits for", waits_for
+    if missing is not None and missing != container.get("held_because"):
+        yield "missing", missing
+
+
+def _wrapped(label: str, text: str, width: int) -> str:
+    indent = " " * 4
+    return textwrap.fill(
+        text,
+        width,
+        initial_indent=f"{indent}{label:{_LABEL - 4}}",
+        subsequent_indent=" " * _LABEL,
+        break_long_words=False,  # a UID that is cut in two cannot be copied
+        break_on_hyphens=False,
+    )

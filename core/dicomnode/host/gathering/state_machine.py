@@ -1,0 +1,829 @@
+"""When the images of one container become a job: events in, decisions out.
+
+The machine of one pipeline. It knows images by their SOP Instance UIDs, associations by their ids, jobs by
+their numbers and the time by what it is given; it has no thread, no clock, no file and no lock. Whoever
+drives it hands it each event with the time, carries out the decisions, and calls :meth:`Gathering.tick` when
+something is due.
+
+A container starts a job when all of these hold:
+
+1. every input is complete;
+2. no association is open that brought it an image within the last `open_association_wait` seconds;
+3. `settle` seconds have passed since the last of its associations ended;
+4. none of its associations was aborted, or cut off by a stop of this host, unless another one has brought an
+   image of it since and was released.
+
+Inputs that prove that they are whole, and an order of the operator, end the waiting at once. What is complete
+is then compared with the earlier jobs of the same container: see :meth:`Gathering._compare`.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum, StrEnum
+from typing import Any, Final, Literal, TypeAlias
+
+LateImages = Literal["hold", "new", "join"]
+"""What becomes of new images that come after a job of their container has started."""
+
+
+# -- what the machine is told --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """An image of a container.
+
+    Attributes
+    ----------
+    SOPInstanceUID, SeriesInstanceUID : str
+    job : int, optional
+        The failed job that has its file, where it came again after that.
+    """
+
+    SOPInstanceUID: str
+    SeriesInstanceUID: str
+    job: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ImageStored:
+    """An image is durable and in the tree, or came again as it is there.
+
+    Attributes
+    ----------
+    container_key : str
+    member : Member
+    association : str
+        The id of the association that brought it; empty where none of a sender did: the host itself has
+        fetched it.
+    """
+
+    container_key: str
+    member: Member
+    association: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AssociationEnded:
+    """An association is over.
+
+    Attributes
+    ----------
+    association : str
+    released : bool
+        Whether its requestor released it; else it was aborted, lost, or cut off by a stop of this host.
+    """
+
+    association: str
+    released: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """A container waited already when the host was started.
+
+    Attributes
+    ----------
+    container_key : str
+    members : tuple of Member
+    released : bool
+        Whether the last association that brought an image of it was released before the host stopped.
+    age : float
+        Seconds since its last image, by the wall clock.
+    """
+
+    container_key: str
+    members: tuple[Member, ...]
+    released: bool
+    age: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class InputsChanged:
+    """Something else than an image may have completed a container: a peer that said how many there are."""
+
+    container_key: str
+
+
+@dataclass(frozen=True, slots=True)
+class ImagesRemoved:
+    """Images are in the container no more: another took the place of one, or they were lost."""
+
+    container_key: str
+    uids: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessOrdered:
+    """The operator starts a container as it is."""
+
+    container_key: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseOrdered:
+    """The operator drops a container."""
+
+    container_key: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """The images of an earlier job wait again in the container, as :class:`Join` has decided.
+
+    Attributes
+    ----------
+    container_key : str
+    members : tuple of Member
+    """
+
+    container_key: str
+    members: tuple[Member, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A decision was carried out: its images are in the container no more."""
+
+    container_key: str
+    uids: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A decision could not be carried out now: the ledger cannot be written, say. It is made again later."""
+
+    container_key: str
+    reason: str
+
+
+Event: TypeAlias = (
+    ImageStored
+    | AssociationEnded
+    | Restored
+    | InputsChanged
+    | ImagesRemoved
+    | ProcessOrdered
+    | ReleaseOrdered
+    | Joined
+    | Done
+    | Failed
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Assessment:
+    """What the inputs of a container say of it as it is now.
+
+    Attributes
+    ----------
+    inputs : mapping of str to tuple of str
+        Input -> SOP Instance UIDs that a job would get.
+    missing : str
+        What holds it back, in words; empty where every input is complete.
+    proof : str
+        What proves that every input is whole, in words; empty where nothing does.
+    raised : str
+        Whose code raised what, in words that name no patient; empty where none did.
+    """
+
+    inputs: Mapping[str, tuple[str, ...]]
+    missing: str = ""
+    proof: str = ""
+    raised: str = ""
+
+    @property
+    def uids(self) -> frozenset[str]:
+        """The images of all inputs."""
+        return frozenset(uid for uids in self.inputs.values() for uid in uids)
+
+
+class EarlierState(Enum):
+    """What an earlier job is to new images of its container."""
+
+    UNBUILT = "unbuilt"
+    """Queued, running, or to be tried again: late images can still join it."""
+    BUILT = "built"
+    """It has a result, which is being delivered."""
+    ENDED = "ended"
+    """Delivered, failed for good, undeliverable or discarded: it can run again."""
+
+
+@dataclass(frozen=True, slots=True)
+class EarlierJob:
+    """A job of the same container that the ledger remembers.
+
+    Attributes
+    ----------
+    number : int
+    state : EarlierState
+    uids : frozenset of str
+        The SOP Instance UIDs of its inputs.
+    series : frozenset of str
+        Their series.
+    identity : str
+        What the UIDs of its result derive from.
+    """
+
+    number: int
+    state: EarlierState
+    uids: frozenset[str]
+    series: frozenset[str]
+    identity: str = ""
+
+
+# -- what the machine decides --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class StartJob:
+    """Make a job of these images.
+
+    Attributes
+    ----------
+    container_key : str
+    inputs : mapping of str to tuple of str
+        Input -> SOP Instance UIDs.
+    left_out : frozenset of str
+        Images of the container that the job does not get: series that were not chosen.
+    why : str
+        What the decision rests on, for `trace`.
+    ordered : bool
+        Whether the operator has said so.
+    """
+
+    container_key: str
+    inputs: Mapping[str, tuple[str, ...]]
+    left_out: frozenset[str]
+    why: str
+    ordered: bool = False
+
+    @property
+    def uids(self) -> frozenset[str]:
+        """The images that leave the container by it."""
+        return self.left_out.union(*self.inputs.values())
+
+
+@dataclass(frozen=True, slots=True)
+class RunAgain:
+    """Run an earlier job again: the same images have come again.
+
+    Attributes
+    ----------
+    container_key : str
+    job : int
+    uids : frozenset of str
+        The images of the container, which become the job's.
+    why : str
+    """
+
+    container_key: str
+    job: int
+    uids: frozenset[str]
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Join:
+    """Let the images of an earlier job wait again, together with those that came after it; the job ends.
+
+    Answered by :class:`Joined`, or by :class:`Failed` where it cannot be done.
+
+    Attributes
+    ----------
+    container_key : str
+    job : int
+    why : str
+    """
+
+    container_key: str
+    job: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """Release the images of a container: the operator said so, or has expired.
+
+    Attributes
+    ----------
+    container_key : str
+    uids : frozenset of str
+    why : str
+    ordered : bool
+        Whether the operator has said so.
+    """
+
+    container_key: str
+    uids: frozenset[str]
+    why: str
+    ordered: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Start nothing, and say why. Decided once for each reason.
+
+    Attributes
+    ----------
+    container_key : str
+    why : str
+        It may name a patient.
+    kind : HoldKind
+    summary : str
+        The same in words that name no patient.
+    """
+
+    container_key: str
+    why: str
+    kind: HoldKind
+    summary: str = ""
+
+
+class HoldKind(StrEnum):
+    """Why a container is held."""
+
+    INCOMPLETE = "incomplete"
+    """An input is not complete."""
+    CHECK_FAILED = "check failed"
+    """The code of an input, or of a hook, raised when it was asked."""
+    INTERRUPTED = "interrupted"
+    """An association was aborted or cut off, and nothing has made up for it."""
+    PART = "part"
+    """It is a part of what an earlier job had."""
+    LATE = "late"
+    """A job of the container has started already."""
+    FAILED = "failed"
+    """A decision could not be carried out."""
+
+
+Decision: TypeAlias = StartJob | RunAgain | Join | Drop | Hold
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How long a container waits, and what becomes of late images.
+
+    Attributes
+    ----------
+    settle : float
+        Seconds after the end of its last association.
+    open_association_wait : float
+        Seconds for which an open association holds a container back after the last image that it brought.
+    expires : float, optional
+        Seconds after its last image after which what waits is dropped; ``None`` for never.
+    late_images : {"hold", "new", "join"}
+        What becomes of new images that come after a job of their container has started.
+    one_group_a_container : bool
+        Whether all images of a container belong together by its key alone (containers by series or study);
+        else images are late only if a series of theirs was in the earlier job.
+    retry : float
+        Seconds after which a decision that could not be carried out is made again.
+    """
+
+    settle: float = 5.0
+    open_association_wait: float = 120.0
+    expires: float | None = None
+    late_images: LateImages = "hold"
+    one_group_a_container: bool = True
+    retry: float = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What is known of a container that waits.
+
+    Attributes
+    ----------
+    container_key : str
+    images : int
+    open_associations : int
+        That brought it an image and are still waited for.
+    settled_in : float or None
+        Seconds until it is looked at by time; ``None`` where nothing but an event will do.
+    hold : Hold or None
+        Why it is held, as far as it was looked at.
+    interrupted : bool
+        Whether an association was aborted or cut off, and nothing has made up for it.
+    quiet : float
+        Seconds since its last image.
+    """
+
+    container_key: str
+    images: int
+    open_associations: int
+    settled_in: float | None
+    hold: Hold | None
+    interrupted: bool
+    quiet: float
+
+
+_INCOMPLETE: Final = "its inputs are not complete yet"
+
+# -- the machine ---------------------------------------------------------------------------------------------
+
+_NEVER: Final = math.inf
+_INTERRUPTED: Final = (
+    "an association that brought images of it was aborted or cut off: send them again, or start it with"
+    " `dicomnode-host process`"
+)
+
+
+@dataclass(slots=True)
+class _Container:
+    """What the machine remembers of a container."""
+
+    key: str
+    last_image: float
+    members: dict[str, Member] = field(default_factory=dict)
+    open: dict[str, float] = field(default_factory=dict)
+    """Open association -> when it brought its last image of this container."""
+    sent: bool = False
+    """Whether a sender has brought an image of it: what the host itself has fetched completes nothing."""
+    ended: float = -_NEVER
+    """When the last association that brought an image of it ended."""
+    interrupted: bool = False
+    brought_since: set[str] = field(default_factory=set)
+    """The open associations that brought an image since the last one was aborted or cut off."""
+    kept_until: float = -_NEVER
+    """Before this it does not expire: after a start of the host senders must be able to go on."""
+    look_at: float = _NEVER
+    """When time alone may change something."""
+    queued_at: float = _NEVER
+    """When it stands in the queue of what is due: at :attr:`look_at`, or before."""
+    hold: Hold | None = None
+
+
+class Gathering:
+    """The state machine of one pipeline's containers.
+
+    Parameters
+    ----------
+    policy : Policy
+    assess : callable
+        Container key -> :class:`Assessment`, by the images that are in the tree.
+    may_be_proven : callable
+        Container key -> whether it is worth asking for a proof that every input is whole; cheap, as it is
+        asked for every image.
+    can_join : callable
+        Container key and job -> whether the images of that job and those that wait can go into one job.
+    earlier_jobs : callable
+        Container key -> the jobs of it that are remembered, the newest first, without those whose images went
+        into another job.
+    identity : callable
+        Container key and SOP Instance UIDs -> the identity that a job of these images has now.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        assess: Callable[[str], Assessment],
+        earlier_jobs: Callable[[str], Sequence[EarlierJob]],
+        *,
+        identity: Callable[[str, Collection[str]], str] = lambda key, uids: "",  # noqa: ARG005 - one for all
+        may_be_proven: Callable[[str], bool] = lambda key: True,  # noqa: ARG005 - asked of the assessment
+        can_join: Callable[[str, int], bool] = lambda key, job: True,  # noqa: ARG005 - any
+    ) -> None:
+        self.policy = policy
+        self._assess, self._earlier_jobs, self._identity = assess, earlier_jobs, identity
+        self._may_be_proven, self._can_join = may_be_proven, can_join
+        self._handlers: Mapping[type[Event], Callable[[Any, float], list[Decision]]] = {
+            ImageStored: self._image_stored,
+            AssociationEnded: self._association_ended,
+            Restored: self._restored,
+            InputsChanged: lambda event, now: self._look(event.container_key, now),
+            ImagesRemoved: lambda event, now: self._removed(event.container_key, event.uids, now),
+            Joined: self._joined,
+            Done: lambda event, now: self._removed(event.container_key, event.uids, now),
+            ProcessOrdered: self._process,
+            ReleaseOrdered: self._release,
+            Failed: self._failed,
+        }
+        self._containers: dict[str, _Container] = {}
+        self._of_association: dict[str, set[str]] = {}
+        self._due: list[tuple[float, str]] = []
+
+    # -- events -------------------------------------------------------------------------------------------
+
+    def handle(self, event: Event, now: float) -> list[Decision]:
+        """Take an event, and return what is to be done, in this order.
+
+        Parameters
+        ----------
+        event : Event
+        now : float
+            Seconds on a clock that only grows.
+        """
+        take = self._handlers[type(event)]
+        return take(event, now)
+
+    def tick(self, now: float) -> list[Decision]:
+        """Return what is to be done because time has passed."""
+        decisions: list[Decision] = []
+        while self._due and self._due[0][0] <= now:
+            queued_at, key = heapq.heappop(self._due)
+            container = self._containers.get(key)
+            if container is None or container.queued_at != queued_at:
+                continue  # it has gone, or stands in the queue again
+            container.queued_at = _NEVER
+            if container.look_at > now:
+                self._queue(container, container.look_at)
+            else:
+                self._queue(container, _NEVER)
+                decisions += self._look_or_expire(key, now)
+        return decisions
+
+    def _look_or_expire(self, key: str, now: float) -> list[Decision]:
+        """Look at a container; if nothing comes of it, it may have waited for too long."""
+        decisions = self._look(key, now)
+        if all(isinstance(each, Hold) for each in decisions):
+            return self._expired(key, now) or decisions
+        return decisions
+
+    def due(self) -> float | None:
+        """Return when :meth:`tick` is to be called next, ``None`` where time alone changes nothing."""
+        return self._due[0][0] if self._due else None
+
+    def _queue(self, container: _Container, at: float) -> None:
+        """Have a container looked at. It stands in the queue once, however many images come."""
+        container.look_at = at
+        if at < container.queued_at:
+            container.queued_at = at
+            heapq.heappush(self._due, (at, container.key))
+
+    # -- looking ------------------------------------------------------------------------------------------
+
+    def view(self, key: str, now: float) -> View | None:
+        """Return what is known of a container, ``None`` where there is none of this key."""
+        container = self._containers.get(key)
+        if container is None:
+            return None
+        settled = self._settled_at(container, now)
+        return View(
+            key,
+            len(container.members),
+            len(self._waited_for(container, now)),
+            max(settled - now, 0.0) if settled > now else None,
+            container.hold,
+            container.interrupted,
+            now - container.last_image,
+        )
+
+    def series(self, key: str) -> dict[str, int]:
+        """Return Series Instance UID -> number of images of a container."""
+        container = self._containers.get(key)
+        members = () if container is None else container.members.values()
+        return dict(Counter(member.SeriesInstanceUID for member in members))
+
+    def keys(self) -> list[str]:
+        """Return the keys of all containers that wait."""
+        return list(self._containers)
+
+    # -- what each event does -----------------------------------------------------------------------------
+
+    def _image_stored(self, event: ImageStored, now: float) -> list[Decision]:
+        key, member, association = event.container_key, event.member, event.association
+        container = self._containers.get(key)
+        if container is None:
+            container = self._containers[key] = _Container(key, now)
+        container.members[member.SOPInstanceUID] = member
+        container.last_image = now
+        container.hold = None
+        if association:
+            container.sent = True
+            container.open[association] = now
+            container.brought_since.add(association)
+            self._of_association.setdefault(association, set()).add(key)
+        self._schedule(container, now)
+        return self._start_if_proven(container)
+
+    def _association_ended(self, event: AssociationEnded, now: float) -> list[Decision]:
+        decisions: list[Decision] = []
+        for key in sorted(self._of_association.pop(event.association, ())):
+            container = self._containers.get(key)
+            if container is None or container.open.pop(event.association, None) is None:
+                continue
+            container.ended = now
+            if event.released:
+                if event.association in container.brought_since:
+                    container.interrupted = False
+            else:
+                container.interrupted = True
+                container.brought_since.clear()
+            container.brought_since.discard(event.association)
+            container.hold = None
+            decisions += self._look(key, now)
+        return decisions
+
+    def _restored(self, event: Restored, now: float) -> list[Decision]:
+        container = _Container(event.container_key, now - event.age)
+        container.members = {member.SOPInstanceUID: member for member in event.members}
+        container.sent, container.ended, container.interrupted = True, now, not event.released
+        container.kept_until = now + self.policy.open_association_wait
+        self._containers[event.container_key] = container
+        return self._look(event.container_key, now)
+
+    def _joined(self, event: Joined, now: float) -> list[Decision]:
+        container = self._containers.get(event.container_key)
+        if container is None:
+            return []
+        container.members.update((member.SOPInstanceUID, member) for member in event.members)
+        return self._look(event.container_key, now)
+
+    def _removed(self, key: str, uids: Collection[str], now: float) -> list[Decision]:
+        container = self._containers.get(key)
+        if container is None:
+            return []
+        for uid in uids:
+            container.members.pop(uid, None)
+        if container.members:
+            return self._look(key, now)
+        del self._containers[key]
+        return []
+
+    def _process(self, event: ProcessOrdered, now: float) -> list[Decision]:  # noqa: ARG002 - as all handlers
+        container = self._containers.get(event.container_key)
+        if container is None:
+            return []
+        assessment = self._assess(event.container_key)
+        if not assessment.uids:
+            return []
+        return [self._started(container, assessment, event.reason, ordered=True)]
+
+    def _release(self, event: ReleaseOrdered, now: float) -> list[Decision]:  # noqa: ARG002 - as all handlers
+        return self._drop(event.container_key, event.reason, ordered=True)
+
+    def _drop(self, key: str, reason: str, *, ordered: bool) -> list[Decision]:
+        container = self._containers.get(key)
+        if container is None:
+            return []
+        return [Drop(key, frozenset(container.members), reason, ordered)]
+
+    def _failed(self, event: Failed, now: float) -> list[Decision]:
+        container = self._containers.get(event.container_key)
+        if container is None:
+            return []
+        self._queue(container, now + self.policy.retry)
+        return self._held(container, event.reason, HoldKind.FAILED)
+
+    def _expired(self, key: str, now: float) -> list[Decision]:
+        container = self._containers.get(key)
+        if container is None or now < self._expires_at(container, now):
+            return []
+        self._queue(container, now + self.policy.retry)
+        return self._drop(key, f"no image came for {self.policy.expires:g} s", ordered=False)
+
+    def _expires_at(self, container: _Container, now: float) -> float:
+        """Return when a container has waited for too long: not while something is waited for."""
+        if self.policy.expires is None:
+            return _NEVER
+        waited_for = max(self._settled_at(container, now), container.kept_until)
+        return max(container.last_image + self.policy.expires, waited_for)
+
+    # -- is it time? --------------------------------------------------------------------------------------
+
+    def _look(self, key: str, now: float) -> list[Decision]:
+        """Decide about a container as it is now."""
+        container = self._containers.get(key)
+        if container is None:
+            return []
+        self._schedule(container, now)
+        if proven := self._start_if_proven(container):
+            return proven
+        if not container.sent or self._settled_at(container, now) > now:
+            return []
+        if container.interrupted:
+            return self._held(container, _INTERRUPTED, HoldKind.INTERRUPTED)
+        return self._compare(container, self._assess(key), "every input is complete and nothing more comes")
+
+    def _start_if_proven(self, container: _Container) -> list[Decision]:
+        if not self._may_be_proven(container.key):
+            return []
+        assessment = self._assess(container.key)
+        if assessment.missing or not assessment.proof:
+            return []
+        return self._compare(container, assessment, assessment.proof)
+
+    def _settled_at(self, container: _Container, now: float) -> float:
+        """Return from when on nothing more is waited for."""
+        wait = self.policy.open_association_wait
+        last = max((at + wait for at in container.open.values()), default=-_NEVER)
+        if self._waited_for(container, now) or container.ended == -_NEVER:
+            return last
+        return max(last, container.ended + self.policy.settle)
+
+    def _waited_for(self, container: _Container, now: float) -> list[str]:
+        """Return the open associations that brought an image lately."""
+        wait = self.policy.open_association_wait
+        return [name for name, at in container.open.items() if at + wait > now]
+
+    def _schedule(self, container: _Container, now: float) -> None:
+        settled = self._settled_at(container, now)
+        self._queue(container, min(settled if settled > now else _NEVER, self._expires_at(container, now)))
+
+    # -- is it new, the same again, a part, or late? ------------------------------------------------------
+
+    def _compare(self, container: _Container, assessment: Assessment, why: str) -> list[Decision]:
+        """Compare what has gathered with the earlier jobs of the container.
+
+        * the same images: that job runs again, under its own UIDs;
+        * a part of a job's: nothing runs;
+        * more than a job's: a new job;
+        * others than a job's, of the same group: they are late.
+        """
+        if not assessment.uids <= container.members.keys():
+            return []  # the inputs hold an image already whose event is yet to come: then it is looked again
+        own = frozenset(container.members)
+        of_failed = {member.job for member in container.members.values()} - {None}
+        earlier = self._earlier_jobs(container.key)
+        for job in earlier:
+            if own < job.uids or (own == job.uids and job.state is not EarlierState.ENDED):
+                count = f"{len(own)} of its {len(job.uids)} images"
+                return self._held(container, f"it is a part of job {job.number}: {count}", HoldKind.PART)
+        for job in earlier:
+            if own == job.uids and job.number in of_failed:
+                return [
+                    RunAgain(container.key, job.number, own, f"the images of job {job.number} came again")
+                ]
+        for job in earlier:
+            if job.number in of_failed and job.uids < own:  # its files are not in the tree yet
+                return [
+                    Join(container.key, job.number, f"the images of job {job.number} came again, with more")
+                ]
+        if assessment.missing:
+            return self._compare_incomplete(container, assessment, earlier)
+        return self._compare_complete(container, assessment, why, earlier)
+
+    def _compare_incomplete(
+        self, container: _Container, assessment: Assessment, earlier: Sequence[EarlierJob]
+    ) -> list[Decision]:
+        """Hold what is not complete, unless it may join a job: with the images of that it may be."""
+        if assessment.raised:
+            return self._held(container, assessment.missing, HoldKind.CHECK_FAILED, assessment.raised)
+        series = frozenset(member.SeriesInstanceUID for member in container.members.values())
+        for job in earlier if self.policy.late_images == "join" else ():
+            if (
+                job.state is EarlierState.UNBUILT
+                and (self.policy.one_group_a_container or job.series & series)
+                and self._can_join(container.key, job.number)
+            ):
+                why = f"images came late for job {job.number}, and join it"
+                return [Join(container.key, job.number, why)]
+        return self._held(container, assessment.missing, HoldKind.INCOMPLETE, _INCOMPLETE)
+
+    def _compare_complete(
+        self, container: _Container, assessment: Assessment, why: str, earlier: Sequence[EarlierJob]
+    ) -> list[Decision]:
+        chosen = assessment.uids
+        for job in earlier:
+            if chosen == job.uids and job.identity == self._identity(container.key, chosen):
+                if job.state is EarlierState.ENDED:
+                    again = f"the images of job {job.number} came again"
+                    return [RunAgain(container.key, job.number, frozenset(container.members), again)]
+                same = f"job {job.number} of the same images is not over"
+                return self._held(container, same, HoldKind.PART)
+        series = frozenset(member.SeriesInstanceUID for member in container.members.values())
+        for job in earlier:
+            if chosen >= job.uids:
+                continue
+            if self.policy.one_group_a_container or job.series & series:
+                return self._late(container, assessment, why, job)
+        return [self._started(container, assessment, why)]
+
+    def _late(
+        self, container: _Container, assessment: Assessment, why: str, job: EarlierJob
+    ) -> list[Decision]:
+        match self.policy.late_images:
+            case "new":
+                return [self._started(container, assessment, f"{why}; late for job {job.number}")]
+            case "join" if job.state is EarlierState.UNBUILT and self._can_join(container.key, job.number):
+                return [
+                    Join(container.key, job.number, f"images came late for job {job.number}, and join it")
+                ]
+        came = f"job {job.number} of the same {'group' if self.policy.one_group_a_container else 'series'}"
+        return self._held(container, f"they came after {came} had started", HoldKind.LATE)
+
+    def _started(
+        self,
+        container: _Container,
+        assessment: Assessment,
+        why: str,
+        *,
+        ordered: bool = False,
+    ) -> StartJob:
+        left_out = frozenset(container.members) - assessment.uids
+        return StartJob(container.key, assessment.inputs, left_out, why, ordered)
+
+    def _held(self, container: _Container, why: str, kind: HoldKind, summary: str = "") -> list[Decision]:
+        hold = Hold(container.key, why, kind, summary or why)
+        if container.hold == hold:
+            return []
+        container.hold = hold
+        return [hold]
