@@ -13,7 +13,7 @@ from pydicom.dataset import Dataset
 
 from dicomnode import AbstractInput, AbstractPipeline, NoOutput
 from dicomnode.errors import DataDirectoryError, JobStateError
-from dicomnode.host.gathering.state_machine import HoldKind
+from dicomnode.host.gathering.messages import HoldKind
 from dicomnode.host.ledger.states import JobState
 from gathering import OPEN_WAIT, SETTLE, Node, series, uids
 

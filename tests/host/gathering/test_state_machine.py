@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from dicomnode.host.gathering.state_machine import (
+from dicomnode.host.gathering.messages import (
     Assessment,
     AssociationEnded,
     Done,
@@ -18,20 +18,19 @@ from dicomnode.host.gathering.state_machine import (
     EarlierJob,
     EarlierState,
     Event,
-    Gathering,
     Hold,
     HoldKind,
     ImageStored,
     Join,
     Joined,
     Member,
-    Policy,
     ProcessOrdered,
     ReleaseOrdered,
     Restored,
     RunAgain,
     StartJob,
 )
+from dicomnode.host.gathering.state_machine import Gathering, Policy
 
 SETTLE, WAIT = 5.0, 120.0
 UNLIMITED = 10_000.0

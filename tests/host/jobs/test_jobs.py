@@ -17,7 +17,7 @@ from dicomnode.errors import DataDirectoryError, InputsIncompleteError, JobState
 from dicomnode.host.configuration.config import PipelineTable
 from dicomnode.host.configuration.configured_pipeline import ConfiguredPipeline
 from dicomnode.host.foundation.events import Event, Events, Station
-from dicomnode.host.gathering.state_machine import Drop, EarlierState, RunAgain, StartJob
+from dicomnode.host.gathering.messages import Drop, EarlierState, RunAgain, StartJob
 from dicomnode.host.gathering.waiting_images import WaitingImages
 from dicomnode.host.jobs.job_events import JobEvents
 from dicomnode.host.jobs.job_identity import job_identity

@@ -14,16 +14,15 @@ from dicomnode.dicom.reading.lazy import LazyDataset
 from dicomnode.dicom.values.tags import STORED_BYTES
 from dicomnode.host.configuration.config import PipelineTable
 from dicomnode.host.configuration.configured_pipeline import ConfiguredPipeline
-from dicomnode.host.gathering.state_machine import (
+from dicomnode.host.gathering.messages import (
     Assessment,
     AssociationEnded,
     EarlierJob,
     EarlierState,
-    Gathering,
     ImageStored,
     Member,
-    Policy,
 )
+from dicomnode.host.gathering.state_machine import Gathering, Policy
 from dicomnode.host.gathering.waiting_images import WaitingImages
 from dicomnode.host.operation.live_status import live_status
 from dicomnode.plugins.hooks import Hooks

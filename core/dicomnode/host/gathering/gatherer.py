@@ -14,7 +14,7 @@ from dicomnode.host.foundation.error_text import harmless_text
 from dicomnode.host.foundation.events import Event, Events, Station
 from dicomnode.host.foundation.timer_thread import TimerThread
 from dicomnode.host.gathering.container_naming import nothing_waits
-from dicomnode.host.gathering.state_machine import (
+from dicomnode.host.gathering.messages import (
     Assessment,
     AssociationEnded,
     Decision,
@@ -22,7 +22,6 @@ from dicomnode.host.gathering.state_machine import (
     Drop,
     EarlierJob,
     Failed,
-    Gathering,
     Hold,
     HoldKind,
     ImagesRemoved,
@@ -31,15 +30,14 @@ from dicomnode.host.gathering.state_machine import (
     Join,
     Joined,
     Member,
-    Policy,
     ProcessOrdered,
     ReleaseOrdered,
     Restored,
     RunAgain,
     StartJob,
-    View,
 )
-from dicomnode.host.gathering.state_machine import Event as GatheringEvent
+from dicomnode.host.gathering.messages import Event as GatheringEvent
+from dicomnode.host.gathering.state_machine import Gathering, Policy, View
 from dicomnode.host.gathering.waiting_images import WaitingImages
 
 _NOT_NOW = (DicomnodeError, OSError, sqlite3.Error)

@@ -15,6 +15,7 @@ from dicomnode.host.foundation.events import Event, Events, Station
 from dicomnode.host.foundation.failpoints import failpoint
 from dicomnode.host.foundation.file_trees import remove_or_move_aside
 from dicomnode.host.gathering.container_naming import named_container
+from dicomnode.host.gathering.messages import Drop, EarlierJob, EarlierState, Hold, RunAgain, StartJob
 from dicomnode.host.jobs.job_events import JobEvents
 from dicomnode.host.jobs.job_identity import job_identity
 from dicomnode.host.ledger.history_ledger import end_histories
@@ -41,7 +42,6 @@ from dicomnode.host.spool.spool_files import SpoolFiles
 # imported before it is needed.
 if TYPE_CHECKING:
     from dicomnode.dicom.reading.lazy import LazyDataset
-    from dicomnode.host.gathering.state_machine import Drop, EarlierJob, Hold, RunAgain, StartJob
     from dicomnode.host.gathering.waiting_images import TakenContainer, WaitingImages
 
 _LOG = logging.getLogger(__name__)
@@ -245,8 +245,6 @@ class Jobs:
 
         Those whose images went into another job are left out.
         """
-        from dicomnode.host.gathering.state_machine import EarlierJob, EarlierState
-
         states = {JobState.QUEUED: EarlierState.UNBUILT, JobState.RUNNING: EarlierState.UNBUILT}
         states[JobState.BUILT] = EarlierState.BUILT
         return [
