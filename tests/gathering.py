@@ -64,7 +64,7 @@ class Node:
         self.events: list[Event] = []
         self.changed: list[JobRecord] = []
         self.came: list[str] = []
-        self.data = DataDirectory(root / "data").hold()
+        self.data = DataDirectory(root / "data").lock()
         self._start()
 
     def _start(self) -> None:
@@ -113,7 +113,7 @@ class Node:
         """Let go of the data directory."""
         self.reception.close()
         self.ledger.close()
-        self.data.let_go()
+        self.data.unlock()
 
     def __enter__(self) -> Self:
         return self
