@@ -58,7 +58,7 @@ def _lines(container: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if held is not None:
         yield "held", f"{held}: {container['held_because']}"
     elif waits_for not in {None, missing}:
-        yield "waits for", waits_for
+        yield "waits", f"for {waits_for}"
     if missing is not None and missing != container.get("held_because"):
         yield "missing", missing
 

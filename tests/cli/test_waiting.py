@@ -1,0 +1,96 @@
+"""What waits, printed: keys whole, other lines within the terminal; nothing a terminal would obey."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from dicomnode.cli.waiting import held_kinds, print_waiting
+
+KEY = "P" * 100 + "/1.2"
+
+
+@pytest.fixture(autouse=True)
+def _terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the terminal have 60 columns."""
+    monkeypatch.setattr("dicomnode.cli.waiting.console", lambda: SimpleNamespace(width=60))
+
+
+def container(**values: Any) -> dict[str, Any]:
+    """Return what the host says of a container."""
+    return {"container_key": "P1/1.2", "inputs": {"ct": 2, "pet": 0}, "quiet": None, **values}
+
+
+def printed(capsys: pytest.CaptureFixture[str], **pipelines: Any) -> list[str]:
+    """Return the lines that are printed."""
+    print_waiting(pipelines)
+    return capsys.readouterr().out.splitlines()
+
+
+def test_one_container_and_several(capsys: pytest.CaptureFixture[str]) -> None:
+    """How many wait, and what one job is; a pipeline for which nothing waits is left out."""
+    lines = printed(
+        capsys,
+        one={"patients": [container()], "gather_by": "study"},
+        none={"patients": [], "gather_by": "study"},
+        down={},
+        two={"patients": [container(), container(container_key="P2")]},
+    )
+    assert lines == [
+        "one (by study): 1 waits",
+        "  P1/1.2",
+        "    images   ct 2, pet 0",
+        "two: 2 wait",
+        "  P1/1.2",
+        "    images   ct 2, pet 0",
+        "  P2",
+        "    images   ct 2, pet 0",
+    ]
+
+
+def test_when_the_last_image_came(capsys: pytest.CaptureFixture[str]) -> None:
+    """Where the host knows it."""
+    lines = printed(capsys, one={"patients": [container(quiet=125.0)]})
+    assert lines[2] == "    images   ct 2, pet 0; the last one came 2 min ago"
+
+
+def test_what_is_held(capsys: pytest.CaptureFixture[str]) -> None:
+    """Its kind and why; what it waits for is not said of what waits for nothing."""
+    held = container(held="late", held_because="they came after job 7", waits_for="a release", missing=None)
+    assert printed(capsys, one={"patients": [held]})[3:] == ["    held     late: they came after job 7"]
+
+
+def test_what_is_missing_is_said_once(capsys: pytest.CaptureFixture[str]) -> None:
+    """Also where it is what the container is held for, or waits for."""
+    incomplete = container(held="incomplete", held_because="ct: no image", missing="ct: no image")
+    waits = container(held=None, waits_for="ct: no image", missing="ct: no image")
+    both = container(held=None, waits_for="the end of an association", missing="ct: no image")
+    lines = printed(capsys, one={"patients": [incomplete, waits, both]})
+    assert [line.strip() for line in lines if "ct: " in line or "end of" in line] == [
+        "held     incomplete: ct: no image",
+        "missing  ct: no image",
+        "waits    for the end of an association",
+        "missing  ct: no image",
+    ]
+
+
+def test_lines_are_as_wide_as_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    """Only a key is longer, on a line of its own: no word is cut, so that it can be copied."""
+    uid = "1." * 40 + "1"
+    held = container(container_key=KEY, held="late", held_because=f"they came after the job of series {uid}")
+    lines = printed(capsys, one={"patients": [held]})
+    assert [line for line in lines if len(line) > 60] == [f"  {KEY}", f"             {uid}"]
+
+
+def test_what_a_terminal_would_obey(capsys: pytest.CaptureFixture[str]) -> None:
+    """Keys and reasons are an image's own words."""
+    evil = container(container_key="P\x1b[2J", held="incomplete", held_because="ct: \x1b[2J")
+    assert "\x1b" not in "".join(printed(capsys, **{"one\x1b[2J": {"patients": [evil]}}))
+
+
+def test_kinds_that_are_held() -> None:
+    """Counted by kind, and where to see more; nothing where nothing is held."""
+    assert held_kinds({"held": {"late": 2, "part": 1}}) == "2 late, 1 part: held, see `status --patients`"
+    assert held_kinds({"held": {}}) == ""
