@@ -12,12 +12,12 @@ from types import SimpleNamespace
 from typing import Any, ClassVar, cast
 
 import pytest
-from dicomnode.host.gathering.pipeline_tree import PipelineTree
 from pydicom.dataset import Dataset
 
 from dicomnode.errors import DeliveryError
 from dicomnode.host.configuration.config import PeerTable
 from dicomnode.host.dimse.peer import Peer
+from dicomnode.host.gathering.waiting_images import WaitingImages
 from dicomnode.host.history import fetcher
 from dicomnode.host.history.fetcher import REQUESTED, Fetcher, FetchTarget
 from dicomnode.host.history.get_scu import RetrieveReception
@@ -97,7 +97,7 @@ class Recorder:
         if self.failures:
             self.failures -= 1
             raise OSError("PatientName^Secret")
-        return FetchTarget(cast("PipelineTree", self.tree), record.container_key, record.input)
+        return FetchTarget(cast("WaitingImages", self.tree), record.container_key, record.input)
 
     def record_status(
         self,
@@ -199,7 +199,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 def test_an_input_that_fetches_nothing_is_no_target() -> None:
     """The class of the input is given where it is a historic one; any other is a programming error."""
-    tree = cast("PipelineTree", Tree(Earlier))
+    tree = cast("WaitingImages", Tree(Earlier))
     assert FetchTarget(tree, "P1", "earlier").input_class is Earlier
     with pytest.raises(TypeError, match="input 'now' fetches nothing"):
         _ = FetchTarget(tree, "P1", "now").input_class

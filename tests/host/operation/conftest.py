@@ -1,4 +1,4 @@
-"""An open ledger, and a tree of a pipeline."""
+"""An open ledger, and what waits for a pipeline."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from dicomnode.host.gathering.pipeline_tree import PipelineTree
 
 from dicomnode import AbstractInput, AbstractPipeline, NoOutput
 from dicomnode.dicom.reading.lazy import LazyDataset
 from dicomnode.host.configuration.config import PipelineTable
 from dicomnode.host.configuration.configured_pipeline import ConfiguredPipeline
+from dicomnode.host.gathering.waiting_images import WaitingImages
 from dicomnode.host.ledger.ledger import Ledger
 from dicomnode.plugins.hooks import Hooks
 from dicomnode.plugins.registry import Registry
@@ -55,7 +55,7 @@ class Pipeline(AbstractPipeline):
 
 
 class Bench:
-    """A tree of one pipeline whose clock is set by hand, and images for it."""
+    """What waits for one pipeline, with a clock that is set by hand, and images for it."""
 
     def __init__(self, folder: Path, **table: Any) -> None:
         self.folder, self.now = folder, 100.0
@@ -68,7 +68,7 @@ class Bench:
             table=PipelineTable(**table),
             registration=registration,
         )
-        self.tree = PipelineTree(configured, Hooks(Registry(only=())), lambda: self.now)
+        self.tree = WaitingImages(configured, Hooks(Registry(only=())), lambda: self.now)
 
     def file(self, uid: str, patient: str = "P1", name: str = "", **values: Any) -> Path:
         """Write an image, and return its file."""
@@ -84,5 +84,5 @@ class Bench:
 
 @pytest.fixture
 def make_bench(tmp_path: Path) -> Callable[..., Bench]:
-    """Return a maker of trees; what the configuration says of the pipeline is given by name."""
+    """Return a maker of benches; what the configuration says of the pipeline is given by name."""
     return partial(Bench, tmp_path)

@@ -31,6 +31,7 @@ def test_an_image_that_is_wanted(make_bench: Callable[..., Any]) -> None:
     assert pipeline == {
         "pipeline": "two",
         "ae_title": "TWO",
+        "gather_by": "patient",
         "taken": True,
         "status": Status.SUCCESS,
         "reason": None,

@@ -1,7 +1,10 @@
-"""What waits, as `status --patients` shows it: what each container has, waits for, and why it is held."""
+"""What only the running host knows of itself: also what each container waits for, or is held for."""
 
 from __future__ import annotations
 
+import json
+import os
+from datetime import datetime
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,6 +17,7 @@ from dicomnode.dicom.reading.lazy import LazyDataset
 from dicomnode.dicom.values.tags import STORED_BYTES
 from dicomnode.host.configuration.config import PipelineTable
 from dicomnode.host.configuration.configured_pipeline import ConfiguredPipeline
+from dicomnode.host.foundation.timestamps import iso_timestamp
 from dicomnode.host.gathering.messages import (
     Assessment,
     AssociationEnded,
@@ -24,9 +28,12 @@ from dicomnode.host.gathering.messages import (
 )
 from dicomnode.host.gathering.state_machine import Gathering, Policy
 from dicomnode.host.gathering.waiting_images import WaitingImages
+from dicomnode.host.ledger.ledger_records import JobRecord
+from dicomnode.host.ledger.states import JobState
+from dicomnode.host.operation import live_status as module
 from dicomnode.host.operation.live_status import live_status
 from dicomnode.plugins.hooks import Hooks
-from dicomnode.plugins.registry import Registry
+from dicomnode.plugins.registry import Registry, host_version
 
 STUDY = "1.2.826.0.1.3680043.8.498.43478086944222206438186738864458103339"
 SERIES = "1.2.826.0.1.3680043.8.498.97523086944222206438186738864458101234"
@@ -44,6 +51,12 @@ class Two(AbstractInput):
 
     expected_images = 2
 
+    def validate(self) -> str | None:
+        """Raise where an image is said to break it."""
+        if "1.666" in {str(image.SOPInstanceUID) for image in self}:
+            raise RuntimeError("the check broke")
+        return super().validate()
+
 
 class Pipeline(AbstractPipeline):
     """One that makes nothing."""
@@ -55,6 +68,21 @@ class Pipeline(AbstractPipeline):
     def process(self, inputs: Any) -> NoOutput:
         """Do nothing."""
         return NoOutput()
+
+
+def told(**given: Any) -> dict[str, Any]:
+    """Return the status of a host of which something is given."""
+    host: dict[str, Any] = {
+        "ae_title": "NODE",
+        "address": ("127.0.0.1", 11112),
+        "started": 1000.0,
+        "reserve": 77,
+        "trees": (),
+        "gatherer": None,
+        "backoffs": {},
+        "unstoppable": (),
+    }
+    return live_status(**{**host, **given})
 
 
 class Waiting:
@@ -73,7 +101,7 @@ class Waiting:
         )
         self.images = WaitingImages(configured, Hooks(Registry(only=())), now=lambda: self.now)
         self.machine = Gathering(
-            Policy(configured.rules.settle, configured.rules.open_association_wait),
+            Policy(configured.policy.settle, configured.policy.open_association_wait),
             self.assess,
             lambda _key: self.earlier,
         )
@@ -82,17 +110,18 @@ class Waiting:
         """Return what the inputs say, as the host asks them."""
         found = self.images.completeness(key)
         assert found is not None
-        return Assessment({"ct": tuple(self.images.members(key))}, str(found), "")
+        return Assessment({"ct": tuple(self.images.members(key))}, str(found), raised=", ".join(found.raised))
 
-    def store(self, uid: str, association: str = "A") -> None:
+    def store(self, uid: str, association: str = "A", series: str = SERIES) -> None:
         """Have an image come."""
-        values = {**OF_ALL, "SOPInstanceUID": uid}
+        values = {**OF_ALL, "SeriesInstanceUID": series, "SOPInstanceUID": uid}
         index = {
             int(Tag(keyword)) | bits: text for keyword, text in values.items() for bits in (0, STORED_BYTES)
         }
         image = LazyDataset(self.folder / f"{uid}.dcm", index)
-        self.images.insert(image, self.images.place(image), lambda: None)
-        self.machine.handle(ImageStored(KEY, Member(uid, SERIES), association), self.now)
+        placement = self.images.place(image)
+        self.images.insert(image, placement)
+        self.machine.handle(ImageStored(placement.container_key, Member(uid, series), association), self.now)
 
     def end(self, association: str = "A", *, released: bool = True) -> None:
         """Have an association end."""
@@ -109,18 +138,8 @@ class Waiting:
 
     def status(self, *, patients: bool = True) -> dict[str, Any]:
         """Return what `status` shows of the pipeline."""
-        told = live_status(
-            ae_title="NODE",
-            address=("127.0.0.1", 11112),
-            started=0.0,
-            reserve=0,
-            trees=[self.images],
-            gatherer=self,  # type: ignore[arg-type]  # as much of it as is asked
-            backoffs={},
-            unstoppable=(),
-            patients=patients,
-        )
-        found: dict[str, Any] = told["pipelines"]["fusion"]
+        status = told(trees=[self.images], gatherer=self, patients=patients)
+        found: dict[str, Any] = status["pipelines"]["fusion"]
         return found
 
     def container(self) -> dict[str, Any]:
@@ -135,14 +154,52 @@ def waiting(tmp_path: Any) -> Waiting:
     return Waiting(tmp_path)
 
 
-def test_patients_are_named_only_where_they_are_asked_for(waiting: Waiting) -> None:
-    """What one job is, and the counts, are shown always."""
+def test_a_host_without_pipelines() -> None:
+    """It tells who it is, since when, and where it listens."""
+    assert told() == {
+        "version": host_version(),
+        "process": os.getpid(),
+        "ae_title": "NODE",
+        "address": "127.0.0.1:11112",
+        "started": iso_timestamp(1000.0),
+        "reserve": 77,
+        "pipelines": {},
+        "backoffs": {},
+        "unstoppable_jobs": [],
+    }
+
+
+def test_until_when_nothing_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The seconds that are left become a time."""
+    monkeypatch.setattr(module.time, "time", lambda: 1000.0)
+    (name, backoff), *_ = told(backoffs={"PACS": (60.0, "refused")})["backoffs"].items()
+    assert (name, backoff["reason"]) == ("PACS", "refused")
+    assert datetime.fromisoformat(backoff["until"]).timestamp() == 1060.0
+
+
+def test_jobs_that_cannot_be_ended_are_named_by_number() -> None:
+    """Without their patients."""
+    job = JobRecord(5, "identity", "two", "Jane Doe", JobState.DISCARDED, "given up", 1, 0.0, 1.0, 2.0)
+    assert told(unstoppable=[job])["unstoppable_jobs"] == [{"job": 5, "pipeline": "two"}]
+
+
+def test_a_pipeline_is_told_with_what_waits(waiting: Waiting) -> None:
+    """Containers and images are counted, what one job is is told, and nobody is named unless asked for."""
     waiting.store("1.1")
-    told = waiting.status(patients=False)
-    assert "patients" not in told
-    assert "P1" not in str(told)
-    assert (told["gather_by"], told["held"]) == ("series", {})
-    assert told["waiting"] == {"patients": 1, "images": 1}
+    waiting.store("1.2")
+    waiting.store("1.3", series="1.9")
+    status = waiting.status(patients=False)
+    assert status == {
+        "ae_title": "FUSION",
+        "destinations": ["PACS"],
+        "distribution": "fusion",
+        "version": "1",
+        "gather_by": "series",
+        "held": {},
+        "waiting": {"patients": 2, "images": 3},
+    }
+    assert json.loads(json.dumps(status)) == status
+    assert [each["container_key"] for each in waiting.status()["patients"]] == [KEY, f"P1/{STUDY}/1.9"]
 
 
 def test_a_container_waits_for_open_associations(waiting: Waiting) -> None:
@@ -204,6 +261,17 @@ def test_a_container_is_held_as_late(waiting: Waiting) -> None:
     found = waiting.container()
     assert found["held"] == "late"
     assert "job 7" in found["held_because"]
+
+
+def test_a_check_of_a_plugin_that_fails_is_what_is_missing(waiting: Waiting) -> None:
+    """The status is told all the same."""
+    waiting.store("1.1")
+    waiting.store("1.666")
+    waiting.end()
+    waiting.wait(5.0)
+    found = waiting.container()
+    assert found["missing"] == "ct: its validation raised RuntimeError: the check broke"
+    assert (found["held"], found["held_because"]) == ("check failed", found["missing"])
 
 
 def test_what_waits_is_readable_in_80_columns(

@@ -207,7 +207,7 @@ def test_a_patient_that_waits_is_given_up_without_a_host(node: Operations) -> No
     }
     with node.ledger() as ledger:
         assert {row.state for row in ledger.instances(*InstanceState)} == {InstanceState.EXPIRED}
-    with pytest.raises(JobStateError, match="no patient 'P1' waits for the pipeline 'three'"):
+    with pytest.raises(JobStateError, match="nothing waits as 'P1' for the pipeline 'three'"):
         node.release_container("three", "P1", "a phantom")
 
 
@@ -291,7 +291,7 @@ def test_orders_are_read_as_they_come_over_the_socket() -> None:
             asked.append((number, reason))
             return Job()
 
-        def release_container(self, *named: str) -> int:
+        def release_recorded(self, *named: str) -> int:
             asked.append(named)
             return 1
 

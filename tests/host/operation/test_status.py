@@ -20,6 +20,12 @@ from dicomnode.host.ledger.ledger_writes import (
     transition_job,
 )
 from dicomnode.host.ledger.states import DeliveryState, InstanceState, JobState
+from dicomnode.host.ledger.unprocessed_ledger import (
+    HeldContainer,
+    NoteUnprocessed,
+    Outcome,
+    hold_container,
+)
 from dicomnode.host.operation import status
 from dicomnode.host.operation.status import (
     add_backoffs,
@@ -71,9 +77,37 @@ def test_everything_is_counted_by_pipeline(ledger: Ledger) -> None:
             "instances": {"waiting": 3, "expired": 1},
             "jobs": {"failed": 1},
             "waiting": {"patients": 2, "images": 3},
+            "unprocessed": {"refused": 0, "discarded": 0, "held": 0},
         }
     }
     assert told["dead_letters"] == 1
+
+
+def test_images_that_no_job_gets_are_counted(ledger: Ledger) -> None:
+    """By what became of them, of each pipeline; series and reasons, which may name somebody, on request."""
+    for reason in ("Modality is PT", "Modality is PT", "PatientID is Jane Doe"):
+        ledger.post(NoteUnprocessed("three", "1.3", Outcome.REFUSED, reason))
+    ledger.post(NoteUnprocessed("other", "1.4", Outcome.DISCARDED, "Modality is MR"))
+    ledger.write(hold_container(HeldContainer("three", "Jane Doe", {"1.5": 4, "1.6": 2}, "images: 4 of 5")))
+    told = recorded_status(ledger)
+    assert {name: table["unprocessed"] for name, table in told["pipelines"].items()} == {
+        "three": {"refused": 3, "discarded": 0, "held": 6},
+        "other": {"refused": 0, "discarded": 1, "held": 0},
+    }
+    assert "Jane Doe" not in str(told)
+    assert "unprocessed_series" not in told["pipelines"]["three"]
+    named = recorded_status(ledger, patients=True)["pipelines"]
+    assert sorted(
+        (name, each["SeriesInstanceUID"], each["outcome"], each["images"], each["reason"])
+        for name, table in named.items()
+        for each in table["unprocessed_series"]
+    ) == [
+        ("other", "1.4", "discarded", 1, "Modality is MR"),
+        ("three", "1.3", "refused", 1, "PatientID is Jane Doe"),
+        ("three", "1.3", "refused", 2, "Modality is PT"),
+        ("three", "1.5", "held", 4, "images: 4 of 5"),
+        ("three", "1.6", "held", 2, "images: 4 of 5"),
+    ]
 
 
 def test_patients_that_wait_are_named_only_on_request(ledger: Ledger) -> None:

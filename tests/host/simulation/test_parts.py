@@ -1,4 +1,4 @@
-"""What a simulation has of its own: time, a tree that remembers, destinations, and an executor."""
+"""What a simulation has of its own: time, images that are watched, destinations, and an executor."""
 
 from __future__ import annotations
 
@@ -9,21 +9,22 @@ from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import pytest
-from dicomnode.host.gathering.pipeline_tree import CheckFailedError, Verdicts
 from pydicom import dcmwrite
 
 from dicomnode import AbstractInput, AbstractPipeline, NoOutput
 from dicomnode.dicom.reading.lazy import LazyDataset
 from dicomnode.host.configuration.config import PipelineTable
 from dicomnode.host.configuration.configured_pipeline import ConfiguredPipeline
+from dicomnode.host.gathering.waiting_images import CheckFailedError
 from dicomnode.host.simulation.parts import (
     InThisProcess,
     SimulatedDestination,
     VirtualClock,
-    WatchedTree,
+    WatchedImages,
     simulated_destinations,
 )
 from dicomnode.pipeline.destination import Delivery, OutboxItem, Outcome
+from dicomnode.pipeline.pipeline_tree import Admission
 from dicomnode.plugins.hooks import Hooks
 from dicomnode.plugins.registry import Registry
 from dicomnode.testing import synthetic_series
@@ -52,11 +53,11 @@ class Pipeline(AbstractPipeline):
 
 
 @pytest.fixture
-def tree() -> WatchedTree:
-    """Return a tree of the pipeline."""
+def waiting() -> WatchedImages:
+    """Return what waits for the pipeline: nothing."""
     registration: Any = SimpleNamespace(name="only", distribution="acme", version="1")
     configured = ConfiguredPipeline("only", Pipeline(), "ONLY", (), PipelineTable(), registration)
-    return WatchedTree(configured, Hooks(Registry(only=())), VirtualClock())
+    return WatchedImages(configured, Hooks(Registry(only=())), VirtualClock())
 
 
 def lazy(folder: Path, modality: str, index: int) -> LazyDataset:
@@ -86,32 +87,32 @@ def test_a_virtual_clock_stands_until_it_is_advanced() -> None:
     assert clock() == clock.seconds == 3601.5
 
 
-# -- the tree ---------------------------------------------------------------------------------------------
+# -- what waits -------------------------------------------------------------------------------------------
 
 
-def test_a_watched_tree_remembers_what_its_inputs_say(tree: WatchedTree, tmp_path: Path) -> None:
+def test_what_inputs_say_is_remembered(waiting: WatchedImages, tmp_path: Path) -> None:
     """Under the SOP Instance UID; of a wanted image and of one that nobody wants."""
     wanted, unwanted = lazy(tmp_path, "CT", 0), lazy(tmp_path, "MR", 0)
-    returned = {str(image.SOPInstanceUID): tree.verdicts(image) for image in (wanted, unwanted)}
-    assert tree.said == returned
+    returned = {str(image.SOPInstanceUID): waiting.admission(image) for image in (wanted, unwanted)}
+    assert waiting.said == returned
     assert [each.reasons for each in returned.values()] == [{"ct": None}, {"ct": "Modality is MR, not CT"}]
 
 
-def test_a_watched_tree_remembers_the_last_verdicts(tree: WatchedTree, tmp_path: Path) -> None:
+def test_the_last_answer_is_remembered(waiting: WatchedImages, tmp_path: Path) -> None:
     """An image that is asked about again has one entry."""
     image = lazy(tmp_path, "CT", 0)
-    tree.verdicts(image)
-    again = tree.verdicts(image)
-    assert tree.said[str(image.SOPInstanceUID)] is again
-    assert isinstance(again, Verdicts)
+    waiting.admission(image)
+    again = waiting.admission(image)
+    assert waiting.said[str(image.SOPInstanceUID)] is again
+    assert isinstance(again, Admission)
 
 
-def test_a_watched_tree_remembers_why_a_check_failed(tree: WatchedTree, tmp_path: Path) -> None:
+def test_why_a_check_failed_is_remembered(waiting: WatchedImages, tmp_path: Path) -> None:
     """The error and its cause in words; the error is raised all the same."""
     image = lazy(tmp_path, "CT", 2)
     with pytest.raises(CheckFailedError) as raised:
-        tree.verdicts(image)
-    assert tree.said == {str(image.SOPInstanceUID): f"{raised.value} (number 3)"}
+        waiting.admission(image)
+    assert waiting.said == {str(image.SOPInstanceUID): f"{raised.value} (number 3)"}
 
 
 # -- destinations -----------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from dicomnode.host.simulation.sender import Sender
 from dicomnode.host.simulation.sending import Found, SimulatedAssociation
 from dicomnode.host.simulation.simulated_host import SimulatedHost
 from dicomnode.testing import synthetic_series
-from simulating import counting_installed, simulated_host
+from simulating import UNPROVEN, counting_installed, simulated_host
 
 
 @pytest.fixture
@@ -35,6 +35,11 @@ def written(path: Path, image: Dataset) -> Found:
     path.parent.mkdir(parents=True, exist_ok=True)
     dcmwrite(path, image, enforce_file_format=True)
     return Found(path, str(image.SeriesInstanceUID))
+
+
+def key_of(image: Dataset) -> str:
+    """Return the key of the container that an image gathers in: its series."""
+    return f"{image.PatientID}/{image.StudyInstanceUID}/{image.SeriesInstanceUID}"
 
 
 # -- what is found ----------------------------------------------------------------------------------------
@@ -77,10 +82,10 @@ def test_a_wanted_image_waits_in_the_tree(host: SimulatedHost, tmp_path: Path, i
         "SOPInstanceUID": images[0].SOPInstanceUID,
         "status": 0x0000,
         "reason": None,
-        "container_key": "TEST-1",
+        "container_key": key_of(images[0]),
         "inputs": {"ct": None},
     }
-    assert host.tree.counts() == {"TEST-1": {"ct": 1}}
+    assert host.tree.counts() == {key_of(images[0]): {"ct": 1}}
 
 
 def test_an_image_that_came_before_is_here_already(
@@ -91,7 +96,7 @@ def test_an_image_that_came_before_is_here_already(
     sender.send(association, file)
     report = sender.send(association, file)
     assert (report["status"], report["reason"], report["inputs"]) == (0x0000, "it is here already", {})
-    assert host.tree.counts() == {"TEST-1": {"ct": 1}}
+    assert host.tree.counts() == {key_of(images[0]): {"ct": 1}}
 
 
 def test_an_unwanted_image_says_why(host: SimulatedHost, tmp_path: Path) -> None:
@@ -152,19 +157,32 @@ def test_nothing_is_left_of_an_image_that_is_not_kept(host: SimulatedHost, tmp_p
     ("aborted", "end", "jobs"), [(False, AssociationEnd.RELEASED, 1), (True, AssociationEnd.ABORTED, 0)]
 )
 def test_only_a_release_completes(
-    host: SimulatedHost,
-    tmp_path: Path,
-    images: list[Dataset],
-    *,
-    aborted: bool,
-    end: AssociationEnd,
-    jobs: int,
+    tmp_path: Path, images: list[Dataset], *, aborted: bool, end: AssociationEnd, jobs: int
 ) -> None:
-    """A patient that is complete becomes a job when its association is released, not when it is aborted."""
-    sender, association = Sender(host), SimulatedAssociation(1, aborted=aborted)
-    for number, image in enumerate(images[:2]):
-        sender.send(association, written(tmp_path / str(number), image))
-    assert sender.end(association) is end
+    """A container that is complete becomes a job when its association is released, not when it is aborted."""
+    with counting_installed(tmp_path / "plugins", UNPROVEN), simulated_host(tmp_path / "root") as (host, *_):
+        sender, association = Sender(host), SimulatedAssociation(1, aborted=aborted)
+        for number, image in enumerate(images[:2]):
+            sender.send(association, written(tmp_path / str(number), image))
+        host.due.run_due()
+        assert not host.ledger.jobs()
+        assert sender.end(association) is end
+        host.due.run_due()
+        host.clock.advance(host.configured.policy.settle)
+        host.due.run_due()
+        host.ledger.flush()
+        assert len(host.ledger.jobs()) == jobs
+
+
+def test_what_is_proven_to_be_whole_waits_for_no_release(
+    host: SimulatedHost, tmp_path: Path, images: list[Dataset]
+) -> None:
+    """The last image that is expected makes the job, while the association is open."""
+    sender, association = Sender(host), SimulatedAssociation(1)
+    for count, image in enumerate(images[:2]):
+        host.due.run_due()
+        assert len(host.ledger.jobs()) == 0
+        sender.send(association, written(tmp_path / str(count), image))
     host.due.run_due()
     host.ledger.flush()
-    assert len(host.ledger.jobs()) == jobs
+    assert len(host.ledger.jobs()) == 1

@@ -20,7 +20,7 @@ from dicomnode.pipeline.history_state import HistoryState
 from dicomnode.pipeline.outputs import FileOutput
 from dicomnode.testing import synthetic_series
 from plugin_factory import PRELUDE
-from simulating import counting_installed, simulated_host
+from simulating import UNPROVEN, counting_installed, simulated_host
 
 EARLIER = (
     PRELUDE
@@ -61,7 +61,7 @@ def sent(host: SimulatedHost, folder: Path, count: int = 2) -> None:
 
 @pytest.mark.usefixtures("counting")
 def test_a_patient_goes_the_whole_route(tmp_path: Path) -> None:
-    """Received, gathered, triggered, processed in this process, and put into the folder for results."""
+    """Received, gathered, processed in this process, and put into the folder for results."""
     with simulated_host(tmp_path / "root", out=tmp_path / "out") as (host, events, changes):
         sent(host, tmp_path / "in")
         host.due.run_due()
@@ -71,15 +71,20 @@ def test_a_patient_goes_the_whole_route(tmp_path: Path) -> None:
     assert states == [JobState.QUEUED, JobState.RUNNING, JobState.BUILT, JobState.DELIVERED]
     (report,) = (tmp_path / "out").rglob("count*.txt")
     assert report.read_text() == f"2 in process {os.getpid()}"
-    assert (job.pipeline, job.container_key, job.state) == ("counting", "TEST-1", JobState.DELIVERED)
+    image = synthetic_series("CT", (1, 4, 4))[0]
+    key = f"TEST-1/{image.StudyInstanceUID}/{image.SeriesInstanceUID}"
+    assert (job.pipeline, job.container_key, job.state) == ("counting", key, JobState.DELIVERED)
     assert {Station.RECEIVED, Station.DELIVERED} <= {event.station for event in events}
 
 
-@pytest.mark.usefixtures("counting")
 def test_what_is_due_waits_for_the_virtual_clock(tmp_path: Path) -> None:
-    """A patient is looked at after an hour of the clock that is set by hand, and not before."""
-    with simulated_host(tmp_path / "root", trigger="quiet", quiet=3600) as (host, _, _):
+    """A container is looked at after an hour of the clock that is set by hand, and not before."""
+    with (
+        counting_installed(tmp_path / "plugins", UNPROVEN),
+        simulated_host(tmp_path / "root", settle=3600) as (host, _, _),
+    ):
         sent(host, tmp_path / "in")
+        host.due.run_due()
         host.clock.advance(3599)
         assert host.due.run_due() == pytest.approx(1)
         host.ledger.flush()
@@ -129,6 +134,7 @@ def test_no_pacs_is_asked_for_earlier_images(tmp_path: Path) -> None:
         folder.mkdir()
         dcmwrite(folder / "0", synthetic_series("CT", (1, 4, 4))[0], enforce_file_format=True)
         Sender(host).send(SimulatedAssociation(1), Found(folder / "0", ""))
+        host.due.run_due()
         status = host.tree.history("TEST-1", "earlier")
         assert status is not None
         assert (status.state, status.reason) == (HistoryState.NOTHING, "no PACS is asked in a simulation")

@@ -19,7 +19,7 @@ from dicomnode.host.ledger.states import JobState
 from dicomnode.host.simulation.sending import SendingOptions
 from dicomnode.host.simulation.simulation import Simulated, Simulation
 from dicomnode.testing import synthetic_series
-from simulating import ONLY, counting_installed
+from simulating import ONLY, UNPROVEN, counting_installed
 
 Simulate = Callable[..., Simulated]
 
@@ -43,6 +43,11 @@ def simulate(tmp_path: Path) -> Iterator[Simulate]:
         yield run
 
 
+def key_of(image: Dataset) -> str:
+    """Return the key of the container that an image gathers in: its series."""
+    return f"{image.PatientID}/{image.StudyInstanceUID}/{image.SeriesInstanceUID}"
+
+
 def ct(count: int = 2) -> list[Dataset]:
     """Return CT images of one series."""
     return synthetic_series("CT", (count, 4, 4))
@@ -62,7 +67,8 @@ def test_images_become_a_job_and_its_result(simulate: Simulate, tmp_path: Path) 
     assert images == [("0", 0), ("1", 0)]
     assert [each["ends"] for each in simulated.timeline if "ends" in each] == ["released"]
     (job,) = simulated.jobs
-    assert (job["state"], job["container_key"], job["inputs"]) == (JobState.DELIVERED, "TEST-1", {"ct": 2})
+    assert (job["state"], job["container_key"]) == (JobState.DELIVERED, key_of(ct()[0]))
+    assert (job["inputs"], job["started_because"]) == ({"ct": 2}, "ct: 2 of 2 images (expected_images)")
     (result,) = job["results"]
     assert (result["output"], result["file_name"]) == ("file", "count.txt")
     assert result["destinations"] == ["file:results"]
@@ -76,7 +82,13 @@ def test_an_incomplete_patient_is_told_with_what_is_missing(simulate: Simulate) 
     """Without a job nothing has succeeded."""
     simulated = simulate(ct(1))
     assert simulated.waiting == [
-        {"container_key": "TEST-1", "inputs": {"ct": 1}, "missing": "ct: 1 of 2 images"}
+        {
+            "container_key": key_of(ct()[0]),
+            "inputs": {"ct": 1},
+            "missing": "ct: 1 of 2 images",
+            "held": "incomplete",
+            "waits_for": "ct: 1 of 2 images",
+        }
     ]
     assert not simulated.jobs
     assert not simulated.succeeded
@@ -97,12 +109,14 @@ def test_what_is_due_later_happens_at_its_virtual_time(simulate: Simulate) -> No
     assert simulated.waiting == []
 
 
-def test_an_aborted_association_says_so(simulate: Simulate) -> None:
+def test_an_aborted_association_says_so(simulate: Simulate, tmp_path: Path) -> None:
     """It completes nothing, also where all images came."""
-    simulated = simulate(ct(), SendingOptions(abort=2, resend=False))
+    with counting_installed(tmp_path / "unproven", UNPROVEN):
+        simulated = simulate(ct(), SendingOptions(abort=2, resend=False))
     assert [each["ends"] for each in simulated.timeline if "ends" in each] == ["aborted"]
     (waiting,) = simulated.waiting
-    assert (waiting["inputs"], waiting["missing"]) == ({"ct": 2}, None)
+    assert (waiting["inputs"], waiting["missing"], waiting["held"]) == ({"ct": 2}, None, "interrupted")
+    assert "was aborted or cut off" in waiting["waits_for"]
     assert not simulated.jobs
 
 

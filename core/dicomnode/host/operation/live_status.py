@@ -60,7 +60,7 @@ def live_status(
         "started": iso_timestamp(started),
         "reserve": reserve,
         "pipelines": {tree.configured.name: _pipeline(tree, gatherer, patients=patients) for tree in trees},
-        "left_alone": {
+        "backoffs": {
             name: {"until": iso_timestamp(time.time() + seconds), "reason": reason}
             for name, (seconds, reason) in backoffs.items()
         },
