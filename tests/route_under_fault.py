@@ -424,8 +424,11 @@ class Route:
             assert states, f"{uid} is not in the ledger"
             assert sum(state in _HAS_A_FILE for state in states) <= 1, (uid, states)
             for row in rows[uid]:
-                exists = (self.host.data / "spool" / row.path).exists()
-                assert exists == (row.state in _HAS_A_FILE), row
+                path = self.host.data / "spool" / row.path
+                if row.state in _HAS_A_FILE:
+                    assert path.exists(), row
+                else:  # the ledger says so first, then the file is removed
+                    self.wait_for(lambda path=path: not path.exists())
 
     def check_log(self) -> None:
         """Check I5: neither a control character nor a patient's ID in the log, and no traceback."""
