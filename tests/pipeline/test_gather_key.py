@@ -19,7 +19,7 @@ from dicomnode.pipeline.gather_key import Grouping, stored_bytes
 PATIENT, ISSUER = 0x00100020, 0x00100021
 
 
-def image(**values: str) -> Dataset:
+def image(**values: object) -> Dataset:
     """Return an image of a patient."""
     made = Dataset()
     made.PatientID, made.StudyInstanceUID, made.SeriesInstanceUID = "4711", "1.2", "1.2.3"
@@ -98,6 +98,18 @@ def test_an_attribute_that_dicom_does_not_have() -> None:
         Grouping.of("PatientIdd")
     with pytest.raises(ConfigurationError, match="nothing"):
         Grouping.of([])
+
+
+def test_an_attribute_that_is_no_text() -> None:
+    """Trimmed like text, binary numbers 2 and 512 would make one key: they are told to be no text."""
+    with pytest.raises(ConfigurationError, match=r"'Rows' \(US\), 'PixelData' \(OB or OW\): .* are text"):
+        Grouping.of(["PatientID", "Rows", "PixelData"])
+
+
+def test_a_number_that_is_zero() -> None:
+    """A number of value 0 is a value, in memory as in a file."""
+    made = image(AcquisitionNumber=0)
+    assert Grouping.of(["PatientID", "AcquisitionNumber"]).key(made) == "4711/0"
 
 
 def test_the_index_answers_without_the_file(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 from pydicom import Dataset
@@ -141,3 +142,43 @@ def test_the_proof_of_a_container() -> None:
     both.insert(_series(1, 1)[0], ("ct",))
     both.insert(_series(2, 1)[1], ("ct",))
     assert (both.missing(), both.completeness().proof) == (None, "")
+
+
+def test_a_part_of_a_container() -> None:
+    """Filtered, it holds the wanted images in their inputs; the container itself is as before."""
+    container, images = _container(), _images(3)
+    container.insert(images[0], ("plain", "other"))
+    container.insert(images[1], ("other",))
+    container.insert(images[2], ("plain",))
+    kept = container.filter(lambda image: image is not images[0])
+    assert (kept.container_key, list(kept)) == ("1.2.3", images[1:])
+    assert kept.counts() == {"plain": 1, "other": 1}
+    kept.remove(str(images[1].SOPInstanceUID))
+    assert kept.counts() == {"plain": 1, "other": 0}
+    assert (len(container), container.counts()) == (3, {"plain": 2, "other": 2})
+
+
+def test_a_folder_is_added_by_its_path(tmp_path: Path) -> None:
+    """What was saved is added by the folder's path; what no input takes is left out."""
+    container = PatientContainer("4711", {"ct": _CT})
+    container.add_images(_images(3))
+    container.save(tmp_path)
+    synthetic_series("MR", (1, 4, 4))[0].save_as(tmp_path / "mr.dcm", enforce_file_format=True)
+    again = PatientContainer("4711", {"ct": _CT})
+    assert (again.add_images(tmp_path), again.counts()) == (3, {"ct": 3})
+
+
+class _Raising(_CT):
+    def validate(self) -> bool:
+        raise ZeroDivisionError("no slice")
+
+
+def test_what_is_printed() -> None:
+    """A line for each input: how many images, and what it is missing; code that raises ends no print."""
+    container = PatientContainer("47\x1b[2J11", {"ct": _CT, "other": _Raising})
+    container.insert(_images(1)[0], ("other",))
+    assert str(container).splitlines() == [
+        r"PatientContainer 47\x1b[2J11: 1 image",
+        "├── ct: 0 images (no image yet)",
+        "└── other: 1 image (its validation raised ZeroDivisionError: no slice)",
+    ]

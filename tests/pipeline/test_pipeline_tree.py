@@ -17,7 +17,7 @@ from dicomnode import (
     PipelineOutput,
     PipelineTree,
 )
-from dicomnode.errors import DuplicateImageError, ImageRefusedError
+from dicomnode.errors import ConfigurationError, DuplicateImageError, ImageRefusedError
 from dicomnode.pipeline.pipeline_tree import AdmissionRules, NoContainerKeyError
 from dicomnode.testing import synthetic_series
 
@@ -191,3 +191,52 @@ def test_a_series_that_was_chosen() -> None:
     assert tree.choose_series(key, "1.2.2") == ("ct",)
     assert tree.missing(key) is None
     assert len(tree.completeness(key).inputs["ct"]) == 2
+
+
+def test_a_part_of_a_tree() -> None:
+    """Filtered, it holds the containers of the wanted images alone; the tree itself is as before."""
+    tree = PipelineTree(TwoInputs())
+    ct, other = images(), images(count=1, series=2, PatientID="4712")
+    tree.add_images([other[0], *ct, *images("PT", series=3)])
+    kept = tree.filter(lambda image: image.Modality == "CT" and image.PatientID == "4711")
+    assert (list(kept), kept.counts()) == (ct, {"4711/1.2": {"ct": 3, "pt": 0}})
+    assert kept.container_of("1.2.1.0") == "4711/1.2"
+    kept.remove("1.2.1.0")
+    assert (kept.container_of("1.2.1.0"), kept.container_of("1.2.2.0")) == (None, None)
+    assert tree.counts() == {"4712/1.2": {"ct": 1, "pt": 0}, "4711/1.2": {"ct": 3, "pt": 3}}
+    assert len(tree) == 7
+
+
+def test_a_choice_stays_with_a_part() -> None:
+    """A series that was chosen is chosen in what was filtered, and choices there change nothing here."""
+    tree = PipelineTree(TwoInputs())
+    tree.add_images([*images(), *images(series=2), *images("PT", series=3)])
+    (key,) = tree.containers
+    tree.choose_series(key, "1.2.2")
+    kept = tree.filter(lambda image: True)
+    assert kept.missing(key) is None
+    kept.choose_series(key, "1.2.1")
+    assert [image.SeriesInstanceUID for image in tree.completeness(key).inputs["ct"]] == ["1.2.2"] * 3
+
+
+def test_what_is_printed() -> None:
+    """A line for each container and input, with what is missing."""
+    tree = PipelineTree(TwoInputs())
+    tree.add_images([*images(), *images("PT", count=1, series=2, PatientID="4712")])
+    assert str(tree).splitlines() == [
+        "PipelineTree: 4 images",
+        "├── 4711/1.2: 3 images",
+        "│   ├── ct: 3 images",
+        "│   └── pt: 0 images (no image yet)",
+        "└── 4712/1.2: 1 image",
+        "    ├── ct: 0 images (no image yet)",
+        "    └── pt: 1 image",
+    ]
+
+
+def test_the_class_of_a_pipeline_is_none() -> None:
+    """A class in the place of an object is told, and so is a pipeline that is not defined as it must be."""
+    with pytest.raises(TypeError, match=r"takes an object of the pipeline, not its class: OneSeries\(\)"):
+        PipelineTree(OneSeries)  # type: ignore[arg-type]  # the mistake that is told
+    with pytest.raises(ConfigurationError, match="names no inputs"):
+        PipelineTree(type("Nothing", (OneSeries,), {"inputs": {}})())

@@ -8,7 +8,7 @@ from typing import Final, Literal, TypeAlias
 from urllib.parse import quote_from_bytes
 
 from pydicom.charset import convert_encodings, encode_string
-from pydicom.datadict import tag_for_keyword
+from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
@@ -29,6 +29,10 @@ _LEVELS: Final[Mapping[str, tuple[str, ...]]] = {
 }
 _OPTIONAL: Final = frozenset({"IssuerOfPatientID"})
 _PADDING: Final = b" \0"
+_TEXT: Final = frozenset(
+    ("AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "LT", "PN", "SH", "ST", "TM", "UC", "UI", "UR", "UT")
+)
+"""Of other VRs no key is made: what is padding of text is a part of a binary number (PS3.5 section 6.2)."""
 _PLAIN: Final = "".join(chr(code) for code in range(0x20, 0x7F) if chr(code) not in "%/@\\")
 
 
@@ -54,7 +58,7 @@ class Grouping:
         Raises
         ------
         ConfigurationError
-            When it is no level and names an attribute that DICOM does not have.
+            When it is no level, and names an attribute that DICOM does not have or that is no text.
         """
         if isinstance(gather_by, str) and gather_by in _LEVELS:
             return cls(gather_by, _LEVELS[gather_by])
@@ -63,6 +67,10 @@ class Grouping:
         if unknown or not keywords:
             named = ", ".join(map(repr, unknown)) or "nothing"
             msg = f"gather_by names {named}: it is 'series', 'study', 'patient', or keywords of attributes"
+            raise ConfigurationError(msg)
+        vrs = ((keyword, dictionary_VR(keyword)) for keyword in keywords)
+        if binary := [f"{keyword!r} ({vr})" for keyword, vr in vrs if vr not in _TEXT]:
+            msg = f"gather_by names {', '.join(binary)}: images are gathered by attributes that are text"
             raise ConfigurationError(msg)
         return cls(", ".join(keywords), keywords)
 
@@ -130,7 +138,8 @@ def stored_bytes(image: Dataset, tag: int) -> bytes:
     if isinstance(element, RawDataElement):
         return (element.value or b"").strip(_PADDING)
     value = image[tag].value
-    text = "\\".join(map(str, value)) if isinstance(value, MultiValue | list) else str(value or "")
+    values = value if isinstance(value, MultiValue | list) else () if value is None else (value,)
+    text = "\\".join(map(str, values))
     charset = image.get("SpecificCharacterSet", "ISO_IR 6") or "ISO_IR 6"
     encodings = convert_encodings(charset)
     try:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import ParamSpec, TypeVar
+from typing import ParamSpec, Self, TypeVar
 
 from pydicom.dataset import Dataset
 
 from dicomnode.dicom.tree.dicom_tree import SeriesTree
 from dicomnode.dicom.tree.image_tree import ImageTreeInterface
+from dicomnode.dicom.tree.tree_text import TextNode, counted
+from dicomnode.dicom.values.safe import safe_text
 from dicomnode.errors import ImageRefusedError
 from dicomnode.pipeline.container import patient_id_of
 from dicomnode.pipeline.historic import HistoricAbstractInput
@@ -58,12 +60,14 @@ class Completeness:
 class PatientContainer(ImageTreeInterface):
     """The inputs of one container of a pipeline, and the images that they hold.
 
-    An image that several inputs take is held once and is in each of them.
+    An image that several inputs take is held once and is in each of them. Which images belong together is
+    not asked here: a :class:`~dicomnode.PipelineTree` divides images into containers.
 
     Parameters
     ----------
     container_key : str
-        What the images have in common; see :class:`~dicomnode.pipeline.gather_key.Grouping`.
+        What the images have in common, as a name: a Patient ID, say. The host makes it of stored bytes; see
+        :class:`~dicomnode.pipeline.gather_key.Grouping`.
     inputs : mapping of str to type of AbstractInput
         The pipeline's inputs by name.
     copied_tags : mapping of str to collection of int
@@ -126,9 +130,12 @@ class PatientContainer(ImageTreeInterface):
         Exception
             What the code of an input raises: then the image is not here.
         """
+        self._hold(image, self.joins(image, names))
+
+    def _hold(self, image: Dataset, names: Collection[str]) -> None:
         self._insert(image)
         try:
-            for name in self.joins(image, names):
+            for name in names:
                 self._inputs[name].insert(image)
         except BaseException:
             self.remove(str(image.SOPInstanceUID))
@@ -155,6 +162,19 @@ class PatientContainer(ImageTreeInterface):
         for held in self._inputs.values():
             if SOPInstanceUID in held:
                 held.remove(SOPInstanceUID)
+
+    def filter(self, wanted: Callable[[Dataset], bool]) -> Self:
+        """Return a container with the images for which a function is true, in the inputs that hold them."""
+        made = self._empty()
+        for image in self:
+            if wanted(image):
+                made._hold(image, self.inputs_of(image))
+        return made
+
+    def _empty(self) -> Self:
+        made = super()._empty()
+        made._inputs = {name: held.filter(lambda _: False) for name, held in self._inputs.items()}
+        return made
 
     def inputs_of(self, image: Dataset) -> tuple[str, ...]:
         """Return the names of the inputs that hold an image."""
@@ -227,6 +247,19 @@ class PatientContainer(ImageTreeInterface):
                 for name in group:
                     if not len(inputs[name]):
                         missing.pop(name, None)
+
+    def text_node(self, found: Completeness) -> TextNode:
+        """Return what is printed of it: a line for each input, with what it is missing."""
+        lines = []
+        for name, held in self._inputs.items():
+            missing = found.missing.get(name)
+            label = f"{name}: {counted(len(held), 'image')}{'' if missing is None else f' ({missing})'}"
+            lines.append(TextNode(safe_text(label)))
+        return TextNode(f"{safe_text(self.container_key)}: {counted(len(self), 'image')}", tuple(lines))
+
+    def _text_node(self) -> TextNode:
+        node = self.text_node(self.completeness(raising=False))
+        return replace(node, label=f"{type(self).__name__} {node.label}")
 
     def __repr__(self) -> str:
         held = ", ".join(f"{name}: {count}" for name, count in self.counts().items())

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
-from os import PathLike
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
 from types import MappingProxyType
+from typing import Self
 
 from pydicom.dataset import Dataset
 
 from dicomnode.dicom.tree.identifiers import identifier
 from dicomnode.dicom.tree.image_tree import ImageTreeInterface
+from dicomnode.dicom.tree.tree_text import TextNode
 from dicomnode.errors import ImageRefusedError
 from dicomnode.pipeline.gather_key import GatherBy
 from dicomnode.pipeline.historic import HistoricAbstractInput
@@ -131,7 +132,14 @@ class PipelineTree(ImageTreeInterface):
     gather_by : {"series", "study", "patient"} or sequence of str, optional
         What one job is, where that is not the pipeline's own word.
     validate_image, validate_input : callable, optional
-        What is asked besides the rules of the inputs: the hooks, in the host.
+        What is asked in the place of the inputs' own rules: the hooks, in the host.
+
+    Raises
+    ------
+    ConfigurationError
+        When the pipeline's class is not defined as it must be, or `gather_by` names what DICOM does not have.
+    TypeError
+        When a class is given.
 
     Examples
     --------
@@ -151,6 +159,10 @@ class PipelineTree(ImageTreeInterface):
         validate_input: ValidateInput | None = None,
     ) -> None:
         super().__init__()
+        if isinstance(pipeline, type):
+            msg = f"PipelineTree takes an object of the pipeline, not its class: {pipeline.__name__}()"
+            raise TypeError(msg)
+        type(pipeline).check_definition()
         self.pipeline = pipeline
         self.rules = AdmissionRules(pipeline, gather_by, validate_image)
         self._validate_input = validate_input
@@ -180,22 +192,6 @@ class PipelineTree(ImageTreeInterface):
         if not admission.inputs:
             raise ImageRefusedError(str(admission))
         self.insert(image, admission.container_key, admission.inputs)
-
-    def add_images(self, images: Iterable[Dataset] | str | PathLike[str]) -> int:
-        """Add images, or the DICOM files of a folder, and return how many were added.
-
-        Of a folder, what no input takes is left out; :meth:`discover` says what and why.
-
-        Raises
-        ------
-        ImageTreeError
-            At the first image that does not go in; those before it stay.
-        FileNotFoundError
-            When there is no such folder.
-        """
-        if isinstance(images, str | PathLike):
-            return self.discover(images).added
-        return super().add_images(images)
 
     def insert(self, image: Dataset, container_key: str, inputs: Collection[str]) -> tuple[str, ...]:
         """Add an image that was found to belong into a container; return the inputs that it joins.
@@ -237,6 +233,23 @@ class PipelineTree(ImageTreeInterface):
     def container_of(self, SOPInstanceUID: str) -> str | None:  # noqa: N803 - DICOM's own spelling
         """Return the key of the container that holds an image, ``None`` where none does."""
         return self._key_of.get(SOPInstanceUID)
+
+    def filter(self, wanted: Callable[[Dataset], bool]) -> Self:
+        """Return a tree of the same pipeline with the images for which a function is true, where they are."""
+        made = self._empty()
+        for key, container in self._containers.items():
+            if len(kept := container.filter(wanted)):
+                made._containers[key] = kept
+        made._key_of = {uid: key for uid, key in self._key_of.items() if uid in made._containers.get(key, ())}
+        made._images = {uid: image for uid, image in self._images.items() if uid in made._key_of}
+        return made
+
+    def _empty(self) -> Self:
+        made = super()._empty()
+        made._containers, made._key_of = {}, {}
+        made._histories = {key: dict(each) for key, each in self._histories.items()}
+        made._chosen = {key: dict(each) for key, each in self._chosen.items()}
+        return made
 
     # -- what they hold -----------------------------------------------------------------------------------
 
@@ -280,6 +293,13 @@ class PipelineTree(ImageTreeInterface):
         if names:
             self._chosen.setdefault(container_key, {}).update(dict.fromkeys(names, SeriesInstanceUID))
         return names
+
+    def _text_node(self) -> TextNode:
+        below = (
+            container.text_node(self.completeness(key, raising=False))
+            for key, container in self._containers.items()
+        )
+        return replace(super()._text_node(), children=tuple(below))
 
     # -- earlier images -----------------------------------------------------------------------------------
 

@@ -386,6 +386,7 @@ def test_whether_a_proof_is_worth_asking_for() -> None:
 
     class Alone(Pipeline):
         inputs = {"pet": Counted}
+        alternatives = ()
 
     tree = Tree(Alone)
     tree.bring(image("2.1", "PT"))

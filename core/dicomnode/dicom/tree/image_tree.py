@@ -57,14 +57,20 @@ class ImageTreeInterface(ABC):
 
     # -- the content --------------------------------------------------------------------------------------
 
-    def add_images(self, images: Iterable[Dataset]) -> int:
-        """Add images, and return how many were added. The first that does not go in raises.
+    def add_images(self, images: Iterable[Dataset] | str | PathLike[str]) -> int:
+        """Add images, or the DICOM files of a folder, and return how many were added.
+
+        Of a folder, what does not belong here is left out; :meth:`discover` says what and why.
 
         Raises
         ------
-        ImageTreeError
-            As :meth:`add_image`; the images before it stay.
+        ImageTreeError, ImageRefusedError
+            At the first of the images that does not go in, as :meth:`add_image`; those before it stay.
+        FileNotFoundError
+            When there is no such folder.
         """
+        if isinstance(images, str | PathLike):
+            return self.discover(images).added
         count = 0
         for image in images:
             self.add_image(image)
