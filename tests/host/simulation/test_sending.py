@@ -88,15 +88,21 @@ def test_a_shuffle_follows_from_its_seed() -> None:
 
 
 def test_interleaved_associations_send_in_turn() -> None:
-    """Each ends directly after its own last image, also where another goes on."""
+    """Each ends after the turn in which its own last image is sent, also where another goes on."""
     options = SendingOptions(interleave=True)
     assert told("aaab", options) == ["1 0", "2 3", "2 end", "1 1", "1 2", "1 end"]
+
+
+def test_interleaved_associations_of_one_image_are_open_at_once() -> None:
+    """Every image is sent before the first association ends."""
+    options = SendingOptions(associations="image", interleave=True)
+    assert told("aab", options) == ["1 0", "2 1", "3 2", "1 end", "2 end", "3 end"]
 
 
 def test_an_interleaved_association_that_ends_with_a_duplicate_ends_once() -> None:
     """The second copy of the last image is not taken for the first."""
     options = SendingOptions(interleave=True, duplicate=1)
-    assert told("ab", options) == ["1 0", "2 1", "1 0", "1 end", "2 1", "2 end"]
+    assert told("ab", options) == ["1 0", "2 1", "1 0", "2 1", "1 end", "2 end"]
 
 
 def test_every_so_many_th_image_is_sent_twice() -> None:

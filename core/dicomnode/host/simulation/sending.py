@@ -76,12 +76,11 @@ def steps(found: Sequence[Found], options: SendingOptions) -> Iterator[Step]:
             yield from ((association, file) for file in association.files)
             yield association, None
         return
-    for fairness in zip_longest(*(association.files for association in associations)):
-        for association, file in zip(associations, fairness, strict=True):
-            if file is not None:
-                yield association, file
-                if file is association.files[-1]:
-                    yield association, None
+    for files in zip_longest(*(association.files for association in associations)):
+        turns = [turn for turn in zip(associations, files, strict=True) if turn[1] is not None]
+        yield from turns
+        # Only now, so that associations of one image each are open at the same time, too.
+        yield from ((association, None) for association, file in turns if file is association.files[-1])
 
 
 def _ordered(found: Sequence[Found], options: SendingOptions) -> list[Found]:
