@@ -302,7 +302,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("room", choices=ROOMS)
     parser.add_argument("--sample", type=int, metavar="N", help="how many, drawn at random; default: all")
     parser.add_argument("--seed", type=int, default=1, help="of the sample; default: 1")
-    parser.add_argument("--module", metavar="NAME.py", help="mutants of this module only")
+    parser.add_argument(
+        "--module", metavar="NAME.py", action="append", help="mutants of this module only; may be repeated"
+    )
     parser.add_argument("--again", action="store_true", help="run the survivors of the sample again")
     parser.add_argument("--report", action="store_true", help="print what is known, run nothing")
     parser.add_argument("--least", type=float, default=0, metavar="PERCENT", help="exit with 1 below it")
@@ -315,7 +317,7 @@ def _drawn(sources: dict[str, str], asked: argparse.Namespace) -> list[Mutant]:
     every = [
         Mutant(module, hashlib.sha256(source.encode()).hexdigest()[:12], each)
         for module, source in sources.items()
-        if asked.module in (None, module)
+        if not asked.module or module in asked.module
         for each in mutations(source)
     ]
     # One order for each seed: a larger sample holds the smaller one, so that its results are used again.

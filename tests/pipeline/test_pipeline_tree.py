@@ -54,6 +54,12 @@ class OneSeries(Base):
     inputs = {"ct": CT}
 
 
+class Asking(Base):
+    """One whose peer is asked how many images there are."""
+
+    inputs = {"ct": type("Asked", (CT,), {"expected_images": "peer"})}
+
+
 class TwoInputs(Base):
     """Two inputs of one study."""
 
@@ -107,6 +113,34 @@ def test_what_a_study_is_missing() -> None:
     tree.add_images(images("PT", series=2))
     assert tree.missing(key) is None
     assert tree.missing("nobody") == "no image"
+
+
+def test_what_would_be_missing() -> None:
+    """If images came: those that are there count, each once, and nothing changes."""
+    tree = PipelineTree(TwoInputs())
+    ct, pt = images(), images("PT", series=2)
+    tree.add_images(ct)
+    (key,) = tree.containers
+    for there in (key, "nobody"):
+        found = tree.completeness_with(there, [*((each, ("pt", "gone")) for each in pt), (ct[0], ("ct",))])
+        assert not found.missing
+        assert {name: len(held) for name, held in found.inputs.items()} == {
+            "ct": len(ct) if there == key else 1,
+            "pt": len(pt),
+        }
+    assert tree.missing(key) == "pt: no image yet"
+    assert list(tree.containers) == [key]
+
+
+def test_what_would_be_missing_by_the_word_of_a_peer() -> None:
+    """What a peer has said of the series that are there holds."""
+    tree = PipelineTree(Asking())
+    first, *others = images()
+    tree.add_image(first)
+    (key,) = tree.containers
+    tree.containers[key].inputs["ct"].peer_counts = {str(first.SeriesInstanceUID): len(others) + 1}
+    assert "the peer" not in str(tree.completeness_with(key, []))
+    assert not tree.completeness_with(key, [(each, ("ct",)) for each in others]).missing
 
 
 def test_a_folder(tmp_path: Path) -> None:

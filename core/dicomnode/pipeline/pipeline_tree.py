@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Self
@@ -277,10 +277,43 @@ class PipelineTree(ImageTreeInterface):
         KeyError
             When there is no such container.
         """
+        return self._asked(container_key, self._containers[container_key], raising=raising)
+
+    def completeness_with(
+        self,
+        container_key: str,
+        images: Iterable[tuple[Dataset, Collection[str]]],
+        *,
+        raising: bool = True,
+    ) -> Completeness:
+        """Find out what a job of a container would get if images came, and what would be missing.
+
+        Nothing changes.
+
+        Parameters
+        ----------
+        container_key : str
+        images : iterable of (Dataset, collection of str)
+            Each with the names of the inputs that take it.
+        raising : bool
+            As of :meth:`PatientContainer.completeness`.
+        """
+        imagined = self._new_container(container_key)
+        there = self._containers.get(container_key)
+        for name, held in {} if there is None else there.inputs.items():
+            imagined.inputs[name].peer_counts = held.peer_counts
+            for each in held:
+                imagined.inputs[name].insert(each)
+        for image, names in images:
+            for name in names:
+                if name in imagined.inputs and image.SOPInstanceUID not in imagined.inputs[name]:
+                    imagined.inputs[name].insert(image)
+        return self._asked(container_key, imagined, raising=raising)
+
+    def _asked(self, container_key: str, container: PatientContainer, *, raising: bool) -> Completeness:
         ask = self._validate_input
         validate = None if ask is None else lambda name, held: ask(container_key, name, held)
-        chosen = self._chosen.get(container_key, {})
-        return self._containers[container_key].completeness(validate, chosen, raising=raising)
+        return container.completeness(validate, self._chosen.get(container_key, {}), raising=raising)
 
     def choose_series(self, container_key: str, SeriesInstanceUID: str) -> tuple[str, ...]:  # noqa: N803 - DICOM's own spelling
         """Choose a series for every input of a container that holds it, and return these inputs."""

@@ -85,6 +85,20 @@ class Raising(Pipeline):
         raise ValueError("Doe^John")
 
 
+class LastSeries(AbstractInput):
+    """Images of one series: the one of the greatest UID."""
+
+    def choose_series(self, candidates: Sequence[Any]) -> str:
+        return max(str(each.key) for each in candidates)
+
+
+class Choosing(Pipeline):
+    """One that takes one series, and chooses."""
+
+    inputs = {"ct": LastSeries}
+    alternatives = ()
+
+
 @pytest.fixture(autouse=True)
 def _reset(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(CT, "raises", None)
@@ -405,6 +419,48 @@ def test_what_would_be_missing_with_one_more() -> None:
     other = image("9.1", patient="P2")
     assert tree.missing_with(other, tree.admission(other)) == one
     assert tree.counts() == {KEY: {"ct": 1, "pet": 0, "mr": 0}}
+
+
+# -- can it join a job? -------------------------------------------------------------------------------------
+
+
+def test_images_of_one_series_can_join() -> None:
+    """Those that wait and those of a job are of one series; an input that is gone counts for nothing."""
+    tree = Tree()
+    tree.bring(image("1.3"))
+    assert tree.can_join(KEY, [(image("1.1"), ("ct",)), (image("1.2"), ("ct", "gone"))])
+    assert tree.counts() == {KEY: {"ct": 1, "pet": 0, "mr": 0}}
+
+
+def test_images_for_different_inputs_can_join() -> None:
+    """Each input has one series."""
+    tree = Tree()
+    tree.bring(image("2.1", "PT", series="2"))
+    assert tree.can_join(KEY, [(image("1.1"), ("ct",))])
+
+
+@pytest.mark.parametrize("other", [{"series": "1.4"}, {"series": "1.4", "study": "2.2"}])
+def test_images_of_another_series_cannot_join(other: dict[str, Any]) -> None:
+    """Where the input takes one, and nobody chooses; a choice of the operator is one."""
+    tree = Tree()
+    tree.bring(image("1.3"))
+    job = [(image("1.1", **other), ("ct",))]
+    assert not tree.can_join(KEY, job)
+    tree.choose_series(KEY, "1.3")
+    assert tree.can_join(KEY, job)
+
+
+def test_what_nobody_would_choose_cannot_join() -> None:
+    """A job would be ended for nothing: it would get the images that it has."""
+    tree = Tree(Choosing)
+    tree.bring(image("1.3", series="1.5"))
+    assert not tree.can_join(KEY, [(image("1.1", series="1.6"), ("ct",))])
+    assert tree.can_join(KEY, [(image("1.1", series="1.4"), ("ct",))])
+
+
+def test_where_nothing_waits_nothing_joins() -> None:
+    """All that came again may be a failed job's."""
+    assert not Tree().can_join(KEY, [(image("1.1"), ("ct",))])
 
 
 # -- images go ----------------------------------------------------------------------------------------------

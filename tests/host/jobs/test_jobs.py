@@ -417,6 +417,42 @@ def test_a_job_with_a_result_keeps_its_images(bench: Callable[..., Bench]) -> No
     assert ("withdrawn", number) not in on.notified
 
 
+def test_the_images_of_a_job(bench: Callable[..., Bench]) -> None:
+    """They are asked for before a job is ended for them: nothing changes."""
+    on = bench()
+    on.patient("1.1", "3.1")
+    number = on.create().id
+    assert {(image.SOPInstanceUID, names) for image, names in on.jobs.images(number)} == {
+        ("1.1", ("images",)),
+        ("3.1", ("images", "marked")),
+    }
+    assert on.ledger.job(number).state is JobState.QUEUED
+
+
+def test_an_undeliverable_job_gives_its_images_back(bench: Callable[..., Bench]) -> None:
+    """All came again, with more: its result, which no peer took, is removed."""
+    on = bench()
+    number = built(on, "PACS", "ARCHIVE")
+    folder = on.outbox / on.ledger.job(number).folder
+    assert folder.is_dir()
+    on.ledger.write(transition_job(number, JobState.UNDELIVERABLE, "refused"))
+    assert len(on.jobs.reopen(number, "they came again, with more")) == 2
+    assert on.states() == {"1.1": WAITING, "1.2": WAITING}
+    assert on.ledger.job(number).state is JobState.DISCARDED
+    states = [delivery.state for delivery in on.ledger.deliveries(*DeliveryState, job=number)]
+    assert states == [DeliveryState.DISCARDED] * 2
+    assert not folder.exists()
+
+
+def test_a_job_whose_images_wait_again_is_no_earlier_one(bench: Callable[..., Bench]) -> None:
+    """What waits is not late for a job that was ended for it."""
+    on = bench()
+    on.patient()
+    number = on.create().id
+    on.tree.put_back(P1, on.jobs.reopen(number, "late"))
+    assert on.jobs.earlier("two", P1) == []
+
+
 def test_a_job_that_takes_the_place_of_another(bench: Callable[..., Bench]) -> None:
     """The one that gave its images back says which one has them now, and is no earlier job any more."""
     on = bench()
@@ -439,8 +475,8 @@ def test_a_job_that_takes_the_place_of_another(bench: Callable[..., Bench]) -> N
         ((JobState.RUNNING,), EarlierState.UNBUILT),
         ((JobState.RUNNING, JobState.BUILT), EarlierState.BUILT),
         ((JobState.RUNNING, JobState.BUILT, JobState.DELIVERED), EarlierState.ENDED),
-        ((JobState.RUNNING, JobState.BUILT, JobState.UNDELIVERABLE), EarlierState.ENDED),
-        ((JobState.RUNNING, JobState.FAILED), EarlierState.ENDED),
+        ((JobState.RUNNING, JobState.BUILT, JobState.UNDELIVERABLE), EarlierState.FAILED),
+        ((JobState.RUNNING, JobState.FAILED), EarlierState.FAILED),
         ((JobState.DISCARDED,), EarlierState.ENDED),
     ],
 )

@@ -27,6 +27,7 @@ from dicomnode.host.ledger.ledger_writes import (
     replace_file,
     requeue_job,
     retry_deliveries,
+    run_job_again,
     sort_instance,
     together,
     transition_delivery,
@@ -128,6 +129,18 @@ def test_a_job_that_has_a_result_is_not_reopened(ledger: Ledger) -> None:
     with pytest.raises(ValueError, match=f"job {job.id} is built"):
         ledger.write(reopen_job(job.id, "late images"))
     assert ledger.instance_states() == {"a": IN_JOB}
+
+
+def test_a_job_runs_again_with_its_own_files(ledger: Ledger) -> None:
+    """Those that wait again, since it was given up for them, take no place but their own: they are kept."""
+    ledger.write(add_instance(instance("a")))
+    job = ledger.write(create_job("identity", "three", "P1", ["a"]))
+    (uid,) = [row.SOPInstanceUID for row in ledger.instances(job=job.id)]
+    ledger.write(reopen_job(job.id, "late images"))
+    again, over = ledger.write(run_job_again(job.id, {uid: "a"}, "they came again"))
+    assert (again.state, over) == (JobState.QUEUED, ())
+    assert ledger.instance_states() == {"a": IN_JOB}
+    assert [row.path for row in ledger.instances(job=job.id)] == ["a"]
 
 
 def test_a_state_is_changed_from_the_one_that_is_meant(ledger: Ledger) -> None:

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from dicomnode.dicom.reading.lazy import LazyDataset
 from dicomnode.errors import DicomnodeError, JobStateError
-from dicomnode.host.foundation.error_text import harmless_text
+from dicomnode.host.foundation.error_text import loggable_text
 from dicomnode.host.foundation.events import Event, Events, Station
 from dicomnode.host.foundation.timer_thread import TimerThread
 from dicomnode.host.gathering.container_naming import nothing_waits
@@ -55,8 +55,12 @@ class ContainerJobs(Protocol):
         """Run an earlier job again, with the images that have come again in the place of its own."""
         ...
 
+    def images(self, number: int) -> Sequence[tuple[LazyDataset, tuple[str, ...]]]:
+        """Return the images of a job, each with the names of its inputs."""
+        ...
+
     def reopen(self, number: int, why: str) -> Sequence[tuple[LazyDataset, tuple[str, ...]]]:
-        """End a job that has no result, and return its images, each with the names of its inputs."""
+        """End a job that delivers no result, and return its images, each with the names of its inputs."""
         ...
 
     def drop(self, waiting: WaitingImages, decision: Drop) -> object:
@@ -326,7 +330,7 @@ class Gatherer:
         try:
             event = self._done(waiting, decision)
         except _NOT_NOW as error:
-            event = Failed(decision.container_key, f"no job could be made: {harmless_text(error)}")
+            event = Failed(decision.container_key, f"no job could be made: {loggable_text(error)}")
         if event is not None:
             self._handle(waiting, event)
 
@@ -384,8 +388,13 @@ class Gatherer:
             partial(_assess, waiting),
             partial(self._jobs.earlier, name),
             identity=partial(self._jobs.identity, waiting),
+            can_join=partial(self._can_join, waiting),
             may_be_proven=waiting.may_be_proven if configured.proves else lambda key: False,  # noqa: ARG005 - of none
         )
+
+    def _can_join(self, waiting: WaitingImages, container_key: str, number: int) -> bool:
+        """Say whether the images of a job and those that wait can go into one job."""
+        return waiting.can_join(container_key, self._jobs.images(number))
 
 
 def _assess(waiting: WaitingImages, container_key: str) -> Assessment:

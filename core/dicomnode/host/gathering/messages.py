@@ -18,7 +18,7 @@ class Member:
     ----------
     SOPInstanceUID, SeriesInstanceUID : str
     job : int, optional
-        The failed job that has its file, where it came again after that.
+        The failed job that has its file, where it came again after that: then it is not in the tree.
     """
 
     SOPInstanceUID: str
@@ -188,8 +188,15 @@ class EarlierState(Enum):
     """Queued, running, or to be tried again: late images can still join it."""
     BUILT = "built"
     """It has a result, which is being delivered."""
+    FAILED = "failed"
+    """Failed for good, or undeliverable: it can run again, with the images that it has still."""
     ENDED = "ended"
-    """Delivered, failed for good, undeliverable or discarded: it can run again."""
+    """Delivered or discarded: it can run again when its images have come again."""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more comes of it by itself."""
+        return self in {EarlierState.FAILED, EarlierState.ENDED}
 
 
 @dataclass(frozen=True, slots=True)

@@ -148,6 +148,28 @@ class _Container:
     """When it stands in the queue of what is due: at :attr:`look_at`, or before."""
     hold: Hold | None = None
 
+    @property
+    def failed_jobs(self) -> set[int]:
+        """The failed jobs that have files of it."""
+        return {member.job for member in self.members.values() if member.job is not None}
+
+    @property
+    def in_tree(self) -> frozenset[str]:
+        """The images that are in the tree: all but those of which a failed job has the files."""
+        return frozenset(uid for uid, member in self.members.items() if member.job is None)
+
+    @property
+    def series(self) -> frozenset[str]:
+        """The Series Instance UIDs of what is in the tree."""
+        return frozenset(self.members[uid].SeriesInstanceUID for uid in self.in_tree)
+
+    def forget_taken_back(self, earlier: Sequence[EarlierJob]) -> None:
+        """Forget images of jobs that are failed no more: they are theirs, if replayed; else they are gone."""
+        failed = {job.number for job in earlier if job.state is EarlierState.FAILED}
+        for uid, member in list(self.members.items()):
+            if member.job is not None and member.job not in failed:
+                del self.members[uid]
+
 
 class Gathering:
     """The state machine of one pipeline's containers.
@@ -428,26 +450,31 @@ class Gathering:
         """
         if not assessment.uids <= container.members.keys():
             return []  # the inputs hold an image already whose event is yet to come: then it is looked again
-        own = frozenset(container.members)
-        of_failed = {member.job for member in container.members.values()} - {None}
         earlier = self._earlier_jobs(container.key)
+        container.forget_taken_back(earlier)
+        if not container.members:
+            return self._drop(container.key, "its images are those of a job that is not over", ordered=False)
+        own = frozenset(container.members)
         for job in earlier:
-            if own < job.uids or (own == job.uids and job.state is not EarlierState.ENDED):
+            if own < job.uids or (own == job.uids and not job.state.is_over):
                 count = f"{len(own)} of its {len(job.uids)} images"
                 return self._held(container, f"it is a part of job {job.number}: {count}", HoldKind.PART)
-        for job in earlier:
-            if own == job.uids and job.number in of_failed:
-                return [
-                    RunAgain(container.key, job.number, own, f"the images of job {job.number} came again")
-                ]
-        for job in earlier:
-            if job.number in of_failed and job.uids < own:  # its files are not in the tree yet
-                return [
-                    Join(container.key, job.number, f"the images of job {job.number} came again, with more")
-                ]
+        if again := self._compare_failed(container, earlier):
+            return [again]
         if assessment.missing:
             return self._compare_incomplete(container, assessment, earlier)
         return self._compare_complete(container, assessment, why, earlier)
+
+    def _compare_failed(self, container: _Container, earlier: Sequence[EarlierJob]) -> RunAgain | Join | None:
+        """Decide about a failed job all of whose images came again: their files are not in the tree yet."""
+        own, of_failed = frozenset(container.members), container.failed_jobs
+        for job in earlier:
+            if job.number in of_failed and job.uids <= own:
+                again = f"the images of job {job.number} came again"
+                if own != job.uids and self._can_join(container.key, job.number):
+                    return Join(container.key, job.number, f"{again}, with more")
+                return RunAgain(container.key, job.number, job.uids, again)
+        return None
 
     def _compare_incomplete(
         self, container: _Container, assessment: Assessment, earlier: Sequence[EarlierJob]
@@ -455,11 +482,10 @@ class Gathering:
         """Hold what is not complete, unless it may join a job: with the images of that it may be."""
         if assessment.raised:
             return self._held(container, assessment.missing, HoldKind.CHECK_FAILED, assessment.raised)
-        series = frozenset(member.SeriesInstanceUID for member in container.members.values())
         for job in earlier if self.policy.late_images == "join" else ():
             if (
                 job.state is EarlierState.UNBUILT
-                and (self.policy.one_group_a_container or job.series & series)
+                and (self.policy.one_group_a_container or job.series & container.series)
                 and self._can_join(container.key, job.number)
             ):
                 why = f"images came late for job {job.number}, and join it"
@@ -472,16 +498,15 @@ class Gathering:
         chosen = assessment.uids
         for job in earlier:
             if chosen == job.uids and job.identity == self._identity(container.key, chosen):
-                if job.state is EarlierState.ENDED:
+                if job.state.is_over:
                     again = f"the images of job {job.number} came again"
-                    return [RunAgain(container.key, job.number, frozenset(container.members), again)]
+                    return [RunAgain(container.key, job.number, container.in_tree, again)]
                 same = f"job {job.number} of the same images is not over"
                 return self._held(container, same, HoldKind.PART)
-        series = frozenset(member.SeriesInstanceUID for member in container.members.values())
         for job in earlier:
             if chosen >= job.uids:
                 continue
-            if self.policy.one_group_a_container or job.series & series:
+            if self.policy.one_group_a_container or job.series & container.series:
                 return self._late(container, assessment, why, job)
         return [self._started(container, assessment, why)]
 
@@ -496,7 +521,10 @@ class Gathering:
                     Join(container.key, job.number, f"images came late for job {job.number}, and join it")
                 ]
         came = f"job {job.number} of the same {'group' if self.policy.one_group_a_container else 'series'}"
-        return self._held(container, f"they came after {came} had started", HoldKind.LATE)
+        late = f"they came after {came} had started"
+        if self.policy.late_images == "join" and job.state is EarlierState.UNBUILT:
+            late = f"{late}, and cannot go into one job with its images"
+        return self._held(container, late, HoldKind.LATE)
 
     def _started(
         self,
@@ -506,7 +534,7 @@ class Gathering:
         *,
         ordered: bool = False,
     ) -> StartJob:
-        left_out = frozenset(container.members) - assessment.uids
+        left_out = container.in_tree - assessment.uids
         return StartJob(container.key, assessment.inputs, left_out, why, ordered)
 
     def _held(self, container: _Container, why: str, kind: HoldKind, summary: str = "") -> list[Decision]:

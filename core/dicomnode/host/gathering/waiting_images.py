@@ -20,7 +20,7 @@ from dicomnode.host.gathering.known_instances import KnownInstances
 from dicomnode.pipeline.historic import HistoricAbstractInput
 from dicomnode.pipeline.history_state import HistoryStatus
 from dicomnode.pipeline.inputs import AbstractInput, asks_peer, by_series
-from dicomnode.pipeline.patient_container import Completeness, PatientContainer
+from dicomnode.pipeline.patient_container import Completeness
 from dicomnode.pipeline.pipeline_tree import Admission, NoContainerKeyError, PipelineTree
 from dicomnode.plugins.hooks import Hooks
 
@@ -400,18 +400,27 @@ class WaitingImages:
 
     def missing_with(self, image: LazyDataset, admission: Admission) -> str | None:
         """Say what a container's inputs would still be missing if an image came. Nothing changes."""
-        container_key, kind = admission.container_key, self.configured.kind
-        imagined = PatientContainer(container_key, kind.inputs, kind.copied_tags(), kind.alternatives)
+        came = [(image, admission.inputs)]
         with self._lock:
-            waiting = self._tree.containers.get(container_key)
-            for name, held in {} if waiting is None else waiting.inputs.items():
-                for each in held:
-                    imagined.inputs[name].insert(each)
-            for name in admission.inputs:
-                if str(image.SOPInstanceUID) not in imagined.inputs[name]:
-                    imagined.inputs[name].insert(image)
-            validate = lambda name, held: self._validate_input(container_key, name, held)  # noqa: E731 - one use
-            return str(imagined.completeness(validate, raising=False)) or None
+            return str(self._tree.completeness_with(admission.container_key, came, raising=False)) or None
+
+    def can_join(self, container_key: str, images: Iterable[tuple[LazyDataset, Collection[str]]]) -> bool:
+        """Say whether images that wait can go into one job with others.
+
+        Not, where an input would hold several series (or studies), takes one, and no choice of its author or
+        of the operator falls on one that waits.
+
+        Parameters
+        ----------
+        container_key : str
+        images : iterable of (LazyDataset, collection of str)
+            The others, each with the names of its inputs.
+        """
+        with self._lock:
+            found = self._tree.completeness_with(container_key, images, raising=False)
+            return not found.undecided and any(
+                self._tree.container_of(str(image.SOPInstanceUID)) == container_key for image in found.images
+            )
 
     def take(self, container_key: str) -> TakenContainer:
         """Take a container out whose inputs are complete, as it is now; its instances stay known.

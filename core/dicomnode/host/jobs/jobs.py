@@ -183,19 +183,26 @@ class Jobs:
         self._job_events.deliveries_entered.notify()
         return record
 
+    def images(self, number: int) -> list[tuple[LazyDataset, tuple[str, ...]]]:
+        """Return the images of a job, each with the names of its inputs."""
+        return self._images(self._ledger.instances(job=number))
+
     def reopen(self, number: int, why: str) -> list[tuple[LazyDataset, tuple[str, ...]]]:
-        """End a job that has no result, and return its images, each with the names of its inputs.
+        """End a job that delivers no result, and return its images, each with the names of its inputs.
+
+        The result of an undeliverable job is removed: one of all images takes its place.
 
         Raises
         ------
         JobStateError
-            When it has a result in the meantime.
+            When it has a result in the meantime that is being delivered, or was.
         """
         try:
             record, rows = self._ledger.write(reopen_job(number, why))
         except ValueError as error:
             raise JobStateError(str(error)) from error
         self._job_events.withdrawn.notify(number)
+        self.remove_result(record)
         self.changed(record, record.reason)
         return self._images(rows)
 
@@ -243,14 +250,12 @@ class Jobs:
     def earlier(self, pipeline: str, container_key: str) -> list[EarlierJob]:
         """Return the jobs of a container that the ledger remembers, the newest first.
 
-        Those whose images went into another job are left out.
+        Those whose images went into another job, or wait again, are left out.
         """
-        states = {JobState.QUEUED: EarlierState.UNBUILT, JobState.RUNNING: EarlierState.UNBUILT}
-        states[JobState.BUILT] = EarlierState.BUILT
         return [
             EarlierJob(
                 job.id,
-                states.get(job.state, EarlierState.ENDED),
+                _EARLIER[job.state],
                 frozenset(uids),
                 frozenset(series),
                 job.identity,
@@ -502,6 +507,15 @@ def _expired(pipeline: str, container_key: str, paths: Iterable[str], reason: st
     )
 
 
+_EARLIER = {
+    JobState.QUEUED: EarlierState.UNBUILT,
+    JobState.RUNNING: EarlierState.UNBUILT,
+    JobState.BUILT: EarlierState.BUILT,
+    JobState.FAILED: EarlierState.FAILED,
+    JobState.UNDELIVERABLE: EarlierState.FAILED,
+    JobState.DELIVERED: EarlierState.ENDED,
+    JobState.DISCARDED: EarlierState.ENDED,
+}
 _STATION = {
     JobState.BUILT: Station.BUILT,
     JobState.DELIVERED: Station.DELIVERED,

@@ -206,7 +206,10 @@ class LedgerReader:
     def jobs_of_container(
         self, pipeline: str, container_key: str
     ) -> list[tuple[JobRecord, tuple[str, ...], tuple[str, ...]]]:
-        """Return the jobs of a container, the newest first, with their inputs' UIDs and series."""
+        """Return the jobs of a container, the newest first, with their inputs' UIDs and series.
+
+        What waits again, since its job was given up for it, is no input of that job.
+        """
         rows = self._reader().execute(
             "SELECT * FROM job WHERE pipeline = ? AND container_key = ? ORDER BY id DESC",
             (pipeline, container_key),
@@ -214,8 +217,9 @@ class LedgerReader:
         found = []
         for row in rows.fetchall():
             inputs = self._reader().execute(
-                'SELECT SOPInstanceUID, json_extract("index", \'$."2097166"\') FROM instance WHERE job = ?',
-                (row["id"],),
+                'SELECT SOPInstanceUID, json_extract("index", \'$."2097166"\') FROM instance'
+                " WHERE job = ? AND state <> ?",
+                (row["id"], InstanceState.WAITING),
             )
             pairs = inputs.fetchall()
             series = tuple(dict.fromkeys(str(each[1]) for each in pairs))

@@ -495,7 +495,8 @@ def run_job_again(
             "SELECT SOPInstanceUID, path FROM instance WHERE job = ? AND path <> ?", (number, "")
         ).fetchall()
         own = {uid for uid, _ in held}
-        replaced = tuple(path for uid, path in held if uid in paths)
+        # The file of an image that waits again is its own, and stays.
+        replaced = tuple(path for uid, path in held if paths.get(uid, path) != path)
         connection.executemany(
             "UPDATE instance SET job = NULL, reason = ? WHERE path = ?", [(reason, path) for path in replaced]
         )
@@ -511,17 +512,18 @@ def run_job_again(
 
 
 def reopen_job(number: int, reason: str) -> Write[tuple[JobRecord, tuple[InstanceRecord, ...]]]:
-    """Give a job up that has no result yet, and let its inputs wait again, in one transaction.
+    """Give a job up that delivers no result, and let its inputs wait again, in one transaction.
 
     Returns
     -------
     Write
-        Gives the job and its inputs. It raises ValueError when the job has a result already.
+        Gives the job and its inputs. It raises ValueError when the job has a result that may be delivered.
     """
 
     def write(connection: sqlite3.Connection) -> tuple[JobRecord, tuple[InstanceRecord, ...]]:
         old = read_job(connection, number)
-        if old.state not in UNBUILT:  # such as one that is built, and could be given up by the operator alone
+        # One that is built can be given up by the operator alone.
+        if old.state not in {*UNBUILT, JobState.UNDELIVERABLE}:
             msg = f"job {number} is {old.state.value}"
             raise ValueError(msg)
         cursor = connection.execute(
@@ -529,6 +531,7 @@ def reopen_job(number: int, reason: str) -> Write[tuple[JobRecord, tuple[Instanc
         )
         names = [column[0] for column in cursor.description]
         rows = tuple(InstanceRecord.from_row(dict(zip(names, row, strict=True))) for row in cursor)
+        _discard_deliveries(connection, number, reason)
         record = transition_job(number, JobState.DISCARDED, reason)(connection)
         transition_instances([row.path for row in rows], InstanceState.WAITING, reason)(connection)
         return record, rows
@@ -554,13 +557,17 @@ def end_job(
         paths = tuple(path for (path,) in held)
         transition_instances(paths, InstanceState.RELEASED, reason)(connection)
         if new is JobState.DISCARDED:
-            connection.execute(
-                "UPDATE delivery SET state = ?, reason = ? WHERE job = ? AND state <> ?",
-                (DeliveryState.DISCARDED, reason, number, DeliveryState.CONFIRMED),
-            )
+            _discard_deliveries(connection, number, reason)
         return transition_job(number, new, reason, summary=summary)(connection), paths
 
     return write
+
+
+def _discard_deliveries(connection: sqlite3.Connection, number: int, reason: str) -> None:
+    connection.execute(
+        "UPDATE delivery SET state = ?, reason = ? WHERE job = ? AND state <> ?",
+        (DeliveryState.DISCARDED, reason, number, DeliveryState.CONFIRMED),
+    )
 
 
 def note(  # noqa: PLR0917 - as the columns
