@@ -72,11 +72,11 @@ def test_defaults_lines_and_variables(tmp_path: Path) -> None:
 def test_a_pipelines_own_values_and_settings(tmp_path: Path) -> None:
     """What the table leaves out is the class's, with its name; secrets are hidden."""
     found = values(
-        loaded(tmp_path, "[pipelines.smooth]\nquiet = 9\n[pipelines.smooth.settings]\nsigma = 2\n")
+        loaded(tmp_path, "[pipelines.smooth]\nsettle = 9\n[pipelines.smooth.settings]\nsigma = 2\n")
     )
     own = "Smooth of smoothing 1.0"
-    quiet, timeout = found["pipelines.smooth.quiet"], found["pipelines.smooth.timeout"]
-    assert (quiet.value, quiet.origin) == (9.0, f"{tmp_path / 'c.toml'}:2")
+    settle, timeout = found["pipelines.smooth.settle"], found["pipelines.smooth.timeout"]
+    assert (settle.value, settle.origin) == (9.0, f"{tmp_path / 'c.toml'}:2")
     assert (timeout.value, timeout.origin) == (77.0, own)
     title, destinations = found["pipelines.smooth.ae_title"], found["pipelines.smooth.destinations"]
     assert (title.value, title.origin) == ("SMOOTH", "default")
@@ -98,10 +98,10 @@ def test_tables_come_after_the_keys_of_their_own_table(tmp_path: Path) -> None:
 def test_settings_of_a_pipeline_that_cannot_be_loaded_are_hidden(tmp_path: Path) -> None:
     """Which of them are secret is known to its class alone."""
     found = values(
-        loaded(tmp_path, "[pipelines.smooth]\nquiet = 9\nsettings = { token = 'swordfish' }\n"), broken=True
+        loaded(tmp_path, "[pipelines.smooth]\nsettle = 9\nsettings = { token = 'swordfish' }\n"), broken=True
     )
     settings = found["pipelines.smooth.settings"]
     assert settings.origin == "it is not; installed"
     assert "hidden" in settings.value
-    assert found["pipelines.smooth.quiet"].value == 9.0
+    assert found["pipelines.smooth.settle"].value == 9.0
     assert "swordfish" not in str(found)

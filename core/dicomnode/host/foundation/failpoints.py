@@ -6,25 +6,25 @@ costs one empty call: five of them for an instance that takes a thousand times a
 
 The points, in the order in which an instance passes them:
 
-================ ==================================================================================
-written          all bytes are in the file under its temporary name, none need be on the disk
-synced           the file is synced, still under its temporary name
-renamed          it has its final name; the directory is not synced
-kept             the directory is synced: the instance is durable
-indexed          it is in its tree, and its row was posted to the ledger
-answered         the sender has been told
-release answered an association was released, and its requestor has been told
-job entered      the job is in the ledger, and its images are out of the tree
-job claimed      the job is entered as running, and no worker has it
-output built     the result is in the outbox, and the ledger does not know
-job built        the ledger knows what is to be delivered
-before send      a destination is about to be given items
-sent             a destination has told what became of an item, and the ledger does not know
-marked           the ledger knows what became of all that the destination was given at once
-before release   everything is delivered, and the job is not ended
-release noted    where inputs are kept, a note beside them says that their job is over; the ledger does not
-released         the job is ended in the ledger; its files are still there
-================ ==================================================================================
+================= ==================================================================================
+written           all bytes are in the file under its temporary name, none need be on the disk
+synced            the file is synced, still under its temporary name
+renamed           it has its final name; the directory is not synced
+kept              the directory is synced: the instance is durable
+indexed           it is in its tree, and its row was posted to the ledger
+answered          the sender has been told
+release answered  an association was released, and its requestor has been told
+job entered       the job is in the ledger, and its images are out of the tree
+job claimed       the job is entered as running, and no worker has it
+output built      the result is in the outbox, and the ledger does not know
+job built         the ledger knows what is to be delivered
+before send       a destination is about to be given items
+sent              a destination has told what became of an item, and the ledger does not know
+marked            the ledger knows what became of all that the destination was given at once
+before release    everything is delivered, and the job is not ended
+release noted     where inputs are kept, a note beside them says that their job is over; the ledger does not
+released          the job is ended in the ledger; its files are still there
+================= ==================================================================================
 """
 
 from __future__ import annotations
