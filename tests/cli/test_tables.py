@@ -54,3 +54,41 @@ def test_in_a_wide_terminal_it_stays_beside(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(sys, "stdout", out := Terminal())
     print_table(HEADINGS, ROWS)
     assert "14:28:40   the result must not be sent out" in out.getvalue()
+
+
+def test_in_a_terminal_without_room_for_the_columns_no_cell_is_left_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each row is a text below its first cell, in which empty cells are not named and no word is cut."""
+    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.setattr(sys, "stdout", out := Terminal())
+    uid = "1.2.826.0.1.3680043.8.498.12393786648909626096189467352377066279"
+    print_table(
+        ("input", "SOP Instance UID", "received", "from", ">images"),
+        [("ct", uid, "2026-11-24 14:28:40", None, 12), ("pet", "1.2", "2026-11-24 14:28:41", "PACS", 0)],
+        "inputs",
+    )
+    assert out.getvalue().splitlines() == [
+        "inputs",
+        "ct",
+        "    SOP Instance UID",
+        f"    {uid};",
+        "    received 2026-11-24 14:28:40; images 12",
+        "pet",
+        "    SOP Instance UID 1.2; received 2026-11-24 14:28:41; from",
+        "    PACS; images 0",
+    ]
+
+
+@pytest.mark.parametrize(("columns", "beside"), [(41, True), (40, False)])
+def test_a_table_is_a_grid_where_all_of_it_fits(
+    monkeypatch: pytest.MonkeyPatch, columns: int, beside: bool
+) -> None:
+    """To the character: nothing of it is cropped or folded."""
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setattr(sys, "stdout", out := Terminal())
+    print_table((">job", "state", "changed", "by"), [(1, "delivered", "2026-11-24 14:28", "A")])
+    plain = re.sub(r"\x1b\[[\d;]*m", "", out.getvalue())
+    assert ("delivered   2026-11-24 14:28   A" in plain) is beside
+    assert "2026-11-24 14:28" in plain
+    assert "…" not in plain

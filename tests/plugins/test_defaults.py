@@ -32,7 +32,8 @@ def test_the_input_decides() -> None:
     """Whether an image belongs, and what is missing, is what the input's own methods return."""
     held, image = Images("images"), Dataset()
     image.Modality = "MR"
-    assert defaults.dicomnode_validate_image(held, image) == held.why_not(image) == "Modality is MR, not CT"
+    refused = defaults.dicomnode_validate_image(Pipeline(), "images", image)
+    assert refused == held.why_not(image) == "Modality is MR, not CT"
     assert defaults.dicomnode_validate_input(held) == held.missing() == "no image yet"
 
 

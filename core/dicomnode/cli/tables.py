@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import textwrap
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -18,6 +19,8 @@ _WIDE = 1000
 _READABLE = 40
 """How many characters of the last column a terminal must have room for: else it goes below."""
 _GAP = "   "
+_MARGIN = 2
+"""What a grid has before its first column, and after its last one."""
 
 STYLES = {
     "delivered": "green",
@@ -62,15 +65,22 @@ def print_table(headings: Sequence[str], rows: Iterable[Sequence[object]], title
         _print_lines(headings, cells, title)
     elif _leaves_room(headings, cells):
         _print_grid(headings, cells, title)
+    elif not _fits(headings[:-1], cells):
+        _print_records(headings, cells, title)
     else:  # the last column holds the longest text by custom: it goes below its row
         _print_grid(headings[:-1], [row[:-1] for row in cells], title, [row[-1] for row in cells])
 
 
 def _leaves_room(headings: Sequence[str], cells: Sequence[Sequence[Text]]) -> bool:
     """Say whether a terminal has enough room for the last column beside the others."""
-    others = sum(_widths(headings, cells)[:-1]) + len(_GAP) * (len(headings) - 1)
-    longest = max((row[-1].cell_len for row in cells), default=0)
-    return others + min(longest, _READABLE) <= console().width
+    return _fits(headings, cells, _READABLE)
+
+
+def _fits(headings: Sequence[str], cells: Sequence[Sequence[Text]], last: int = _WIDE) -> bool:
+    """Say whether a terminal has room for columns, of the last one for so many characters."""
+    widths = _widths(headings, cells)
+    needed = sum(widths[:-1]) + min(widths[-1], last) + len(_GAP) * (len(widths) - 1) + _MARGIN
+    return needed <= console().width
 
 
 def _widths(headings: Sequence[str], cells: Sequence[Sequence[Text]]) -> list[int]:
@@ -94,6 +104,43 @@ def _print_lines(headings: Sequence[str], cells: Sequence[Sequence[Text]], title
             for text, width, heading in zip(line, widths, headings, strict=True)
         )
         sys.stdout.write(_GAP.join(aligned).rstrip() + "\n")
+
+
+def _print_records(headings: Sequence[str], cells: Sequence[Sequence[Text]], title: str) -> None:
+    """Print each row as a text below its first cell, for a terminal that has no room for the columns.
+
+    A grid would leave out those that do not fit.
+    """
+    width = console().width
+    if title:
+        sys.stdout.write(f"{title}\n")
+    for first, *others in cells:
+        sys.stdout.write(f"{first.plain}\n")
+        named = zip(headings[1:], others, strict=True)
+        told = "; ".join(f"{heading.removeprefix('>')} {cell.plain}" for heading, cell in named if cell.plain)
+        sys.stdout.write(f"{wrapped(told, width, '    ')}\n")
+
+
+def wrapped(text: str, width: int, indent: str, first: str | None = None) -> str:
+    """Return a text in lines of a width, none of its words cut: a UID that is cut in two cannot be copied.
+
+    Parameters
+    ----------
+    text : str
+    width : int
+    indent : str
+        What stands before each line.
+    first : str, optional
+        What stands before the first, where that is something else.
+    """
+    return textwrap.fill(
+        text,
+        width,
+        initial_indent=indent if first is None else first,
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def _print_grid(

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import click
 
-from dicomnode.cli.tables import console, shown_seconds
+from dicomnode.cli.tables import console, shown_seconds, wrapped
 from dicomnode.dicom.values.safe import safe_text
 
 _LONGEST = 2000
-_LABEL = 13
+_INDENT = " " * 4
+_LABEL = 9
 """The width of what stands before a text: continued lines begin below the text."""
 
 
@@ -39,7 +39,8 @@ def print_waiting(pipelines: Mapping[str, Any]) -> None:
         for container in containers:
             click.echo(f"  {safe_text(container['container_key'], longest=_LONGEST)}")
             for label, text in _lines(container):
-                click.echo(_wrapped(label, safe_text(text, longest=_LONGEST), width))
+                first = f"{_INDENT}{label:{_LABEL}}"
+                click.echo(wrapped(safe_text(text, longest=_LONGEST), width, " " * len(first), first))
 
 
 def held_kinds(table: Mapping[str, Any]) -> str:
@@ -61,15 +62,3 @@ def _lines(container: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "waits", f"for {waits_for}"
     if missing is not None and missing != container.get("held_because"):
         yield "missing", missing
-
-
-def _wrapped(label: str, text: str, width: int) -> str:
-    indent = " " * 4
-    return textwrap.fill(
-        text,
-        width,
-        initial_indent=f"{indent}{label:{_LABEL - 4}}",
-        subsequent_indent=" " * _LABEL,
-        break_long_words=False,  # a UID that is cut in two cannot be copied
-        break_on_hyphens=False,
-    )

@@ -121,6 +121,8 @@ def test_a_connection_from_its_start_to_its_end(process: Process) -> None:
         assert dataset_bytes(Path(file)) == data
         assert Path(file).stat().st_size == size
         peer.send(RELEASE)
+        # Before it is answered: a sender that has finished is not waited for, whenever the host is killed.
+        assert answer(channel, None) == (HostMethod.RELEASE_REQUESTED, (association,))
         assert peer.receive()[0] == RELEASED
         assert answer(channel, None) == (HostMethod.ASSOCIATION_ENDED, (association, "released"))
     with pytest.raises(ChannelClosedError):
