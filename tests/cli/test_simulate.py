@@ -226,9 +226,9 @@ def test_what_holds_a_job_back_is_told(study, plugins, configured):
     assert [job["inputs"] for job in answer["jobs"]] == [{"series": 1}]
     (waiting,) = answer["waiting"]
     assert (waiting["held"], waiting["inputs"]) == ("late", {"series": 4})
-    assert waiting["waits_for"] == "they came after job 1 of the same group had started"
+    assert waiting["waits_for"] == "they came after job 1 of the same container had started"
     held = [entry for entry in answer["timeline"] if "is held" in entry.get("event", "")]
-    assert held[0]["event"] == "a container is held: they came after job 1 of the same group had started"
+    assert held[0]["event"] == "a container is held: they came after job 1 of the same container had started"
 
 
 def test_an_abort_completes_nothing(study, plugins):

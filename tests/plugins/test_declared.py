@@ -17,8 +17,10 @@ from dicomnode.host.configuration.configured_pipeline import configure_pipelines
 from dicomnode.host.isolation.isolation import Isolation
 from dicomnode.pipeline.container import InputContainer, Job
 from dicomnode.pipeline.outputs import DicomOutput, FileOutput, NoOutput
+from dicomnode.pipeline.patient_container import PatientContainer
 from dicomnode.plugins.declared import resolve_pipeline
 from dicomnode.plugins.registry import Registry
+from dicomnode.testing import synthetic_series
 from running_host import RunningHost
 from sources import ct_slices
 
@@ -60,6 +62,9 @@ SITE = """
 
     def number(instance):
         return instance.instance_number
+
+    def first(candidates):
+        return next(iter(candidates))
 
     not_a_function = 3
 """
@@ -171,6 +176,27 @@ def test_grinders_by_name(registry, grinder, expected):
     assert kind.inputs["any"].image_grinder == expected
 
 
+@pytest.mark.parametrize(
+    ("choice", "counts", "missing"),
+    [
+        ("largest", (2, 3, 1), ""),
+        ("largest", (1, 2, 2), "ct: 3 series fit, and a job takes one"),
+        ("site_plugin:first", (3, 4), ""),
+        ("builtins:sum", (2, 3), "ct: choose_series raised TypeError"),
+    ],
+)
+def test_which_series_is_chosen(registry, choice, counts, missing):
+    """The largest, unless two are equally large; or what a function returns of the candidates."""
+    kind = declared(registry, inputs={"ct": {"input": "site-ct", "choose_series": choice}})
+    container = PatientContainer("4711", kind.inputs)
+    for number, count in enumerate(counts, 1):
+        container.add_images(synthetic_series("CT", (count, 4, 4), series=number))
+    found = container.completeness(raising=False)
+    assert str(found).startswith(missing)
+    assert bool(found.missing) is bool(missing)
+    assert len(found.inputs["ct"]) == (sum(counts) if missing else 3)
+
+
 # -- processing -------------------------------------------------------------------------------------------
 
 
@@ -260,6 +286,14 @@ def test_a_registered_pipeline_can_be_changed_by_its_table(site):
         (
             {"inputs": {"ct": {"grinder": "volum"}}},
             "inputs.ct.grinder: there is no grinder 'volum'; there are: volume",
+        ),
+        (
+            {"inputs": {"ct": {"choose_series": "biggest"}}},
+            "inputs.ct.choose_series: 'biggest' is none of: largest, module:function",
+        ),
+        (
+            {"inputs": {"ct": {"choose_series": "site_plugin:nobody"}}},
+            "inputs.ct.choose_series: site_plugin:nobody cannot be imported",
         ),
         (
             {"inputs": {"ct": {"grinder": {"grinder": "volume", "options": {"tilt": 1}}}}},

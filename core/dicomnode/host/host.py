@@ -2,7 +2,7 @@
 
 ::
 
-    receiver -> reception -> spool, trees, ledger -> triggers -> jobs -> scheduler -> worker pool
+    receiver -> reception -> spool, trees, ledger -> gatherer -> jobs -> scheduler -> worker pool
              -> outbox -> destinations -> confirmed: inputs released
 """
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -22,6 +22,7 @@ from dicomnode.dicom.building.built_series import BuiltSeries
 from dicomnode.dicom.building.numpy_factory import NumpyFactory
 from dicomnode.dicom.geometry.grinders import DicomTreeGrinder, Grinder, ListGrinder, NumpyGrinder, TagGrinder
 from dicomnode.dicom.geometry.volume import Volume
+from dicomnode.dicom.tree.dicom_tree import SeriesTree
 from dicomnode.errors import ConfigurationError, OutputError
 from dicomnode.pipeline.container import InputContainer
 from dicomnode.pipeline.inputs import AbstractInput, Not
@@ -39,6 +40,8 @@ _GRINDERS: Mapping[str, Callable[..., Grinder]] = {
     "tree": DicomTreeGrinder,
     "tags": TagGrinder,
 }
+_MADE_HERE = {"input", "grinder", "required_values", "choose_series"}
+"""The keys of an input that stand for something else than their value."""
 _MATCHES = {"matches"}
 _NOT = {"not"}
 _WHOLE = (np.ndarray, Volume, Dataset, BuiltSeries, Mapping, bytes, str)
@@ -127,11 +130,7 @@ def _subclass(
 def _input(name: str, table: InputTable, registry: Registry) -> type[AbstractInput]:
     """Return a subclass of a registered input with what a table changes."""
     base: type[AbstractInput] = registry.load("inputs", table.input)
-    own = {
-        key: value
-        for key, value in table.model_dump(exclude={"input", "grinder", "required_values"}).items()
-        if value is not None
-    }
+    own = {key: value for key, value in table.model_dump(exclude=_MADE_HERE).items() if value is not None}
     if table.required_values is not None:
         where = f"inputs.{name}.required_values"
         own["required_values"] = {
@@ -139,6 +138,8 @@ def _input(name: str, table: InputTable, registry: Registry) -> type[AbstractInp
         }
     if table.grinder is not None:
         own["image_grinder"] = _grinder(table.grinder, f"inputs.{name}.grinder")
+    if table.choose_series is not None:
+        own["choose_series"] = _choice(table.choose_series, f"inputs.{name}.choose_series")
     kind: type[AbstractInput] = type(
         name, (base,), {"__module__": __name__, "__doc__": f"The input {name!r} as declared.", **own}
     )
@@ -168,6 +169,25 @@ def _rule(declared: Any, where: str) -> Any:
     except (re.error, TypeError) as error:
         msg = f"{where}: {declared['matches']!r} is not a regular expression: {error}"
         raise ConfigurationError(msg) from error
+
+
+def _choice(declared: str, where: str) -> Callable[[AbstractInput, Sequence[SeriesTree]], Any]:
+    """Return the method of an input that chooses a series."""
+    choose = _CHOICES.get(declared)
+    if choose is None and ":" not in declared:
+        msg = f"{where}: {declared!r} is none of: {', '.join(_CHOICES)}, module:function"
+        raise ConfigurationError(msg)
+    chosen_by = choose or import_object(declared, where)
+    return lambda _, candidates: chosen_by(candidates)
+
+
+def _largest(candidates: Sequence[SeriesTree]) -> SeriesTree | None:
+    """Choose the series with the most images; none of two that have equally many."""
+    second, largest = sorted(candidates, key=len)[-2:]
+    return largest if len(largest) > len(second) else None
+
+
+_CHOICES: Mapping[str, Callable[[Sequence[SeriesTree]], SeriesTree | None]] = {"largest": _largest}
 
 
 def _grinder(table: GrinderTable, where: str) -> Grinder:

@@ -82,7 +82,11 @@ class InputTable(_Table):
     optional, several_series, several_studies, complete_volume : bool, optional
         See :class:`~dicomnode.AbstractInput`.
     expected_images : int or str, optional
-        How many images make it complete, or the keyword of the attribute that says it.
+        How many images prove that a series is whole: a number, the keyword of the attribute that says it, or
+        ``peer``.
+    choose_series : str, optional
+        Which series a job gets where several have come: ``largest``, the one with the most images, or a
+        function as ``module:function``, which is given the candidates.
     """
 
     input: str = "images"
@@ -93,6 +97,7 @@ class InputTable(_Table):
     several_series: bool | None = None
     several_studies: bool | None = None
     expected_images: int | str | None = None
+    choose_series: str | None = None
     complete_volume: bool | None = None
 
 

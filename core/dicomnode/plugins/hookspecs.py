@@ -84,8 +84,9 @@ def dicomnode_validate_image(
 
     Examples
     --------
-    >>> from dicomnode import hookimpl
+    >>> from dicomnode import hookimpl, looks_at
     >>> @hookimpl
+    ... @looks_at("BurnedInAnnotation")
     ... def dicomnode_validate_image(image):
     ...     if image.get("BurnedInAnnotation") == "YES":
     ...         return "images with burned-in annotation are not processed here"

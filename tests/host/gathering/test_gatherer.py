@@ -331,7 +331,7 @@ def test_late_images(node: Made, late_images: str, jobs: list[set[int]]) -> None
     assert made.job_images() == [{f"1.2.3.{number}" for number in each} for each in jobs]
     if late_images == "hold":
         (why,) = made.held().values()
-        assert why == "they came after job 1 of the same group had started"
+        assert why == "they came after job 1 of the same container had started"
         assert f"a container is held: {why}" in made.messages(logging.WARNING)
     if late_images == "join":
         assert [job.state for job in made.ledger.jobs()] == [JobState.DISCARDED, JobState.QUEUED]
@@ -344,7 +344,7 @@ def test_late_images_that_cannot_join(node: Made) -> None:
     sent(made, *second, association="late")
     assert made.job_images() == [uids(first)]
     assert made.held() == {
-        "P1/1.2": "they came after job 1 of the same group had started, and cannot go into one job with its"
+        "P1/1.2": "they came after job 1 of the same container had started, and cannot go into one job with its"
         " images"
     }
 

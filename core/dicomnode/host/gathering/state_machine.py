@@ -520,8 +520,8 @@ class Gathering:
                 return [
                     Join(container.key, job.number, f"images came late for job {job.number}, and join it")
                 ]
-        came = f"job {job.number} of the same {'group' if self.policy.one_group_a_container else 'series'}"
-        late = f"they came after {came} had started"
+        same = "container" if self.policy.one_group_a_container else "series"
+        late = f"they came after job {job.number} of the same {same} had started"
         if self.policy.late_images == "join" and job.state is EarlierState.UNBUILT:
             late = f"{late}, and cannot go into one job with its images"
         return self._held(container, late, HoldKind.LATE)
