@@ -344,8 +344,8 @@ def test_late_images_that_cannot_join(node: Made) -> None:
     sent(made, *second, association="late")
     assert made.job_images() == [uids(first)]
     assert made.held() == {
-        "P1/1.2": "they came after job 1 of the same container had started, and cannot go into one job with its"
-        " images"
+        "P1/1.2": "they came after job 1 of the same container had started, and cannot go into one job with"
+        " its images"
     }
 
 

@@ -315,7 +315,8 @@ def test_late_images_that_cannot_join_end_no_job(expected: dict[str, int]) -> No
         assert host.hold_of("a") is HoldKind.INCOMPLETE
     else:
         assert host.holds[-1].why == (
-            "they came after job 1 of the same container had started, and cannot go into one job with its images"
+            "they came after job 1 of the same container had started,"
+            " and cannot go into one job with its images"
         )
 
 
