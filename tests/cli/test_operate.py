@@ -117,7 +117,7 @@ def test_a_patient_that_waits_is_given_up(tmp_path, site, stopped, by_patient):
         refused = command(*give_up("nobody"), "--config", host.config, expect=1, **site.environment)
         assert "nothing waits as 'nobody' for the pipeline 'waiting'" in refused.stderr
         name = str(images[0].PatientID) if by_patient else patient["container_key"]
-        assert told_by(*give_up(name)) == {
+        assert told_by(*give_up(name), SUDO_USER="alice") == {
             "pipeline": "waiting",
             "container_key": name,
             "images": len(images),
@@ -126,12 +126,18 @@ def test_a_patient_that_waits_is_given_up(tmp_path, site, stopped, by_patient):
         assert not list((host.data / "spool" / "kept").rglob("*.dcm"))
         with sqlite3.connect(host.data / "ledger.sqlite") as ledger:
             states = ledger.execute("SELECT DISTINCT state, reason FROM instance").fetchall()
-        assert [state for state, _ in states] == ["expired"]
+        assert states == [("expired", "given up by alice: never made")]
         assert host.text().count("given up by the operator") == (0 if stopped else 1)
         assert "never made" not in host.text()  # the operator's words may name a patient
         if stopped:
             host.start()
-        assert told_by("status")["ledger"]["pipelines"]["waiting"]["waiting"]["patients"] == 0
+        table = told_by("status", "--patients")["ledger"]["pipelines"]["waiting"]
+        assert table["waiting"]["patients"] == 0
+        assert table["unprocessed"] == {"refused": 0, "discarded": len(images), "held": 0}
+        (series,) = table["unprocessed_series"]
+        assert (series["SeriesInstanceUID"], series["outcome"], series["images"], series["reason"]) == (
+            *(images[0].SeriesInstanceUID, "discarded", len(images), "given up by alice: never made"),
+        )
         send_to(host.port, "WAITING", images)
         (again,) = told_by("status", "--patients")["host"]["pipelines"]["waiting"]["patients"]
         assert again["inputs"] == {"images": len(images)}
@@ -224,10 +230,10 @@ def test_a_job_is_given_up_with_its_reason(tmp_path, site, stopped):
             host.stop()
         on = ("--config", host.config)
         assert "--reason" in command("discard", 1, *on, expect=2, **site.environment).stderr
-        done = told("discard", 1, "--reason", "wrong patient", *on, **site.environment)
+        done = told("discard", 1, "--reason", "wrong patient", *on, **site.environment, SUDO_USER="alice")
         assert (done["state"], done["running"]) == ("discarded", not stopped)
         shown = told("show", 1, *on, **site.environment)
-        assert (shown["state"], shown["reason"]) == ("discarded", "wrong patient")
+        assert (shown["state"], shown["reason"]) == ("discarded", "discarded by alice: wrong patient")
         assert not list((host.data / "spool" / "kept").rglob("*.dcm"))
         refusal = command("discard", 1, "--reason", "again", *on, expect=1, **site.environment).stderr
         assert refusal == "dicomnode-host: job 1 was discarded already\n"
@@ -422,9 +428,12 @@ def test_what_is_held_is_started_as_it_is(tmp_path, site):
         on = ("--config", host.config)
         send_to(host.port, "WAITING", images)
         host.wait_for_log("a container is held: its inputs are not complete yet")
-        patient, why = str(images[0].PatientID), "five are all that John Doe has"
-        order = ("process", "waiting", patient, "--reason", why)
-        assert told(*order, *on, **site.environment) == {
+        patient, reason = str(images[0].PatientID), "five are all that John Doe has"
+        order, why = (
+            ("process", "waiting", patient, "--reason", reason),
+            f"started as it is by alice: {reason}",
+        )
+        assert told(*order, *on, **site.environment, SUDO_USER="alice") == {
             "pipeline": "waiting",
             "container_key": key_of(images[0]),
         }
@@ -435,7 +444,7 @@ def test_what_is_held_is_started_as_it_is(tmp_path, site):
         (traced,) = told("trace", images[0].SeriesInstanceUID, *on, **site.environment)["jobs"]
         assert traced["started_because"] == why
         assert why in command("trace", images[0].SeriesInstanceUID, *on, **site.environment).stdout
-        assert why not in command("jobs", *on, **site.environment).stdout
+        assert reason not in command("jobs", *on, **site.environment).stdout
         assert "Doe" not in host.text()
 
 
@@ -517,7 +526,16 @@ def test_of_several_series_the_operator_names_the_one(tmp_path, site):
         assert given == {image.SOPInstanceUID for image in second}
         (row, *_) = told("trace", first[0].SOPInstanceUID, *on, **site.environment)["unused"]
         assert (row["state"], row["reason"]) == ("expired", "another series was chosen for the job")
-        assert told("status", *on, **site.environment)["host"]["pipelines"]["one"]["waiting"]["images"] == 0
+        status = told("status", "--patients", *on, **site.environment)
+        assert status["host"]["pipelines"]["one"]["waiting"]["images"] == 0
+        table = status["ledger"]["pipelines"]["one"]
+        assert table["unprocessed"] == {"refused": 0, "discarded": len(first), "held": 0}
+        (series,) = table["unprocessed_series"]
+        assert series["SeriesInstanceUID"] == first[0].SeriesInstanceUID
+        assert series["reason"] == "another series was chosen for the job"
+        host.wait_for_log(
+            f"queued with 5 images; {len(first)} images of series that were not chosen discarded"
+        )
 
 
 def test_what_the_output_check_warns_of_is_shown(tmp_path, site):

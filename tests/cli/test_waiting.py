@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from dicomnode.cli.waiting import held_kinds, print_waiting
+from dicomnode.cli.tables import shown_time
+from dicomnode.cli.waiting import held_kinds, print_unprocessed, print_waiting
 
 KEY = "P" * 100 + "/1.2"
 
@@ -91,6 +92,49 @@ def test_what_a_terminal_would_obey(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_kinds_that_are_held() -> None:
-    """Counted by kind, and where to see more; nothing where nothing is held."""
-    assert held_kinds({"held": {"late": 2, "part": 1}}) == "2 late, 1 part: held, see `status --patients`"
+    """Counted by kind; nothing where nothing is held."""
+    assert held_kinds({"held": {"late": 2, "part": 1}}) == "3 containers held (2 late, 1 part)"
+    assert held_kinds({"held": {"part": 1}}) == "1 container held (1 part)"
     assert held_kinds({"held": {}}) == ""
+
+
+def unprocessed(outcome: str, images: int, reason: str) -> dict[str, Any]:
+    """Return what the ledger says of images that no job gets."""
+    last = "2026-11-28T06:10:11+00:00"
+    return {
+        "SeriesInstanceUID": "1.2.3",
+        "outcome": outcome,
+        "images": images,
+        "last": last,
+        "reason": reason,
+    }
+
+
+@pytest.mark.parametrize("held", [True, False])
+def test_images_that_no_job_gets(capsys: pytest.CaptureFixture[str], held: bool) -> None:
+    """By pipeline and series, with their number and the reason; those that are held where that is wanted."""
+    series = [
+        unprocessed("refused", 1, "ct: Modality is MR, not CT, and it never will be"),
+        unprocessed("held", 9, "they came after job 7"),
+        unprocessed("discarded", 3, "\x1b[2J"),
+    ]
+    table = {"pet": {"unprocessed_series": series}, "mr": {"unprocessed_series": series[1:2]}, "ct": {}}
+    print_unprocessed(table, held=held)
+    at = shown_time("2026-11-28T06:10:11+00:00")
+    of_held = [
+        "  1.2.3",
+        f"    held       9 images, the last one {at}:",
+        "               they came after job 7",
+    ]
+    assert capsys.readouterr().out.splitlines() == [
+        "pet: images that no job gets, by series",
+        "  1.2.3",
+        f"    refused    1 image, the last one {at}:",
+        "               ct: Modality is MR, not CT, and it never will",
+        "               be",
+        *(of_held if held else []),
+        "  1.2.3",
+        f"    discarded  3 images, the last one {at}:",
+        "               \\x1b[2J",
+        *(["mr: images that no job gets, by series", *of_held] if held else []),
+    ]

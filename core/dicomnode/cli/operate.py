@@ -15,7 +15,7 @@ import click
 from dicomnode.cli.exit_codes import DONE, NOT_DONE
 from dicomnode.cli.options import config_option, json_option
 from dicomnode.cli.tables import print_table, shown_bytes, shown_time
-from dicomnode.cli.waiting import held_kinds, print_waiting
+from dicomnode.cli.waiting import held_kinds, images, print_unprocessed, print_waiting
 from dicomnode.dicom.values.safe import safe_text
 from dicomnode.host.configuration.config import Config
 from dicomnode.host.configuration.config_loading import load_config
@@ -254,8 +254,7 @@ def give_up(
     if as_json:
         _print_json(done)
     else:
-        count = f"{done['images']} image{'s' * (done['images'] != 1)}"
-        click.echo(safe_text(f"{pipeline}: gave up {patient}, {count} released"))
+        click.echo(safe_text(f"{pipeline}: gave up {patient}, {images(done['images'])} released"))
     return DONE
 
 
@@ -305,12 +304,13 @@ def _print_status(
         f" {shown_bytes(disk['reserve'])} in reserve"
     )
     _print_pipelines((live or {}).get("pipelines", {}), recorded["pipelines"], titles)
-    for name, table in (live or {}).get("pipelines", {}).items():
-        if kinds := held_kinds(table):
-            click.echo(safe_text(f"{name}: {kinds}"))
     if patients:
         print_waiting((live or recorded)["pipelines"])
-        _print_unprocessed(recorded["pipelines"])
+        print_unprocessed(recorded["pipelines"], held=live is None)
+    else:
+        for name, table in (live or {}).get("pipelines", {}).items():
+            if kinds := held_kinds(table):
+                click.echo(safe_text(f"{name}: {kinds}; `status --patients` says why"))
     if recorded["deliveries"]:
         print_table(
             ("destination", ">to deliver", ">uncommitted", ">dead", "next attempt", "reason"),
@@ -358,23 +358,6 @@ def _print_pipelines(
             *(f">{outcome}" for outcome in Outcome),
         )
         print_table(headings, rows)
-
-
-def _print_unprocessed(pipelines: Mapping[str, Any]) -> None:
-    rows = [
-        (
-            name,
-            each["SeriesInstanceUID"],
-            each["outcome"],
-            each["images"],
-            shown_time(each["last"]),
-            each["reason"],
-        )
-        for name, table in pipelines.items()
-        for each in table.get("unprocessed_series", ())
-    ]
-    if rows:
-        print_table(("pipeline", "series in no job", "why", ">images", "last one", "reason"), rows)
 
 
 def _print_job(report: Mapping[str, Any]) -> None:

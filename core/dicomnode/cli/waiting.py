@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from dicomnode.cli.tables import console, shown_seconds, wrapped
+from dicomnode.cli.tables import console, shown_seconds, shown_time, wrapped
 from dicomnode.dicom.values.safe import safe_text
 
 _LONGEST = 2000
@@ -43,10 +43,40 @@ def print_waiting(pipelines: Mapping[str, Any]) -> None:
                 click.echo(wrapped(safe_text(text, longest=_LONGEST), width, " " * len(first), first))
 
 
+def print_unprocessed(pipelines: Mapping[str, Any], *, held: bool) -> None:
+    """Print the series of which no job gets images, pipeline by pipeline, the newest first.
+
+    Parameters
+    ----------
+    pipelines : mapping
+        Pipeline -> its table, as :func:`~dicomnode.host.operation.status.recorded_status` returned it with
+        ``patients``.
+    held : bool
+        Whether to name those that are held, too: where :func:`print_waiting` could not say why.
+    """
+    width = console().width
+    for name, table in pipelines.items():
+        series = [each for each in table.get("unprocessed_series", ()) if held or each["outcome"] != "held"]
+        if not series:
+            continue
+        click.echo(safe_text(f"{name}: images that no job gets, by series"))
+        for each in series:
+            click.echo(f"  {safe_text(each['SeriesInstanceUID'])}")
+            first = f"{_INDENT}{each['outcome']:{_LABEL}}  "
+            text = f"{images(each['images'])}, the last one {shown_time(each['last'])}: {each['reason']}"
+            click.echo(wrapped(safe_text(text, longest=_LONGEST), width, " " * len(first), first))
+
+
 def held_kinds(table: Mapping[str, Any]) -> str:
     """Return how many containers of a pipeline are held, and why; an empty text where none is."""
     kinds = ", ".join(f"{count} {kind}" for kind, count in table["held"].items())
-    return f"{kinds}: held, see `status --patients`" if kinds else ""
+    count = sum(table["held"].values())
+    return f"{count} container{'s' * (count != 1)} held ({kinds})" if kinds else ""
+
+
+def images(count: int) -> str:
+    """Return a number of images in words."""
+    return f"{count} image{'s' * (count != 1)}"
 
 
 def _lines(container: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

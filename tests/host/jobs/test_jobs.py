@@ -33,6 +33,7 @@ from dicomnode.host.ledger.ledger_writes import (
     transition_job,
 )
 from dicomnode.host.ledger.states import DeliveryState, InstanceState, JobState
+from dicomnode.host.ledger.unprocessed_ledger import Outcome, unprocessed_series
 from dicomnode.host.spool.spool_files import SpoolFiles
 from dicomnode.pipeline.history_state import HistoryState, HistoryStatus
 from dicomnode.plugins.hooks import Hooks
@@ -136,6 +137,13 @@ class Bench:
         """Return the states of all instances by their UID."""
         return {row.SOPInstanceUID: row.state for row in self.ledger.instances(*InstanceState)}
 
+    def discarded(self) -> list[tuple[str, str, int]]:
+        """Return series, reason and number of the images that were discarded, as `status` shows them."""
+        with self.ledger.snapshot() as connection:
+            found = unprocessed_series(connection)
+        assert {each.outcome for each in found} <= {Outcome.DISCARDED}
+        return [(each.SeriesInstanceUID, each.reason, each.images) for each in found]
+
     def files(self) -> list[str]:
         """Return the names of the files in the spool."""
         return sorted(path.stem for path in (self.root / "spool" / "kept").iterdir())
@@ -225,6 +233,9 @@ def test_a_series_that_was_not_chosen(bench: Callable[..., Bench]) -> None:
     assert {row.SOPInstanceUID for row in on.ledger.instances(job=record.id)} == {"1.1", "1.2"}
     (row,) = on.ledger.instances(EXPIRED)
     assert row.reason == "another series was chosen for the job"
+    assert on.discarded() == [(SERIES, "another series was chosen for the job", 1)]
+    (event,) = on.told
+    assert event.message == "queued with 2 images; 1 image of series that were not chosen discarded"
     assert (on.files(), on.tree.keys(), on.tree.known.file_of("1.3")) == (["1.1", "1.2"], [], None)
 
 
@@ -640,6 +651,7 @@ def test_what_waited_too_long_expires(bench: Callable[..., Bench]) -> None:
     assert on.states() == {"1.1": EXPIRED}
     (row,) = on.ledger.instances(*InstanceState)
     assert row.reason == "no image came for 60 s"
+    assert on.discarded() == [(SERIES, "no image came for 60 s", 1)]
     assert (on.files(), on.tree.keys(), on.tree.known.file_of("1.1")) == ([], [], None)
     assert on.tree.history(key, "images") is None
     with on.ledger.snapshot() as connection:
@@ -661,6 +673,7 @@ def test_an_expiry_that_cannot_be_entered(
         on.jobs.drop(on.tree, dropped("1.1"))
     assert on.tree.quiet_for(key) == 60
     assert on.files() == ["1.1"]
+    assert on.discarded() == []
     assert on.told == []
 
 
@@ -671,6 +684,7 @@ def test_what_is_given_up_on_the_operators_word(bench: Callable[..., Bench]) -> 
     assert on.jobs.drop(on.tree, dropped("1.1", "1.2", why="Mr Smith moved", ordered=True)) == 2
     assert on.states() == {"1.1": EXPIRED, "1.2": EXPIRED}
     assert {row.reason for row in on.ledger.instances(*InstanceState)} == {"Mr Smith moved"}
+    assert on.discarded() == [(SERIES, "Mr Smith moved", 2)]
     assert on.files() == []
     (event,) = on.told
     assert (event.message, event.detail) == ("2 images given up by the operator", "Mr Smith moved")
@@ -699,4 +713,5 @@ def test_a_container_is_given_up_without_a_host(bench: Callable[..., Bench]) -> 
             on.jobs.release_recorded(pipeline, patient, "why")
     assert on.jobs.release_recorded("two", key, "why") == 2
     assert on.states() == {"1.1": EXPIRED, "1.2": EXPIRED, "2.1": WAITING}
+    assert on.discarded() == [(SERIES, "why", 2)]
     assert on.files() == ["2.1"]

@@ -17,6 +17,7 @@ from dicomnode.host.ledger.unprocessed_ledger import (
     HeldContainer,
     NoteUnprocessed,
     Outcome,
+    discard_images,
     forget_unprocessed_before,
     hold_container,
     no_longer_held,
@@ -86,6 +87,19 @@ def test_reasons_that_quote_each_image_do_not_fill_the_ledger(ledger: Ledger) ->
     assert ("1.1", "refused", "other reasons", 24) in found
     assert {images for _, _, reason, images in found if reason.startswith("slice 0")} == {2}
     assert max(len(reason) for _, _, reason, _ in found) == 300
+
+
+def test_what_waited_and_is_dropped_counts_as_discarded(ledger: Ledger) -> None:
+    """All series of it at once, beside what was discarded before, each with the reason."""
+    note(ledger, "1.1", DISCARDED, "given up by alice: a phantom", 1)
+    ledger.write(discard_images("ct", {"1.1": 4, "1.2": 2}, "given up by alice: a phantom"))
+    ledger.write(discard_images("ct", {"1.2": 3}, "y" * 1000))
+    assert counts(ledger) == {REFUSED: 0, DISCARDED: 10, HELD: 0}
+    assert rows(ledger) == {
+        ("1.1", "discarded", "given up by alice: a phantom", 5),
+        ("1.2", "discarded", "given up by alice: a phantom", 2),
+        ("1.2", "discarded", "y" * 300, 3),
+    }
 
 
 def hold(ledger: Ledger, key: str, reason: str, **series: int) -> None:

@@ -299,7 +299,7 @@ def test_what_is_held_is_said_without_names(waiting: Waiting) -> None:
     waiting.store("1.1")
     waiting.end(released=False)
     waiting.wait(5.0)
-    assert held_kinds(waiting.status(patients=False)) == "1 interrupted: held, see `status --patients`"
+    assert held_kinds(waiting.status(patients=False)) == "1 container held (1 interrupted)"
     assert not held_kinds({"held": {}})
 
 

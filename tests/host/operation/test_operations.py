@@ -17,6 +17,7 @@ from dicomnode.host.ledger.ledger_reading import LedgerReader
 from dicomnode.host.ledger.ledger_schema import MIGRATIONS, SCHEMA_VERSION
 from dicomnode.host.ledger.ledger_writes import add_instance, create_job, transition_job
 from dicomnode.host.ledger.states import InstanceState, JobState
+from dicomnode.host.operation import operations
 from dicomnode.host.operation.control import ControlServer, NotRunningError
 from dicomnode.host.operation.operations import Operations, closing_reader, job_orders
 from dicomnode.host.spool.data_directory import DataDirectory
@@ -25,8 +26,9 @@ from ledger_instances import instance
 
 
 @pytest.fixture
-def node(tmp_path: Path) -> Operations:
-    """Return the operations on an empty folder."""
+def node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Operations:
+    """Return the operations on an empty folder, of an operator called alice."""
+    monkeypatch.setattr(operations, "operator_name", lambda: "alice")
     return Operations(Config.model_validate({"host": {"data": str(tmp_path)}}))
 
 
@@ -189,7 +191,7 @@ def test_a_job_is_discarded_without_a_host(node: Operations) -> None:
     with node.ledger() as ledger:
         job = ledger.job(number)
         assert job is not None
-        assert "a phantom" in job.reason
+        assert job.reason == "discarded by alice: a phantom"
     with pytest.raises(JobStateError, match=f"^job {number} was discarded already$"):
         node.discard(number, "again")
 
@@ -206,7 +208,8 @@ def test_a_patient_that_waits_is_given_up_without_a_host(node: Operations) -> No
         "running": False,
     }
     with node.ledger() as ledger:
-        assert {row.state for row in ledger.instances(*InstanceState)} == {InstanceState.EXPIRED}
+        rows = {(row.state, row.reason) for row in ledger.instances(*InstanceState)}
+        assert rows == {(InstanceState.EXPIRED, "given up by alice: a phantom")}
     with pytest.raises(JobStateError, match="nothing waits as 'P1' for the pipeline 'three'"):
         node.release_container("three", "P1", "a phantom")
 
@@ -245,6 +248,7 @@ def test_a_running_host_is_given_the_order(node: Operations) -> None:
         "discard": answer("discarded"),
         "give-up": answer(3),
         "remove_quarantined": answer(2),
+        "process": answer("P1/1.2/1.3"),
     }
     with running(node, **orders):
         assert node.replay(4, rerun=True) == {"job": 4, "state": "queued", "running": True}
@@ -254,11 +258,16 @@ def test_a_running_host_is_given_the_order(node: Operations) -> None:
             **{"images": 3, "running": True},
         }
         assert node.remove_quarantined(iter(["x"]), "why") == {"removed": 2, "running": True}
+        assert node.process("three", "P1", "why", series="1.3") == {
+            **{"pipeline": "three", "container_key": "P1/1.2/1.3"},
+        }
+    container = {"pipeline": "three", "container_key": "P1"}
     assert given == [
         {"order": "replay", "job": 4, "rerun": True},
-        {"order": "discard", "job": 5, "reason": "why"},
-        {"order": "give-up", "pipeline": "three", "container_key": "P1", "reason": "why"},
+        {"order": "discard", "job": 5, "reason": "discarded by alice: why"},
+        {"order": "give-up", **container, "reason": "given up by alice: why"},
         {"order": "remove quarantined", "names": ["x"], "reason": "why", "older": None},
+        {"order": "process", **container, "reason": "started as it is by alice: why", "series": "1.3"},
     ]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sqlite3
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,7 +36,12 @@ from dicomnode.host.ledger.ledger_writes import (
     transition_job,
 )
 from dicomnode.host.ledger.states import DeliveryState, InstanceState, JobState
-from dicomnode.host.ledger.unprocessed_ledger import HeldContainer, hold_container, no_longer_held
+from dicomnode.host.ledger.unprocessed_ledger import (
+    HeldContainer,
+    discard_images,
+    hold_container,
+    no_longer_held,
+)
 from dicomnode.host.spool.spool_files import SpoolFiles
 
 # An operator's command works without a host on the ledger by this module: nothing of DICOM or of plugins is
@@ -45,6 +51,7 @@ if TYPE_CHECKING:
     from dicomnode.host.gathering.waiting_images import TakenContainer, WaitingImages
 
 _LOG = logging.getLogger(__name__)
+_SERIES = 0x0020000E
 _DISCARDED = "discarded by the operator"
 _GIVEN_UP = "given up by the operator"
 """The operator's own words may name a patient: they are kept beside it."""
@@ -138,12 +145,16 @@ class Jobs:
                     end_histories(configured.name, container_key),
                     no_longer_held(configured.name, container_key),
                     transition_instances(left_out, InstanceState.EXPIRED, _NOT_CHOSEN),
+                    discard_images(configured.name, _by_series(taken.left_out), _NOT_CHOSEN),
                 )
             )
         waiting.forget_history(container_key)
         self._forget(waiting, taken.left_out)
         failpoint("job entered")
-        self.changed(record, f"queued with {_counted(len(images))}", why if decision.ordered else "")
+        message = f"queued with {_counted(len(images))}"
+        if left_out:
+            message += f"; {_counted(len(left_out))} of series that were not chosen discarded"
+        self.changed(record, message, why if decision.ordered else "")
         self._job_events.queued.notify()
         return record
 
@@ -224,7 +235,7 @@ class Jobs:
         taken = waiting.take_images(container_key, {}, uids)
         paths = [self._spool.name_of(image.path) for image in taken.left_out]
         with self._or_put_back(waiting, taken):
-            self._ledger.write(_expired(pipeline, container_key, paths, why))
+            self._ledger.write(_expired(pipeline, container_key, paths, why, _by_series(taken.left_out)))
         waiting.forget_history(container_key)
         self._forget(waiting, taken.left_out)
         message = f"{_counted(len(uids))} {_GIVEN_UP if decision.ordered else f'expired: {why}'}"
@@ -423,13 +434,14 @@ class Jobs:
         JobStateError
             When nothing waits there, or several containers of that patient do.
         """
-        waiting: dict[str, list[str]] = {}
+        waiting: dict[str, list[InstanceRecord]] = {}
         for row in self._ledger.instances(InstanceState.WAITING):
             if row.pipeline == pipeline:
-                waiting.setdefault(row.container_key, []).append(row.path)
+                waiting.setdefault(row.container_key, []).append(row)
         key = named_container(waiting, container_key, pipeline)
-        paths = waiting[key]
-        self._ledger.write(_expired(pipeline, key, paths, reason))
+        paths = [row.path for row in waiting[key]]
+        series = Counter(str(row.index.get(_SERIES) or "") for row in waiting[key])
+        self._ledger.write(_expired(pipeline, key, paths, reason, series))
         for path in paths:
             self._spool.remove(self._spool.path_of(path))
         return len(paths)
@@ -498,9 +510,17 @@ def _counted(images: int) -> str:
     return f"{images} image{'s' * (images != 1)}"
 
 
-def _expired(pipeline: str, container_key: str, paths: Iterable[str], reason: str) -> Write[None]:
+def _by_series(images: Iterable[LazyDataset]) -> Counter[str]:
+    """Return Series Instance UID -> number of images."""
+    return Counter(str(image.SeriesInstanceUID) for image in images)
+
+
+def _expired(
+    pipeline: str, container_key: str, paths: Iterable[str], reason: str, series: Mapping[str, int]
+) -> Write[None]:
     """Enter that a container was released, and nothing is fetched for it any more."""
     return together(
+        discard_images(pipeline, series, reason),
         transition_instances(paths, InstanceState.EXPIRED, reason),
         end_histories(pipeline, container_key),
         no_longer_held(pipeline, container_key),

@@ -25,7 +25,8 @@ class Outcome(StrEnum):
     REFUSED = "refused"
     """Their sender was told so."""
     DISCARDED = "discarded"
-    """They were answered with Success, and not kept: no input takes them, and the pipeline discards such."""
+    """They were answered with Success, and no job gets them: no input takes them and the pipeline discards
+    such, another series was chosen for the job, or what waited was given up or expired."""
     HELD = "held"
     """They wait, and a job of them is not started."""
 
@@ -66,15 +67,42 @@ class NoteUnprocessed(JoinableWrite):
     @classmethod
     def write_all(cls, connection: sqlite3.Connection, writes: Sequence[Self]) -> None:
         """Count several images."""
-        now = time.time()
-        for (pipeline, series, outcome, reason), images in Counter(each.key for each in writes).items():
-            reasons = connection.execute(
-                "SELECT reason FROM unprocessed WHERE pipeline = ? AND outcome = ? AND SeriesInstanceUID = ?",
-                (pipeline, outcome, series),
-            ).fetchall()
-            one_too_many = len(reasons) >= _MOST_REASONS and (reason,) not in reasons
-            told = _OTHER_REASONS if one_too_many else reason
-            connection.execute(_ADD, (pipeline, "", series, outcome, told, images, now))
+        for key, images in Counter(each.key for each in writes).items():
+            _count(connection, key, images)
+
+
+def discard_images(pipeline: str, series: Mapping[str, int], reason: str) -> Write[None]:
+    """Count images that waited, and that no job gets.
+
+    Parameters
+    ----------
+    pipeline : str
+    series : mapping of str to int
+        Series Instance UID -> number of images.
+    reason : str
+        Why. It may name a patient.
+    """
+
+    def write(connection: sqlite3.Connection) -> None:
+        for uid, images in series.items():
+            _count(connection, (pipeline, uid, Outcome.DISCARDED, reason[:_LONGEST_REASON]), images)
+
+    return write
+
+
+def _count(connection: sqlite3.Connection, key: tuple[str, str, Outcome, str], images: int) -> None:
+    """Add to what is counted of a series, under a reason of its own unless it has too many of them.
+
+    The key is of pipeline, series, outcome and reason.
+    """
+    pipeline, series, outcome, reason = key
+    reasons = connection.execute(
+        "SELECT reason FROM unprocessed WHERE pipeline = ? AND outcome = ? AND SeriesInstanceUID = ?",
+        (pipeline, outcome, series),
+    ).fetchall()
+    one_too_many = len(reasons) >= _MOST_REASONS and (reason,) not in reasons
+    told = _OTHER_REASONS if one_too_many else reason
+    connection.execute(_ADD, (pipeline, "", series, outcome, told, images, time.time()))
 
 
 _ADD: Final = (

@@ -20,6 +20,7 @@ from dicomnode.host.ledger.ledger import Ledger
 from dicomnode.host.ledger.ledger_reading import LedgerReader
 from dicomnode.host.ledger.ledger_schema import SCHEMA_VERSION
 from dicomnode.host.operation.control import NotRunningError, ask
+from dicomnode.host.operation.operator_name import operator_name
 from dicomnode.host.spool.data_directory import DataDirectory
 from dicomnode.host.spool.spool_files import SpoolFiles
 from dicomnode.host.upkeep.quarantine import Quarantine, quarantine_orders
@@ -108,7 +109,7 @@ class Operations:
         DicomnodeError
             When it cannot be done; the message says why.
         """
-        return self._change("discard", {"job": number, "reason": reason})
+        return self._change("discard", {"job": number, "reason": _by_operator("discarded", reason)})
 
     def release_container(self, pipeline: str, container_key: str, reason: str) -> dict[str, Any]:
         """Give up a patient that waits; see :meth:`.Jobs.release_container`.
@@ -125,7 +126,7 @@ class Operations:
             When it cannot be done; the message says why.
         """
         named = {"pipeline": pipeline, "container_key": container_key}
-        images, running = self._ordered("give-up", {**named, "reason": reason})
+        images, running = self._ordered("give-up", {**named, "reason": _by_operator("given up", reason)})
         return {**named, "images": images, "running": running}
 
     def process(
@@ -145,7 +146,8 @@ class Operations:
         """
         named = {"pipeline": pipeline, "container_key": container_key}
         try:
-            started: str = self.ask("process", **named, reason=reason, series=series)
+            why = _by_operator("started as it is", reason)
+            started: str = self.ask("process", **named, reason=why, series=series)
         except NotRunningError as error:
             self._check_there()
             msg = (
@@ -233,6 +235,11 @@ class Operations:
                 " host (--config FILE, or DICOMNODE_CONFIG); its host.data says where the data are"
             )
             raise DataDirectoryError(msg)
+
+
+def _by_operator(done: str, reason: str) -> str:
+    """Return a reason as it is recorded: what was done, by whom, and why."""
+    return f"{done} by {operator_name()}: {reason}"
 
 
 def job_orders(jobs: Jobs) -> dict[str, Any]:
