@@ -64,6 +64,8 @@ class PretendedHost:
     """Keys of containers whose inputs say that they are not complete."""
     expected: dict[str, int] = field(default_factory=dict)
     """Key -> the number of images that proves that a container is whole."""
+    fetched: frozenset[str] = frozenset()
+    """Earlier images that the host has fetched."""
     one_series: bool = False
     """Whether a job takes one series, and nobody chooses one."""
     now: float = 0.0
@@ -92,15 +94,19 @@ class PretendedHost:
             missing = "several series fit, and a job takes one"
         if not held:
             missing = "no image"
-        return Assessment({"images": held}, missing, "counted" if proven else "")
+        return Assessment({"images": held}, missing, "counted" if proven else "", fetched=self.fetched)
 
     def earlier(self, key: str) -> list[EarlierJob]:
         """Return the jobs of a container, the newest first."""
         return [
-            EarlierJob(job.number, job.state, job.uids, job.series)
+            EarlierJob(job.number, job.state, job.uids, self.sent_series(job))
             for job in reversed(self.jobs)
             if job.key == key and not job.superseded
         ]
+
+    def sent_series(self, job: Job) -> frozenset[str]:
+        """Return the series of those of its images that were not fetched."""
+        return frozenset(series for uid, series in job.images.items() if uid not in self.fetched)
 
     def can_join(self, key: str, number: int) -> bool:
         """Say whether the images of a job and those that wait can go into one job."""

@@ -75,7 +75,7 @@ def test_no_deadline_comes_early_by_a_jump(
 @pytest.mark.parametrize(("passed", "expired"), [(2 * HOUR, True), (HOUR / 2, False), (-YEAR, False)])
 def test_expiry_over_a_restart(tmp_path: Path, passed: float, expired: bool) -> None:
     """The time for which the host was down counts to a patient's age; a clock that was set back does not."""
-    with route(tmp_path, config="expires = 3600.0") as made:
+    with route(tmp_path, config="expires = 3600.0\nopen_association_wait = 1.0") as made:
         made.start()
         images = made.new_patient()[:2]
         assert made.send(images) == [0, 0]

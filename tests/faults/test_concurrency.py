@@ -62,7 +62,6 @@ plugin = "three"
 ae_title = "REPLACING"
 on_conflict = "replace"
 [pipelines.again]
-plugin = "three"
 ae_title = "AGAIN"
 late_images = "new"
 destinations = ["file:{results}"]
@@ -71,9 +70,8 @@ ae_title = "UNPROVEN"
 settle = "1 s"
 destinations = ["file:{results}"]
 [pipelines.impatient]
-plugin = "unproven"
 ae_title = "IMPATIENT"
-open_association_wait = "600 ms"
+open_association_wait = "3 s"
 destinations = ["file:{results}"]
 [pipelines.expiring]
 plugin = "three"
@@ -86,7 +84,13 @@ expires = 1.5
 def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Route]:
     directory = tmp_path_factory.mktemp("concurrency")
     tables, environment = TABLES.format(results=directory / "results"), {"HOLDS": str(directory)}
-    pipelines = {"three": "Pipeline", "joining": "Joining", "unproven": "Unproven"}
+    pipelines = {
+        "three": "Pipeline",
+        "again": "Pipeline",
+        "joining": "Joining",
+        "unproven": "Unproven",
+        "impatient": "Unproven",
+    }
     with route(directory, tables, plugin=PLUGIN, pipelines=pipelines, environment=environment) as running:
         running.holds = directory  # type: ignore[attr-defined]  # kept with the host that it belongs to
         running.start()
@@ -308,7 +312,7 @@ def test_an_open_association_that_brings_nothing_for_long(made: Route) -> None:
     with made.connect("IMPATIENT") as peer:
         for image in images:
             assert made.acknowledged.store(peer, image) == SUCCESS
-            time.sleep(0.2)  # the pace of the sender is what is tested
+            time.sleep(0.6)  # the pace of the sender is what is tested
         wait_result(made, images, "impatient")
 
 

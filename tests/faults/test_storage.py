@@ -241,8 +241,12 @@ def test_a_log_that_cannot_be_written(tmp_path: Path) -> None:
 # -- what was stored is not what it was ----------------------------------------------------------------------
 
 
-def test_a_flipped_bit(tmp_path: Path) -> None:
-    """A bit of a waiting file changes: its job fails and says so; sent again and replayed, all is well."""
+@pytest.mark.parametrize("whole", [True, False], ids=["whole", "the damaged image"])
+def test_a_flipped_bit(tmp_path: Path, whole: bool) -> None:
+    """A bit of a waiting file changes: its job fails and says so; once that image is sent again, all is well.
+
+    Sent again with all others of the job, it runs again; by itself it is a part, and the job is replayed.
+    """
     with route(tmp_path, RETRIES, host={"checksum_after": 0.2}) as made:
         made.start()
         images, other = made.new_patient(), made.new_patient()
@@ -258,8 +262,13 @@ def test_a_flipped_bit(tmp_path: Path) -> None:
         assert "1 of its 3 input files are not what was received" in job["reason"]
         made.host.wait_for_log(r"failed \(damaged\) after 1 attempt: a dead letter")
         assert made.send(other) == [SUCCESS] * 3
-        assert made.send(images) == [SUCCESS] * 3
-        made.host.ask("replay", job=job["id"])
+        if whole:
+            assert made.send(images) == [SUCCESS] * 3
+            made.host.wait_for_log(f"the images of job {job['id']} came again")
+        else:
+            assert made.send(images[1:2]) == [SUCCESS]
+            made.host.wait_for_log(f"a container is held: it is a part of job {job['id']}: 1 of its 3 images")
+            assert made.host.ask("replay", job=job["id"]) == "queued"
         made.wait_delivered()
         made.check()
         assert [row.state for row in made.rows()[images[1].uid]] == [InstanceState.RELEASED]

@@ -195,6 +195,7 @@ def configured(
                 "bind": f"127.0.0.1:{port}",
                 "data": str(directory / "data"),
                 "reserve": 0,
+                "settle": 0,
             },
             "peers": {
                 "PACS": {

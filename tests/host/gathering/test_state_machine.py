@@ -345,6 +345,19 @@ def test_another_study_of_a_patient_is_not_late() -> None:
     assert [sorted(job.uids) for job in host.jobs] == [["a.0"], ["a.9"]]
 
 
+def test_earlier_images_make_nothing_late() -> None:
+    """What the host has fetched may be of a series that an earlier job had: jobs share it."""
+    policy = Policy(SETTLE, WAIT, one_group_a_container=False)
+    host = PretendedHost(policy, fetched=frozenset({"prior.0"}))
+    for uid, association in (("a.0", "1"), ("a.1", "2")):
+        host.store("a", uid, association, series=uid)
+        host.store("a", "prior.0", "", series="prior")
+        host.end(association, released=True)
+        host.advance(SETTLE)
+        host.jobs[-1].state = ENDED
+    assert [sorted(job.uids) for job in host.jobs] == [["a.0", "prior.0"], ["a.1", "prior.0"]]
+
+
 def test_the_operator_gives_up() -> None:
     """What waits is dropped on the operator's word."""
     host = PretendedHost(incomplete={"a"})

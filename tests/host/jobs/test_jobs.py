@@ -461,7 +461,7 @@ def test_a_job_whose_images_wait_again_is_no_earlier_one(bench: Callable[..., Be
     on.patient()
     number = on.create().id
     on.tree.put_back(P1, on.jobs.reopen(number, "late"))
-    assert on.jobs.earlier("two", P1) == []
+    assert on.jobs.earlier(on.tree, P1) == []
 
 
 def test_a_job_that_takes_the_place_of_another(bench: Callable[..., Bench]) -> None:
@@ -473,7 +473,7 @@ def test_a_job_that_takes_the_place_of_another(bench: Callable[..., Bench]) -> N
     on.image("1.3")
     second = on.create().id
     assert on.ledger.job(first).reason == f"superseded by job {second}"
-    assert [job.number for job in on.jobs.earlier("two", P1)] == [second]
+    assert [job.number for job in on.jobs.earlier(on.tree, P1)] == [second]
 
 
 # -- what is remembered -------------------------------------------------------------------------------------
@@ -501,10 +501,10 @@ def test_an_earlier_job(
     record = on.create()
     for state in states:
         on.ledger.write(transition_job(record.id, state, ""))
-    (job,) = on.jobs.earlier("two", P1)
+    (job,) = on.jobs.earlier(on.tree, P1)
     assert (job.number, job.state, job.identity) == (record.id, seen_as, record.identity)
     assert (job.uids, job.series) == ({"1.1", "1.2"}, {SERIES})
-    assert on.jobs.earlier("two", "P2") == on.jobs.earlier("other", P1) == []
+    assert on.jobs.earlier(on.tree, "P2") == []
 
 
 def test_the_newest_earlier_job_comes_first(bench: Callable[..., Bench]) -> None:
@@ -514,7 +514,7 @@ def test_the_newest_earlier_job_comes_first(bench: Callable[..., Bench]) -> None
     for uid in ("1.1", "1.2", "1.3"):
         on.image(uid)
         numbers.append(on.create().id)
-    assert [job.number for job in on.jobs.earlier("two", P1)] == numbers[::-1]
+    assert [job.number for job in on.jobs.earlier(on.tree, P1)] == numbers[::-1]
 
 
 # -- the end ------------------------------------------------------------------------------------------------

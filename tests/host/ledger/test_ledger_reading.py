@@ -55,6 +55,29 @@ def test_instances_are_in_order_of_arrival(ledger: Ledger) -> None:
     }
 
 
+def test_the_jobs_of_a_container(ledger: Ledger) -> None:
+    """The newest first, each with its images, and the series of those that senders have brought."""
+    for path, series, inputs in (
+        ("a", "1", ["now"]),
+        ("b", "2", ["earlier"]),
+        ("c", "3", ["now", "earlier"]),
+    ):
+        index = {0x0020000E: series}
+        ledger.write(
+            add_instance(instance(path, SOPInstanceUID=f"1.{path}", index=index, inputs=tuple(inputs)))
+        )
+    ledger.write(create_job("other", "other", "P1", []))
+    old = ledger.write(create_job("old", "three", "P1", ["a", "b"]))
+    new = ledger.write(create_job("new", "three", "P1", ["c"]))
+    found = ledger.jobs_of_container("three", "P1", {"earlier"})
+    assert [(job.id, uids, series) for job, uids, series in found] == [
+        (new.id, ("1.c",), ("3",)),
+        (old.id, ("1.a", "1.b"), ("1",)),
+    ]
+    assert [series for _, _, series in ledger.jobs_of_container("three", "P1")] == [("3",), ("1", "2")]
+    assert ledger.jobs_of_container("three", "P2") == []
+
+
 def test_patients_that_wait(ledger: Ledger) -> None:
     """How many images in each input, from when to when; who has waited longest is first."""
     rows = [

@@ -71,7 +71,7 @@ class ContainerJobs(Protocol):
         """Remember why a container is held; `series` are its Series Instance UIDs with their images."""
         ...
 
-    def earlier(self, pipeline: str, container_key: str) -> Sequence[EarlierJob]:
+    def earlier(self, waiting: WaitingImages, container_key: str) -> Sequence[EarlierJob]:
         """Return the jobs of a container that are remembered, the newest first."""
         ...
 
@@ -376,7 +376,6 @@ class Gatherer:
     def _machine(self, waiting: WaitingImages) -> Gathering:
         configured = waiting.configured
         policy = configured.policy
-        name = configured.name
         return Gathering(
             Policy(
                 settle=policy.settle,
@@ -386,7 +385,7 @@ class Gatherer:
                 one_group_a_container=configured.grouping.one_group and not configured.kind.has_own_key(),
             ),
             partial(_assess, waiting),
-            partial(self._jobs.earlier, name),
+            partial(self._jobs.earlier, waiting),
             identity=partial(self._jobs.identity, waiting),
             can_join=partial(self._can_join, waiting),
             may_be_proven=waiting.may_be_proven if configured.proves else lambda key: False,  # noqa: ARG005 - of none
@@ -405,7 +404,7 @@ def _assess(waiting: WaitingImages, container_key: str) -> Assessment:
     raised = ", ".join(
         f"the code of input {name!r} raised {type(error).__name__}" for name, error in found.raised.items()
     )
-    return Assessment(inputs, str(found), found.proof, raised)
+    return Assessment(inputs, str(found), found.proof, raised, waiting.fetched(container_key))
 
 
 def _member(image: LazyDataset) -> Member:

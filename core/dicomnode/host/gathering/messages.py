@@ -168,12 +168,15 @@ class Assessment:
         What proves that every input is whole, in words; empty where nothing does.
     raised : str
         Whose code raised what, in words that name no patient; empty where none did.
+    fetched : frozenset of str
+        The SOP Instance UIDs of earlier images that the host has fetched: jobs share them.
     """
 
     inputs: Mapping[str, tuple[str, ...]]
     missing: str = ""
     proof: str = ""
     raised: str = ""
+    fetched: frozenset[str] = frozenset()
 
     @property
     def uids(self) -> frozenset[str]:
@@ -210,7 +213,7 @@ class EarlierJob:
     uids : frozenset of str
         The SOP Instance UIDs of its inputs.
     series : frozenset of str
-        Their series.
+        Their series, without those that the host has fetched.
     identity : str
         What the UIDs of its result derive from.
     """

@@ -158,10 +158,9 @@ class _Container:
         """The images that are in the tree: all but those of which a failed job has the files."""
         return frozenset(uid for uid, member in self.members.items() if member.job is None)
 
-    @property
-    def series(self) -> frozenset[str]:
-        """The Series Instance UIDs of what is in the tree."""
-        return frozenset(self.members[uid].SeriesInstanceUID for uid in self.in_tree)
+    def series_without(self, uids: Collection[str]) -> frozenset[str]:
+        """Return the Series Instance UIDs of what is in the tree, but for some images."""
+        return frozenset(self.members[uid].SeriesInstanceUID for uid in self.in_tree.difference(uids))
 
     def forget_taken_back(self, earlier: Sequence[EarlierJob]) -> None:
         """Forget images of jobs that are failed no more: they are theirs, if replayed; else they are gone."""
@@ -485,7 +484,7 @@ class Gathering:
         for job in earlier if self.policy.late_images == "join" else ():
             if (
                 job.state is EarlierState.UNBUILT
-                and (self.policy.one_group_a_container or job.series & container.series)
+                and self._of_one_group(container, assessment, job)
                 and self._can_join(container.key, job.number)
             ):
                 why = f"images came late for job {job.number}, and join it"
@@ -506,9 +505,14 @@ class Gathering:
         for job in earlier:
             if chosen >= job.uids:
                 continue
-            if self.policy.one_group_a_container or job.series & container.series:
+            if self._of_one_group(container, assessment, job):
                 return self._late(container, assessment, why, job)
         return [self._started(container, assessment, why)]
+
+    def _of_one_group(self, container: _Container, assessment: Assessment, job: EarlierJob) -> bool:
+        """Say whether images that senders have brought belong to those of an earlier job."""
+        shared = job.series & container.series_without(assessment.fetched)
+        return self.policy.one_group_a_container or bool(shared)
 
     def _late(
         self, container: _Container, assessment: Assessment, why: str, job: EarlierJob

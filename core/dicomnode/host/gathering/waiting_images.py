@@ -90,6 +90,11 @@ class WaitingImages:
     ) -> None:
         self.configured = configured
         self.known = KnownInstances()
+        inputs = configured.pipeline.inputs
+        self.fetching = frozenset(
+            name for name, kind in inputs.items() if issubclass(kind, HistoricAbstractInput)
+        )
+        """The inputs that fetch earlier images."""
         self._hooks, self._now = hooks, now
         self._tree = PipelineTree(
             configured.pipeline,
@@ -356,7 +361,7 @@ class WaitingImages:
             container = self._tree.containers.get(container_key)
             if container is None:
                 return None
-            held = [each for each in container.inputs.values() if not isinstance(each, HistoricAbstractInput)]
+            held = [each for name, each in container.inputs.items() if name not in self.fetching]
             return next((_lazy(image) for each in held for image in each), None)
 
     def _claimed_by(self, image: LazyDataset) -> str | None:
@@ -547,6 +552,13 @@ class WaitingImages:
             container = self._tree.containers.get(container_key)
             images: Collection[Dataset] = () if container is None else tuple(container)
             return {str(image.SOPInstanceUID): str(image.SeriesInstanceUID) for image in images}
+
+    def fetched(self, container_key: str) -> frozenset[str]:
+        """Return the SOP Instance UIDs of the earlier images that were fetched for a container."""
+        with self._lock:
+            container = self._tree.containers.get(container_key)
+            held = () if container is None else (container.inputs[name] for name in self.fetching)
+            return frozenset(str(image.SOPInstanceUID) for images in held for image in images)
 
     @contextmanager
     def locked(self) -> Iterator[PipelineTree]:

@@ -104,8 +104,9 @@ class InputFiles:
         if damaged:
             msg = (
                 f"{len(damaged)} of its {len(self._states)} input files are not what was received:"
-                f" {damaged[0]} and its like were changed on the disk. Send these images again, which puts"
-                " them in the place of the damaged ones, and replay the job"
+                f" {damaged[0]} and its like were changed on the disk. Send all images of the job again, and"
+                " it runs again; or send these alone, which takes them in the place of the damaged ones, and"
+                " replay the job"
             )
             raise JobFailedError(msg, Failure.DAMAGED)
 

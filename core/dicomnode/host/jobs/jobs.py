@@ -258,11 +258,13 @@ class Jobs:
         name, key = waiting.configured.name, decision.container_key
         self._ledger.post(hold_container(HeldContainer(name, key, series, decision.why)))
 
-    def earlier(self, pipeline: str, container_key: str) -> list[EarlierJob]:
+    def earlier(self, waiting: WaitingImages, container_key: str) -> list[EarlierJob]:
         """Return the jobs of a container that the ledger remembers, the newest first.
 
-        Those whose images went into another job, or wait again, are left out.
+        Those whose images went into another job, or wait again, are left out. So are the series of earlier
+        images that the host has fetched: jobs share them.
         """
+        name, fetching = waiting.configured.name, waiting.fetching
         return [
             EarlierJob(
                 job.id,
@@ -271,7 +273,7 @@ class Jobs:
                 frozenset(series),
                 job.identity,
             )
-            for job, uids, series in self._ledger.jobs_of_container(pipeline, container_key)
+            for job, uids, series in self._ledger.jobs_of_container(name, container_key, fetching)
             if uids
         ]
 
@@ -329,8 +331,8 @@ class Jobs:
             raise JobStateError(msg)
         try:
             record = self._end(number, JobState.DISCARDED, reason, _DISCARDED)
-        except ValueError as error:  # its state changed in this very moment
-            raise JobStateError(str(error)) from error
+        except ValueError as error:
+            raise _changed_meanwhile(number, error) from error
         self._job_events.withdrawn.notify(number)
         return record
 
@@ -365,7 +367,7 @@ class Jobs:
             else:
                 record = self._run_again(job, _REPLAYED)
         except ValueError as error:
-            raise JobStateError(str(error)) from error
+            raise _changed_meanwhile(number, error) from error
         self.changed(record, record.reason)
         self._job_events.queued.notify()
         self._job_events.deliveries_entered.notify()
@@ -504,6 +506,10 @@ class Jobs:
         from dicomnode.dicom.reading.lazy import LazyDataset
 
         return [(LazyDataset(self._spool.path_of(row.path), row.index), tuple(row.inputs)) for row in rows]
+
+
+def _changed_meanwhile(number: int, error: ValueError) -> JobStateError:
+    return JobStateError(f"job {number} has changed in this moment: {error}")
 
 
 def _counted(images: int) -> str:

@@ -7,7 +7,7 @@ import math
 import sqlite3
 import threading
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -204,11 +204,12 @@ class LedgerReader:
         return [JobRecord.from_row(row) for row in rows]
 
     def jobs_of_container(
-        self, pipeline: str, container_key: str
+        self, pipeline: str, container_key: str, fetching: Collection[str] = ()
     ) -> list[tuple[JobRecord, tuple[str, ...], tuple[str, ...]]]:
         """Return the jobs of a container, the newest first, with their inputs' UIDs and series.
 
-        What waits again, since its job was given up for it, is no input of that job.
+        What waits again, since its job was given up for it, is no input of that job. Series of images in the
+        inputs `fetching` are left out.
         """
         rows = self._reader().execute(
             "SELECT * FROM job WHERE pipeline = ? AND container_key = ? ORDER BY id DESC",
@@ -217,12 +218,13 @@ class LedgerReader:
         found = []
         for row in rows.fetchall():
             inputs = self._reader().execute(
-                'SELECT SOPInstanceUID, json_extract("index", \'$."2097166"\') FROM instance'
+                'SELECT SOPInstanceUID, json_extract("index", \'$."2097166"\'), inputs FROM instance'
                 " WHERE job = ? AND state <> ?",
                 (row["id"], InstanceState.WAITING),
             )
             pairs = inputs.fetchall()
-            series = tuple(dict.fromkeys(str(each[1]) for each in pairs))
+            sent = (each[1] for each in pairs if not _within(each[2], fetching))
+            series = tuple(dict.fromkeys(map(str, sent)))
             found.append((JobRecord.from_row(row), tuple(each[0] for each in pairs), series))
         return found
 
@@ -378,3 +380,9 @@ class LedgerReader:
 
 def _marks(values: tuple[object, ...]) -> str:
     return ", ".join("?" for _ in values)
+
+
+def _within(inputs: str, names: Collection[str]) -> bool:
+    """Say whether an instance is held by some inputs, and by no others."""
+    held = json.loads(inputs)
+    return bool(held) and all(name in names for name in held)
