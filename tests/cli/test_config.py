@@ -48,8 +48,11 @@ class Pipeline(AbstractPipeline):
 SAID = (
     PRELUDE
     + """
+class Counted(Images):
+    expected_images = "NumberOfSlices"
+
 class Pipeline(AbstractPipeline):
-    inputs = {"images": Images}
+    inputs = {"images": Counted}
     gather_by = ("PatientID", "AccessionNumber")
     settle = 3.0
     open_association_wait = 4.0
@@ -136,8 +139,11 @@ def test_what_one_job_is_and_when_it_starts_is_shown(tmp_path, plugins):
         (4.0, whose),
         ("new", "dicomnode.toml:9"),
     ]
+    shown = command("config", "--config", file).stdout
+    assert '# inputs.images.expected_images = "NumberOfSlices"' in shown
+    assert "[pipelines.said.inputs" not in shown  # it would declare another pipeline
     printed = tmp_path / "printed.toml"
-    printed.write_text(command("config", "--config", file).stdout, encoding="utf-8")
+    printed.write_text(shown, encoding="utf-8")
     assert {key: value for key, (value, _) in values(printed).items()} == {
         key: value for key, (value, _) in found.items()
     }

@@ -113,6 +113,7 @@ def test_what_one_job_is_and_the_key_of_its_container_are_told(tmp_path, config)
     shown = command("explain", file, "--config", config).stdout
     assert f"    one job is one study; the container of this one is\n      {patient}/{study}\n" in shown
     assert f"      {patient}/{study}/{series}\n" in shown
+    assert "    it starts by: settle 5 s, open_association_wait 120 s, late_images hold\n" in shown
 
 
 def test_keys_of_the_plugins_own_are_told(tmp_path, plugins):

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from dicomnode.cli.tables import shown_time
-from dicomnode.cli.waiting import held_kinds, print_unprocessed, print_waiting
+from dicomnode.cli.waiting import held_kinds, print_unprocessed, print_waiting, shown_rules
 
 KEY = "P" * 100 + "/1.2"
 
@@ -89,6 +89,31 @@ def test_what_a_terminal_would_obey(capsys: pytest.CaptureFixture[str]) -> None:
     """Keys and reasons are an image's own words."""
     evil = container(container_key="P\x1b[2J", held="incomplete", held_because="ct: \x1b[2J")
     assert "\x1b" not in "".join(printed(capsys, **{"one\x1b[2J": {"patients": [evil]}}))
+
+
+def test_what_says_when_a_job_starts(capsys: pytest.CaptureFixture[str]) -> None:
+    """Once for each pipeline, by the names of the keys; only what holds."""
+    rules = {
+        "settle": 0.5,
+        "open_association_wait": 90.0,
+        "expires": None,
+        "late_images": "hold",
+        "expected_images": {},
+        "choose_series": [],
+    }
+    assert shown_rules(rules) == "settle 0.5 s, open_association_wait 90 s, late_images hold"
+    rules |= {"expires": 600.0, "expected_images": {"ct": 48, "pet": "peer"}, "choose_series": ["ct"]}
+    both = [container(), container(container_key="P2")]
+    assert printed(capsys, one={"patients": both, "rules": rules, "gather_by": "study"}) == [
+        "one (by study): 2 wait",
+        "  settle 0.5 s, open_association_wait 90 s, expires 600 s,",
+        "  late_images hold, expected_images of ct 48,",
+        "  expected_images of pet peer, choose_series of ct",
+        "  P1/1.2",
+        "    images   ct 2, pet 0",
+        "  P2",
+        "    images   ct 2, pet 0",
+    ]
 
 
 def test_kinds_that_are_held() -> None:

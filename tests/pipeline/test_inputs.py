@@ -20,6 +20,20 @@ def made(**attributes: object) -> AbstractInput:
     return kind("images")
 
 
+def test_what_says_when_an_input_is_whole() -> None:
+    """A number, a keyword or a peer as it is, a function by that word; and whether a series is chosen."""
+    for expected, told in (
+        (None, None),
+        (5, 5),
+        ("NumberOfSlices", "NumberOfSlices"),
+        ("peer", "peer"),
+        (len, "function"),
+    ):
+        assert type(made(expected_images=expected)).expectation() == told
+    assert type(made(choose_series=lambda _, candidates: candidates[0])).chooses_series()
+    assert not type(made()).chooses_series()
+
+
 def test_an_image_that_belongs() -> None:
     """An image that fits every rule is taken, and iterated in order of arrival."""
     images = made(required_tags=["PixelSpacing"], required_values={"Modality": "MR"})

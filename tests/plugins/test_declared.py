@@ -267,6 +267,44 @@ def test_a_registered_pipeline_can_be_changed_by_its_table(site):
         resolve_pipeline(registry, "acme", declared={"outputs": ["dicom"]})
 
 
+def test_a_site_says_when_an_input_of_an_installed_pipeline_is_whole(site):
+    """The rest of the input is as its author made it, and so are the pipeline's other inputs."""
+    pipeline = """
+        from dicomnode import AbstractInput, AbstractPipeline, NoOutput
+
+        class CT(AbstractInput):
+            required_values = {"Modality": "CT"}
+            expected_images = 7
+
+        class Pipeline(AbstractPipeline):
+            inputs = {"ct": CT, "pet": AbstractInput}
+
+            def process(self, inputs):
+                return NoOutput()
+    """
+    site.install(
+        "acme", {"pipelines": {"acme": "acme_pipeline:Pipeline"}}, modules={"acme_pipeline.py": pipeline}
+    )
+    registry = Registry(only=["acme", "site-plugin", "dicomnode-host"])
+
+    def changed(**inputs):
+        return resolve_pipeline(registry, "acme", declared={"inputs": inputs}).kind
+
+    own = resolve_pipeline(registry, "acme").kind.inputs
+    found = changed(ct={"expected_images": "peer", "choose_series": "largest"}).inputs
+    assert list(found) == ["ct", "pet"]
+    assert found["pet"] is own["pet"]
+    assert issubclass(found["ct"], own["ct"])
+    assert found["ct"].required_values == {"Modality": "CT"}
+    assert (found["ct"].expectation(), found["ct"].chooses_series()) == ("peer", True)
+    assert (own["ct"].expectation(), own["ct"].chooses_series()) == (7, False)
+    anything = changed(ct={"input": "images"}).inputs["ct"]
+    assert (anything.required_values, anything.expectation()) == ({}, None)
+    told = "inputs.CT: the installed pipeline has no such input; it has: ct, pet"
+    with pytest.raises(ConfigurationError, match=told):
+        changed(CT={"expected_images": 5})
+
+
 # -- what is wrong is told at the start ---------------------------------------------------------------------
 
 

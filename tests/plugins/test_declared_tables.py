@@ -29,7 +29,7 @@ def test_a_name_alone_stands_for_a_table() -> None:
     grinder = DeclaredPipeline.model_validate({"inputs": {"ct": {"grinder": "list"}}})
     assert grinder.inputs is not None
     assert grinder.inputs["ct"].grinder is not None
-    assert (grinder.inputs["ct"].input, grinder.inputs["ct"].grinder.grinder) == ("images", "list")
+    assert (grinder.inputs["ct"].input, grinder.inputs["ct"].grinder.grinder) == (None, "list")
 
 
 def test_dates_and_times_are_written_as_dicom_does() -> None:

@@ -30,7 +30,8 @@ _COMMENTS_FROM = 44
 def config(root_config: Path | None, config: Path | None, *, as_json: bool) -> int:
     """Print what is in force, as a configuration file would say it, and where each value comes from.
 
-    Secrets are shown as asterisks. What is not set is a comment.
+    Secrets are shown as asterisks. What is not set is a comment, and so is what the inputs of an installed
+    pipeline say of themselves.
     """
     from dicomnode.host.configuration.config_loading import load_config
     from dicomnode.host.configuration.effective_values import effective_values
@@ -78,13 +79,15 @@ def _toml(values: Iterable[Value]) -> Iterable[str]:
     """Yield the lines of a configuration file that says the same."""
     table: tuple[str, ...] = ()
     for value in values:
-        if value.path[:-1] != table:
+        if value.path[:-1] != table and not value.of_class:
             table = value.path[:-1]
             yield f"\n[{'.'.join(map(_key, table))}]" if table else ""
-        if value.value is None or value.value == {}:
-            line = f"# {_key(value.path[-1])} ="
-        else:
-            line = f"{_key(value.path[-1])} = {toml_value(value.value)}"
+        unset = value.value is None or value.value == {}
+        line = f"{'.'.join(map(_key, value.path[len(table) :]))} ="
+        if not unset:
+            line += f" {toml_value(value.value)}"
+        if unset or value.of_class:
+            line = f"# {line}"
         yield f"{line:{_COMMENTS_FROM}}  # {safe_text(value.origin)}"
 
 

@@ -10,6 +10,8 @@ import click
 
 from dicomnode.cli.exit_codes import DONE, NOT_DONE
 from dicomnode.cli.options import config_option, json_option
+from dicomnode.cli.tables import console, wrapped
+from dicomnode.cli.waiting import shown_rules
 from dicomnode.dicom.values.safe import safe_text
 from dicomnode.errors import ConfigurationError
 
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     from dicomnode.host.configuration.config import Config
 
 _LONGEST = 2000
+_KEY = 6
+"""How far the key of a container is indented, and nothing else: that line is not broken."""
 
 
 @click.command()
@@ -98,7 +102,12 @@ def _print(report: Mapping[str, Any]) -> None:
         lines += _lines(each)
     if not report["live"] and report["pipelines"]:
         lines.append("(No host was asked: what is missing does not count the images that wait there.)")
-    click.echo("\n".join(safe_text(line, longest=_LONGEST) for line in lines))
+    width = console().width
+    for line in lines:
+        text = safe_text(line.strip(), longest=_LONGEST)
+        indent = " " * (len(line) - len(line.lstrip()))
+        whole = len(indent) == _KEY or " " not in text
+        click.echo(f"{indent}{text}" if whole else wrapped(text, width, f"{indent}  ", indent))
 
 
 def _lines(report: Mapping[str, Any]) -> list[str]:
@@ -107,7 +116,8 @@ def _lines(report: Mapping[str, Any]) -> list[str]:
     lines = [f"  {report['ae_title']} ({report['pipeline']}) {verdict}"]
     if report["taken"]:
         lines.append(f"    one job is {_group(report['gather_by'])}; the container of this one is")
-        lines.append(f"      {report['container_key']}")
+        lines.append(f"{' ' * _KEY}{report['container_key']}")
+        lines.append(f"    it starts by: {shown_rules(report['rules'])}")
     for name, reason in report["inputs"].items():
         lines.append(f"    {name}: wants it" if reason is None else f"    {name}: no, {reason}")
     if not report["inputs"] and report["reason"]:

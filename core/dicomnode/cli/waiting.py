@@ -36,6 +36,8 @@ def print_waiting(pipelines: Mapping[str, Any]) -> None:
         # Where no host runs, nobody knows what one job is.
         gathered = f" (by {table['gather_by']})" if "gather_by" in table else ""
         click.echo(safe_text(f"{name}{gathered}: {len(containers)} wait{'s' * (len(containers) == 1)}"))
+        if rules := table.get("rules"):
+            click.echo(wrapped(safe_text(shown_rules(rules), longest=_LONGEST), width, "  "))
         for container in containers:
             click.echo(f"  {safe_text(container['container_key'], longest=_LONGEST)}")
             for label, text in _lines(container):
@@ -72,6 +74,22 @@ def held_kinds(table: Mapping[str, Any]) -> str:
     kinds = ", ".join(f"{count} {kind}" for kind, count in table["held"].items())
     count = sum(table["held"].values())
     return f"{count} container{'s' * (count != 1)} held ({kinds})" if kinds else ""
+
+
+def shown_rules(rules: Mapping[str, Any]) -> str:
+    """Return what says when a job starts, by the names of the keys that set it.
+
+    Parameters
+    ----------
+    rules : mapping
+        As :func:`~dicomnode.host.configuration.gathering_rules.gathering_rules` returned it.
+    """
+    seconds = ("settle", "open_association_wait", "expires")
+    told = [f"{key} {rules[key]:g} s" for key in seconds if rules[key] is not None]
+    told.append(f"late_images {rules['late_images']}")
+    told += [f"expected_images of {name} {each}" for name, each in rules["expected_images"].items()]
+    told += [f"choose_series of {name}" for name in rules["choose_series"]]
+    return ", ".join(told)
 
 
 def images(count: int) -> str:

@@ -212,6 +212,16 @@ class AbstractInput(ImageTreeInterface):
         placed = PLANE_KEYWORDS if cls.complete_volume else ()
         return frozenset(Tag(tag) for tag in (*cls.required_tags, *cls.required_values, *counted, *placed))
 
+    @classmethod
+    def expectation(cls) -> int | str | None:
+        """Return what says how many images a series has: :attr:`expected_images`, or ``"function"``."""
+        return "function" if callable(cls.expected_images) else cls.expected_images
+
+    @classmethod
+    def chooses_series(cls) -> bool:
+        """Say whether :meth:`choose_series` is the author's own."""
+        return cls.choose_series is not AbstractInput.choose_series
+
     def why_not(self, image: Dataset) -> str | None:
         """Say why an image does not belong here, or ``None`` when it does.
 

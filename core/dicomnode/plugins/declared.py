@@ -42,6 +42,8 @@ _GRINDERS: Mapping[str, Callable[..., Grinder]] = {
 }
 _MADE_HERE = {"input", "grinder", "required_values", "choose_series"}
 """The keys of an input that stand for something else than their value."""
+_ANY = "images"
+"""The registered input that takes any image."""
 _MATCHES = {"matches"}
 _NOT = {"not"}
 _WHOLE = (np.ndarray, Volume, Dataset, BuiltSeries, Mapping, bytes, str)
@@ -114,7 +116,7 @@ def _subclass(
 ) -> type[AbstractPipeline]:
     """Return a class that differs from its base in what the table says."""
     if table.inputs is not None:
-        own["inputs"] = {each: _input(each, declared, registry) for each, declared in table.inputs.items()}
+        own["inputs"] = {**base.inputs, **_inputs(base, table.inputs, registry)}
     if table.blueprint is not None:
         own["blueprint"] = declared_blueprint(table.blueprint, registry)
     if table.filling_strategy is not None:
@@ -127,9 +129,27 @@ def _subclass(
     )
 
 
-def _input(name: str, table: InputTable, registry: Registry) -> type[AbstractInput]:
-    """Return a subclass of a registered input with what a table changes."""
-    base: type[AbstractInput] = registry.load("inputs", table.input)
+def _inputs(
+    base: type[AbstractPipeline], tables: Mapping[str, InputTable], registry: Registry
+) -> dict[str, type[AbstractInput]]:
+    """Return the inputs that a pipeline's table declares, or changes where an installed one has them."""
+    for name in tables:
+        if base.inputs and name not in base.inputs:
+            known = ", ".join(base.inputs)
+            msg = f"inputs.{name}: the installed pipeline has no such input; it has: {known}"
+            raise ConfigurationError(msg)
+    return {name: _input(name, table, registry, base.inputs.get(name)) for name, table in tables.items()}
+
+
+def _input(
+    name: str, table: InputTable, registry: Registry, changed: type[AbstractInput] | None
+) -> type[AbstractInput]:
+    """Return a subclass of a registered input, or of a pipeline's own, with what a table changes."""
+    base: type[AbstractInput]
+    if table.input is None and changed is not None:
+        base = changed
+    else:
+        base = registry.load("inputs", table.input or _ANY)
     own = {key: value for key, value in table.model_dump(exclude=_MADE_HERE).items() if value is not None}
     if table.required_values is not None:
         where = f"inputs.{name}.required_values"

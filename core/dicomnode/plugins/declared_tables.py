@@ -66,12 +66,13 @@ class GrinderTable(_Table):
 class InputTable(_Table):
     """``[pipelines.NAME.inputs.INPUT]``; or the name of a registered input alone.
 
-    What is left out is as the registered input has it.
+    What is left out is as the input has it that is changed.
 
     Attributes
     ----------
-    input : str
-        The name of a registered input. ``images`` takes any image.
+    input : str, optional
+        The name of a registered input to start from. Left out, it is the installed pipeline's own input of
+        this name; else ``images``, which takes any image.
     required_tags : tuple of str, optional
         Attributes that an image must have.
     required_values : mapping, optional
@@ -89,7 +90,7 @@ class InputTable(_Table):
         function as ``module:function``, which is given the candidates.
     """
 
-    input: str = "images"
+    input: str | None = None
     required_tags: tuple[str, ...] | None = None
     required_values: dict[str, Plain] | None = None
     grinder: Annotated[GrinderTable, _by_name("grinder")] | None = None
@@ -144,7 +145,8 @@ class DeclaredPipeline(_Table):
         What processes: the name of a registered pipeline, or a function as ``module:function``. It is called
         with the inputs, and with ``settings`` as keyword arguments.
     inputs : mapping, optional
-        Input name -> its table, or the name of a registered input.
+        Input name -> its table, or the name of a registered input. Inputs of an installed pipeline that are
+        not named stay as they are.
     blueprint : BlueprintTable, optional
         What headers are made with. In the configuration file also the path of a blueprint file (``.toml``),
         relative to the configuration.

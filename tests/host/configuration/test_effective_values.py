@@ -25,10 +25,26 @@ class Settings:
     token: SecretStr = field(default_factory=lambda: SecretStr("swordfish"))
 
 
+class Counted(AbstractInput):
+    """Images whose number the peer says, of a series that is chosen."""
+
+    expected_images = "peer"
+
+    def choose_series(self, candidates: Any) -> Any:
+        """Choose the first."""
+        return candidates[0]
+
+
+class ByFunction(AbstractInput):
+    """Images whose number a function says."""
+
+    expected_images = len
+
+
 class Smooth(AbstractPipeline):
     """A pipeline with settings."""
 
-    inputs = {"images": AbstractInput}
+    inputs = {"images": Counted, "any": AbstractInput, "some": ByFunction}
     Settings = Settings
     timeout = 77.0
 
@@ -84,6 +100,26 @@ def test_a_pipelines_own_values_and_settings(tmp_path: Path) -> None:
     sigma, token = found["pipelines.smooth.settings.sigma"], found["pipelines.smooth.settings.token"]
     assert (sigma.value, sigma.origin) == (2.0, f"{tmp_path / 'c.toml'}:4")
     assert (token.value, token.origin) == ("**********", own)
+
+
+def test_when_inputs_are_whole(tmp_path: Path) -> None:
+    """What the class of each says, unless the table does; a function is named as such."""
+    own, path = "Smooth of smoothing 1.0", "pipelines.smooth.inputs"
+    text = "[pipelines.smooth.inputs.any]\nexpected_images = 5\nrequired_tags = ['Rows']\n"
+    found = {
+        name.removeprefix(f"{path}."): (value.value, value.origin, value.of_class)
+        for name, value in values(loaded(tmp_path, text)).items()
+        if name.startswith(path)
+    }
+    assert found == {
+        "images.expected_images": ("peer", own, True),
+        "images.choose_series": (None, f"choose_series of {own}", True),
+        "any.choose_series": (None, "default", True),
+        "some.expected_images": (None, f"a function of {own}", True),
+        "some.choose_series": (None, "default", True),
+        "any.required_tags": (["Rows"], f"{tmp_path / 'c.toml'}:3", False),
+        "any.expected_images": (5, f"{tmp_path / 'c.toml'}:2", False),
+    }
 
 
 def test_tables_come_after_the_keys_of_their_own_table(tmp_path: Path) -> None:

@@ -150,6 +150,12 @@ def test_other_rules(environments: Environments, isolation: Isolation, images: l
     assert AdmissionRules(pipeline, "study").container_key(images[0]) == "4MR1-MR"
     plain, careful, earlier = (kind(name) for name, kind in pipeline.inputs.items())
     assert (plain.optional, plain.expected_images) == (True, "NumberOfSlices")
+    expected = {name: (kind.expectation(), kind.chooses_series()) for name, kind in pipeline.inputs.items()}
+    assert expected == {
+        "plain": ("NumberOfSlices", False),
+        "careful": ("function", True),
+        "earlier": (None, False),
+    }
     for image in images[:2]:
         careful.insert(image)
     assert careful.proof() == "2 of 2 images (expected_images)"

@@ -28,6 +28,7 @@ def test_an_image_that_is_wanted(make_bench: Callable[..., Any]) -> None:
     assert report["SOPInstanceUID"] == "1.1"
     (pipeline,) = report["pipelines"]
     assert "fewer than two" in pipeline.pop("missing")
+    assert pipeline.pop("rules")["open_association_wait"] == 120.0
     assert pipeline == {
         "pipeline": "two",
         "ae_title": "TWO",

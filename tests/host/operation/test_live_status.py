@@ -199,7 +199,9 @@ def test_a_pipeline_is_told_with_what_waits(waiting: Waiting) -> None:
         "waiting": {"patients": 2, "images": 3},
     }
     assert json.loads(json.dumps(status)) == status
-    assert [each["container_key"] for each in waiting.status()["patients"]] == [KEY, f"P1/{STUDY}/1.9"]
+    named = waiting.status()
+    assert [each["container_key"] for each in named["patients"]] == [KEY, f"P1/{STUDY}/1.9"]
+    assert (named["rules"]["settle"], named["rules"]["expected_images"]) == (5.0, {"ct": 2})
 
 
 def test_a_container_waits_for_open_associations(waiting: Waiting) -> None:
@@ -284,12 +286,14 @@ def test_what_waits_is_readable_in_80_columns(
     waiting.wait(5.0)
     print_waiting({"fusion": waiting.status(), "other": {"patients": []}})
     lines = capsys.readouterr().out.splitlines()
-    assert lines[:3] == [
+    assert lines[:5] == [
         "fusion (by series): 1 waits",
+        "  settle 5 s, open_association_wait 120 s, late_images hold, expected_images of",
+        "  ct 2",
         f"  {KEY}",
         "    images   ct 1; the last one came 5 s ago",
     ]
-    assert lines[3].startswith("    held     interrupted: an association that brought images of it")
+    assert lines[5].startswith("    held     interrupted: an association that brought images of it")
     assert lines[-1] == f"    missing  {waiting.container()['missing']}"
     assert [line for line in lines if len(line) > 80] == [f"  {KEY}"]
 

@@ -107,7 +107,7 @@ class ConfiguredPipeline:
     @cached_property
     def proves(self) -> bool:
         """Whether an input can prove that it is whole."""
-        return any(each.expected_images is not None for each in self.kind.inputs.values())
+        return any(each.expectation() is not None for each in self.kind.inputs.values())
 
     @cached_property
     def asks_peers(self) -> bool:

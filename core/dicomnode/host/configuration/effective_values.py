@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from dicomnode.host.configuration.config import Config
 from dicomnode.host.configuration.config_sources import ConfigSources, KeyPath
 from dicomnode.host.configuration.config_values import Address
 from dicomnode.host.configuration.configured_pipeline import ConfiguredPipeline
+from dicomnode.pipeline.inputs import AbstractInput
 from dicomnode.plugins.declared_tables import DeclaredPipeline
 
 DEFAULT = "default"
@@ -30,11 +31,14 @@ class Value:
         What holds, as plain data; ``None`` where nothing is set. Secrets are asterisks.
     origin : str
         Where it comes from: a line of the file, a variable, ``default``, or the class of a pipeline.
+    of_class : bool
+        Whether a file that says it declares another pipeline than the installed one.
     """
 
     path: KeyPath
     value: Any
     origin: str
+    of_class: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data."""
@@ -106,17 +110,42 @@ def _pipeline(
     holds |= {"ae_title": configured.ae_title, "destinations": list(configured.destinations)}
     holds["gather_by"] = _gather_by(configured)
     not_of_class = _not_of_class(configured, whose, sources)
+    declared: list[Value] = []
     for each in _values(path, configured.table, sources):
         key = each.path[2]
         if key == "settings":
             continue
         if each.value is None and key in holds:
             yield Value(each.path, _plain(holds[key]), not_of_class.get(key, whose))
+        elif key in DeclaredPipeline.model_fields and len(each.path) > len(path) + 1:
+            declared.append(each)
         elif each.value is not None or key not in DeclaredPipeline.model_fields:
             yield each
+    for input_name, kind in configured.kind.inputs.items():
+        yield from _when_whole(
+            (*path, "inputs", input_name),
+            kind,
+            whose,
+            {each.path for each in declared if each.value is not None},
+        )
+    yield from (each for each in declared if each.value is not None)
     for key, value in _settings(configured).items():
         origin = _origin((*path, "settings", key), sources)
         yield Value((*path, "settings", key), value, whose if origin == DEFAULT else origin)
+
+
+def _when_whole(
+    path: KeyPath, kind: type[AbstractInput], whose: str, said: Collection[KeyPath]
+) -> Iterator[Value]:
+    """Yield what a pipeline's own input says of when it is whole, unless the configuration says it."""
+    expected = kind.expectation()
+    by_code = expected == "function"
+    origin = DEFAULT if expected is None else f"{'a function of ' if by_code else ''}{whose}"
+    choice = f"choose_series of {whose}" if kind.chooses_series() else DEFAULT
+    found = {"expected_images": (None if by_code else expected, origin), "choose_series": (None, choice)}
+    for key, (value, origin) in found.items():
+        if (*path, key) not in said:
+            yield Value((*path, key), value, origin, of_class=True)
 
 
 def _gather_by(configured: ConfiguredPipeline) -> str | list[str] | None:

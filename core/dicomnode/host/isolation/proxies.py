@@ -35,6 +35,16 @@ class IsolatedInput(AbstractInput):
         """Return the tags that the rules look at."""
         return frozenset(map(Tag, cls.description.indexed))
 
+    @classmethod
+    def expectation(cls) -> int | str | None:
+        """Return what says how many images a series has: a function stays where it is."""
+        return "function" if "proof" in cls.description.remote_methods else super().expectation()
+
+    @classmethod
+    def chooses_series(cls) -> bool:
+        """Say whether the class in the other environment chooses a series."""
+        return "choose_series" in cls.description.remote_methods
+
     def why_not(self, image: Dataset) -> str | None:
         """Say why an image does not belong here: rules that are data come first, and need no worker."""
         reason = super().why_not(image)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from dicomnode.dicom.reading.lazy import LazyDataset
 from dicomnode.errors import ImageRefusedError, StructureError
 from dicomnode.host.configuration.config import Config
+from dicomnode.host.configuration.gathering_rules import gathering_rules
 from dicomnode.host.configuration.receiver_building import receiver_settings
 from dicomnode.host.dimse.pynetdicom_private import Negotiator
 from dicomnode.host.gathering.duplicates import AnyFile, Held, compare
@@ -101,6 +102,7 @@ def _by_pipeline(tree: WaitingImages, image: LazyDataset) -> dict[str, Any]:
         "pipeline": configured.name,
         "ae_title": configured.ae_title,
         "gather_by": configured.gathers_by,
+        "rules": gathering_rules(configured),
         "taken": False,
         "status": Status.SUCCESS,
         "reason": None,

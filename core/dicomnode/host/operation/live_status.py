@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from dicomnode.host.configuration.gathering_rules import gathering_rules
 from dicomnode.host.foundation.timestamps import iso_timestamp
 from dicomnode.host.gathering.gatherer import Gatherer
 from dicomnode.host.gathering.state_machine import View
@@ -50,7 +51,7 @@ def live_status(
         Jobs that were discarded or superseded, and that the executor cannot end.
     patients : bool
         Whether to name the containers that wait, with what each has, is missing and waits for, and why it is
-        held.
+        held; and to say what decides about that.
     """
     return {
         "version": host_version(),
@@ -84,6 +85,7 @@ def _pipeline(tree: WaitingImages, gatherer: Gatherer, *, patients: bool) -> dic
         },
     }
     if patients:
+        report["rules"] = gathering_rules(configured)
         report["patients"] = [
             {
                 "container_key": container_key,
