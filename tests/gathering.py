@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Self
@@ -64,6 +65,12 @@ class Node:
         self.events: list[Event] = []
         self.changed: list[JobRecord] = []
         self.came: list[str] = []
+        self.asked: list[tuple[str, str]] = []
+        """Peer and series of each question how many images there are."""
+        self.peer_counts: dict[str, int] = {}
+        """Series -> what every peer answers; nothing of others."""
+        self.unanswered: list[Callable[[], None]] | None = None
+        """Answers that are kept back, where it is a list."""
         self.data = DataDirectory(root / "data").lock()
         self._start()
 
@@ -99,6 +106,7 @@ class Node:
             events,
             self.timer,
             image_came=lambda waiting, container_key: self.came.append(container_key),
+            ask_count=self._ask_count,
         )
         self.reception = Reception(
             [self.waiting],
@@ -130,11 +138,23 @@ class Node:
         trees = {NAME: self.waiting}
         found = Recovery(self.data, self.ledger, self.spool, trees, self.reception.wanted).run()
         for key in self.waiting.keys():  # noqa: SIM118 - it is no mapping
-            self.gatherer.restored(self.waiting, key, released=(self.waiting, key) in found.released)
+            container = self.waiting, key
+            released, sender = container in found.released, found.senders.get(container, "")
+            self.gatherer.restored(*container, released=released, sender=sender)
         self.reception.resume(found.unsorted)
         self.reception.flush()
         self.timer.run_due()
         return found
+
+    def _ask_count(
+        self, peer: str, study: str, series: str, answered: Callable[[int | None, str], None]
+    ) -> None:
+        self.asked.append((peer, series))
+        answer = partial(answered, self.peer_counts.get(series), "it does not know the series")
+        if self.unanswered is None:
+            answer()
+        else:
+            self.unanswered.append(answer)
 
     # -- time ---------------------------------------------------------------------------------------------
 

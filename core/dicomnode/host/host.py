@@ -167,14 +167,14 @@ class Host:
             remove=self._remover.remove,
         )
         clock = TimerThread("gathering")
-        counts = SeriesCounts(peers_with_address(config))
+        self._counts = SeriesCounts(peers_with_address(config))
         self.gatherer = Gatherer(
             self.trees.values(),
             self.jobs,
             self.events,
             clock,
             image_came=image_entered.notify,
-            ask_count=counts.ask,
+            ask_count=self._counts.ask,
         )
         self.reception = Reception(
             self.trees.values(),
@@ -241,8 +241,8 @@ class Host:
         self._listen(receiver)
         starting.callback(receiver.stop)
         starting.callback(self.history.stop)
-        starting.callback(counts.stop)
-        counts.start()
+        starting.callback(self._counts.stop)
+        self._counts.start()
         self.history.start()
         self.outbox.start()
         self.scheduler.start()
@@ -284,6 +284,7 @@ class Host:
                 raise ConfigurationError(msg)
             PeerDestination(name, config.peers[name], config.host.ae_title)  # all can be used, or none is
         self.history.reconfigure(config.peers)
+        self._counts.reconfigure(peers_with_address(config))
         for name, destination in peers.items():
             destination.reconfigure(config.peers[name])
         self._receiver.allow(allowed)
@@ -359,7 +360,12 @@ class Host:
         self.recovered = found
         for tree in self.trees.values():
             for key in tree.keys():  # noqa: SIM118 - it is no mapping
-                self.gatherer.restored(tree, key, released=(tree, key) in found.released)
+                self.gatherer.restored(
+                    tree,
+                    key,
+                    released=(tree, key) in found.released,
+                    sender=found.senders.get((tree, key), ""),
+                )
         self.reception.resume(found.unsorted)
         if found.waiting or found.entered or found.lost or found.jobs:
             self._tell(

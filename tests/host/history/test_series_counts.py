@@ -15,6 +15,7 @@ from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind
 from dicomnode.host.configuration.config import PeerTable
 from dicomnode.host.configuration.config_values import Address
 from dicomnode.host.dimse.peer import Peer
+from dicomnode.host.history import series_counts
 from dicomnode.host.history.series_counts import SeriesCounts
 
 Answer = tuple["int | None", str]
@@ -38,10 +39,15 @@ def pacs(answers: Callable[[Dataset], list[Dataset]]) -> Iterator[tuple[str, int
         server.shutdown()
 
 
+def peer_at(address: tuple[str, int]) -> Peer:
+    """Return the peer at an address."""
+    table = PeerTable(ae_title="PACS", address=Address(host=address[0], port=address[1]), timeout=10)
+    return Peer("archive", table, "NODE")
+
+
 def asked(address: tuple[str, int], name: str = "PACS") -> Answer:
     """Ask once, and return the answer."""
-    table = PeerTable(ae_title="PACS", address=Address(host=address[0], port=address[1]), timeout=10)
-    counts, answered = SeriesCounts({"archive": Peer("archive", table, "NODE")}), queue.SimpleQueue[Answer]()
+    counts, answered = SeriesCounts({"archive": peer_at(address)}), queue.SimpleQueue[Answer]()
     counts.start()
     try:
         counts.ask(name, "1.2", "1.2.3", lambda count, reason: answered.put((count, reason)))
@@ -102,3 +108,42 @@ def test_a_peer_that_is_down() -> None:
     count, reason = asked(address)
     assert count is None
     assert "PACS" in reason or "archive" in reason
+
+
+def test_an_answer_that_cannot_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is no answer, by the kind of the error alone; the next question is asked all the same."""
+    answers = iter([ValueError("Doe^John"), series("1.2.3", 48)])
+
+    def found(*_: object) -> Dataset:
+        answer = next(answers)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(series_counts, "find_series", found)
+    counts, answered = SeriesCounts({"archive": peer_at(("127.0.0.1", 1))}), queue.SimpleQueue[Answer]()
+    counts.start()
+    try:
+        for _ in range(2):
+            counts.ask("archive", "1.2", "1.2.3", lambda count, reason: answered.put((count, reason)))
+        assert [answered.get(timeout=30) for _ in range(2)] == [
+            (None, "the answer cannot be read: ValueError"),
+            (48, ""),
+        ]
+    finally:
+        counts.stop()
+
+
+def test_other_peers_after_the_configuration_was_read_again() -> None:
+    """The address that a peer has now is asked."""
+    with pacs(lambda identifier: [series("1.2.3", 48)]) as address:
+        counts, answered = SeriesCounts({}), queue.SimpleQueue[Answer]()
+        counts.start()
+        try:
+            for peers in ({}, {"archive": peer_at(address)}):
+                counts.reconfigure(peers)
+                counts.ask("PACS", "1.2", "1.2.3", lambda count, reason: answered.put((count, reason)))
+                count, _ = answered.get(timeout=30)
+                assert count == (48 if peers else None)
+        finally:
+            counts.stop()

@@ -298,7 +298,7 @@ def test_an_association_is_entered_once_and_ended(ledger: Ledger) -> None:
     """Its beginning stays as it was entered first."""
     ledger.write(begin_association("a", "FROM", "TO", "127.0.0.1", 1.0))
     ledger.write(begin_association("a", "OTHER", "TO", "127.0.0.1", 2.0))
-    assert ledger.associations()["a"] == (1.0, "open", math.inf)
+    assert ledger.associations()["a"] == (1.0, "open", math.inf, "FROM")
     ledger.write(end_association("a", "released"))
     assert ledger.associations()["a"][:2] == (1.0, "released")
     assert ledger.associations()["a"].ended < math.inf

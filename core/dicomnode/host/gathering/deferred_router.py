@@ -53,13 +53,21 @@ class DeferredRouter:
         self._thread = threading.Thread(target=self._run, name=f"sorter-{tree.configured.name}", daemon=True)
         self._thread.start()
 
-    def sort(self, image: LazyDataset, record: InstanceRecord) -> None:
-        """Have an image sorted, whose record is in the ledger as ``RECEIVED``."""
-        self._queue.put(lambda: self._sort_for(image, record))
+    def sort(self, image: LazyDataset, record: InstanceRecord, sender: str) -> None:
+        """Have an image sorted, whose record is in the ledger as ``RECEIVED``.
 
-    def came_again(self, image: LazyDataset, association: str) -> None:
+        Parameters
+        ----------
+        image : LazyDataset
+        record : InstanceRecord
+        sender : str
+            The AE title that sent it.
+        """
+        self._queue.put(lambda: self._sort_for(image, record, sender))
+
+    def came_again(self, image: LazyDataset, association: str, sender: str) -> None:
         """Count an image that came again, behind those that came before."""
-        self._queue.put(lambda: self._came_again(image, association))
+        self._queue.put(lambda: self._came_again(image, association, sender))
 
     def association_ended(self, association: str, *, released: bool) -> None:
         """Take note that an association is over, once its images are sorted."""
@@ -87,17 +95,17 @@ class DeferredRouter:
             except Exception as error:
                 self._tell_failed(error)
 
-    def _sort_for(self, image: LazyDataset, record: InstanceRecord) -> None:
+    def _sort_for(self, image: LazyDataset, record: InstanceRecord, sender: str) -> None:
         """Sort an image in the name of the association that brought it: so says the log."""
         token = log_context.association.set(record.association)
         try:
-            self._sort(image, record)
+            self._sort(image, record, sender)
         except Exception as error:
             self._tell_failed(error)
         finally:
             log_context.association.reset(token)
 
-    def _sort(self, image: LazyDataset, record: InstanceRecord) -> None:
+    def _sort(self, image: LazyDataset, record: InstanceRecord, sender: str) -> None:
         try:
             placement = self._tree.place(image)
             self._tree.insert(
@@ -119,9 +127,10 @@ class DeferredRouter:
             image,
             record.association,
             asked_for=placement.asked_for,
+            sender=sender,
         )
 
-    def _came_again(self, image: LazyDataset, association: str) -> None:
+    def _came_again(self, image: LazyDataset, association: str, sender: str) -> None:
         uid = str(image.SOPInstanceUID)
         container_key = self._tree.container_of(uid)
         if container_key is None:
@@ -130,7 +139,9 @@ class DeferredRouter:
             except ImageRefusedError:
                 return
         asked_for = self._tree.asked_for(image)
-        self._gatherer.image_stored(self._tree, container_key, image, association, asked_for=asked_for)
+        self._gatherer.image_stored(
+            self._tree, container_key, image, association, asked_for=asked_for, sender=sender
+        )
 
     def _drop(self, image: LazyDataset, record: InstanceRecord, reason: str) -> None:
         """Drop an image that was answered with Success and that no input wants."""

@@ -128,6 +128,7 @@ class Gatherer:
         self._ask_count = ask_count
         self._senders: dict[tuple[WaitingImages, str], str] = {}
         self._asked: set[tuple[WaitingImages, str, str]] = set()
+        self._to_ask_again: set[tuple[WaitingImages, str]] = set()
 
     # -- from any thread ----------------------------------------------------------------------------------
 
@@ -174,7 +175,9 @@ class Gatherer:
         """Take note that images are in a container no more."""
         self._post(partial(self._handle, waiting, ImagesRemoved(container_key, frozenset(uids))))
 
-    def restored(self, waiting: WaitingImages, container_key: str, *, released: bool) -> None:
+    def restored(
+        self, waiting: WaitingImages, container_key: str, *, released: bool, sender: str = ""
+    ) -> None:
         """Take note of a container that waited when the host was started.
 
         Parameters
@@ -183,11 +186,14 @@ class Gatherer:
         container_key : str
         released : bool
             Whether the last association that brought an image of it was released before the host stopped.
+        sender : str
+            The AE title that sent the last of its images.
         """
         members = tuple(Member(*each) for each in waiting.members(container_key).items())
         age = waiting.quiet_for(container_key) or 0.0
         event = Restored(container_key, members, released, age)
         self._post(partial(self._handle, waiting, event))
+        self._post(partial(self._ask_sender, waiting, container_key, sender))
         self._post(partial(self._image_came, waiting, container_key))
 
     def process(self, waiting: WaitingImages, container_key: str, reason: str) -> None:
@@ -248,6 +254,13 @@ class Gatherer:
             for container_key in waiting.keys():  # noqa: SIM118 - it is no mapping
                 self._ask_peers(waiting, container_key)
 
+    def _ask_sender(self, waiting: WaitingImages, container_key: str, sender: str) -> None:
+        """Ask at once how many images there are of what waited before a restart."""
+        if waiting.configured.asks_peers:
+            if sender:
+                self._senders[waiting, container_key] = sender
+            self._ask_peers(waiting, container_key)
+
     def _ask_peers(self, waiting: WaitingImages, container_key: str) -> None:
         """Ask how many images there are of the series of a container, each once at a time."""
         if self._ask_count is None:
@@ -279,8 +292,14 @@ class Gatherer:
         else:
             waiting.set_peer_count(container_key, series, count)
             self._handle(waiting, InputsChanged(container_key))
-        if series in waiting.series_to_count(container_key):
-            self._timer.at(_ASK_AGAIN, partial(self._ask_peers, waiting, container_key))
+        container = waiting, container_key
+        if series in waiting.series_to_count(container_key) and container not in self._to_ask_again:
+            self._to_ask_again.add(container)
+            self._timer.at(_ASK_AGAIN, partial(self._ask_again, *container))
+
+    def _ask_again(self, waiting: WaitingImages, container_key: str) -> None:
+        self._to_ask_again.discard((waiting, container_key))
+        self._ask_peers(waiting, container_key)
 
     def _handle(self, waiting: WaitingImages, event: GatheringEvent) -> None:
         machine = self._machines[waiting]

@@ -169,7 +169,7 @@ class InstanceIntake:
         arrival.tree.known.add(arrival.uid, arrival.spooled.file, waiting=False)
         self._ledger.post(add_instance(record))
         failpoint("indexed")
-        sorter.sort(arrival.image, record)
+        sorter.sort(arrival.image, record, arrival.request.association.calling_ae_title)
         self._tell_stored(arrival.tree)
         return _STORED
 
@@ -226,7 +226,7 @@ class InstanceIntake:
                 sender=association.calling_ae_title,
             )
         else:  # behind the same image, which may not be sorted yet
-            sorter.came_again(image, association.id)
+            sorter.came_again(image, association.id, association.calling_ae_title)
         return True
 
     def _replace(self, arrival: ReceivedInstance, placement: Placement, held: Path, found: Held) -> bool:

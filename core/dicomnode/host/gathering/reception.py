@@ -150,7 +150,7 @@ class Reception:
             if sorter is not None:
                 image = LazyDataset(self._spool.path_of(record.path), record.index)
                 came = max(record.received, association.started)
-                due.append((came, partial(sorter.sort, image, record)))
+                due.append((came, partial(sorter.sort, image, record, association.calling)))
                 ends[record.pipeline, record.association] = association
         for (pipeline, name), association in ends.items():
             released = association.outcome == AssociationEnd.RELEASED

@@ -46,6 +46,10 @@ class SeriesCounts:
         if self._thread.ident is not None:
             self._thread.join(_LAST_WAIT)
 
+    def reconfigure(self, peers: Mapping[str, Peer]) -> None:
+        """Ask other peers from now on; a question that is under way ends as it began."""
+        self._peers = dict(peers)
+
     def ask(self, peer: str, StudyInstanceUID: str, SeriesInstanceUID: str, answered: Answered) -> None:  # noqa: N803 - DICOM's own spelling
         """Ask, and tell the answer later, on another thread.
 
@@ -67,6 +71,8 @@ class SeriesCounts:
                 count, reason = self._count(*question)
             except DeliveryError as error:
                 count, reason = None, str(error)
+            except Exception as error:  # what a peer answers may be anything
+                count, reason = None, f"the answer cannot be read: {type(error).__name__}"
             answered(count, reason)
 
     def _count(self, name: str, study: str, series: str) -> tuple[int | None, str]:

@@ -344,10 +344,10 @@ class LedgerReader:
 
     def associations(self) -> dict[str, AssociationRecord]:
         """Return id -> every association that brought something."""
-        rows = self._reader().execute("SELECT id, started, outcome, ended FROM association")
+        rows = self._reader().execute("SELECT id, started, outcome, ended, calling FROM association")
         return {
-            id_: AssociationRecord(started, outcome, math.inf if ended is None else ended)
-            for id_, started, outcome, ended in rows
+            id_: AssociationRecord(started, outcome, math.inf if ended is None else ended, calling)
+            for id_, started, outcome, ended, calling in rows
         }
 
     def transitions(self, entity: str, entity_id: object) -> list[tuple[str, str, str, float]]:

@@ -162,12 +162,13 @@ class AssociationRecord(NamedTuple):
     """When an association that brought something began and ended, and how.
 
     The outcome is ``open``, or what :class:`~dicomnode.host.dimse.store_handler.AssociationEnd` says;
-    what is open has not ended, so its time is infinite.
+    what is open has not ended, so its time is infinite. The calling AE title is empty where it is not known.
     """
 
     started: float
     outcome: str
     ended: float
+    calling: str = ""
 
 
 class UnsettledDelivery(NamedTuple):

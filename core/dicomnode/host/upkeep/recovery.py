@@ -56,6 +56,8 @@ class Recovered:
     released : set of (WaitingImages, str)
         Containers of which everything was sent: an association that brought an image of it was released, and
         brought one after each other association that was aborted or cut off.
+    senders : dict of (WaitingImages, str) to str
+        Container -> the AE title that sent the last of its images, as far as that is known.
     unsorted : list of (InstanceRecord, AssociationRecord)
         Images that were answered before they were sorted, and the associations that brought them.
     seconds : float
@@ -68,6 +70,7 @@ class Recovered:
     lost: int = 0
     jobs: int = 0
     released: set[tuple[WaitingImages, str]] = field(default_factory=set)
+    senders: dict[tuple[WaitingImages, str], str] = field(default_factory=dict)
     unsorted: list[tuple[InstanceRecord, AssociationRecord]] = field(default_factory=list)
     seconds: float = 0.0
 
@@ -123,6 +126,9 @@ class Recovery:
         for path in unknown:
             self._enter(path, found)
         found.released = {key for key, last_of in self._last_of.items() if _all_was_sent(last_of)}
+        found.senders = {
+            key: max(last_of, key=last_of.__getitem__).calling for key, last_of in self._last_of.items()
+        }
         self._date_patients()
         self._ledger.post(cut_off_associations())
         self._jobs(found)
