@@ -2,12 +2,15 @@
 
 ::
 
-    python benchmarks/receiving.py [--quick] [--only TEXT] [--servers A,B] [--runs 5] [--json FILE]
+    python benchmarks/receiving.py [--hooks] [--quick] [--only TEXT] [--servers A,B] [--runs 5] [--json FILE]
 
 Every server is started afresh, with an empty directory, for each of its runs; the runs of all servers are
 interleaved, so that what disturbs the machine disturbs all; the first round is thrown away. Shown are medians
 and spread of instances a second, and the CPU time that the server takes for one. Ratios are medians of the
 ratios within each round. Files lie on tmpfs where nothing is synced, else on a real disk (``--disk``).
+
+With ``--hooks`` a host is compared with the same host and a plugin with hooks: one that names the attributes
+that it looks at (``looks_at``), as a site's rules do, and one that does not.
 
 The thin client and the sink are C and are compiled when they are first needed; DCMTK and Orthanc must be
 installed. What is not installed is left out, and said.
@@ -34,7 +37,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parent))
 
 from peers.clients import IMAGES, RawClient, ToolClient
-from peers.servers import SERVERS, Running, Server, running
+from peers.servers import HOOKS, SERVERS, Running, Server, running
 
 _WARM_UP = 100
 
@@ -51,6 +54,8 @@ class Scenario:
     servers: tuple[str, ...] = ()
     counts: tuple[tuple[str, int], ...] = ()
     """Servers that get fewer images, because they would take minutes."""
+    against: str = ""
+    """The server that the others are compared with; where none is named, ours with those that are not."""
 
     @property
     def name(self) -> str:
@@ -94,6 +99,11 @@ SCENARIOS = (
         )
         for client in ("storescu", "dcmsend")
     ),
+)
+_WITH_HOOKS = tuple(
+    Scenario(images, associations, 131_072, servers=tuple(HOOKS), against="host")
+    for images in ("CT", "64x64")
+    for associations in (1, 4)
 )
 
 
@@ -148,7 +158,7 @@ class Benchmark:
         return {
             "scenario": scenario.name,
             "servers": {name: one.summary() for name, one in series.items()},
-            "ratios": _ratios(series),
+            "ratios": _ratios(series, scenario.against),
         }
 
     def _once(self, scenario: Scenario, server: Server) -> tuple[float, float, int]:
@@ -201,16 +211,16 @@ def _peak(process: Running, *, measured: bool) -> Iterator[list[int]]:
             thread.join()
 
 
-def _ratios(series: dict[str, Series]) -> dict[str, dict[str, float]]:
+def _ratios(series: dict[str, Series], against: str) -> dict[str, dict[str, float]]:
     """Return ours divided by each other: medians of the ratios within each round."""
-    ours = [name for name in series if SERVERS[name].ours]
+    others = [name for name in series if name == against or not (against or SERVERS[name].ours)]
     return {
         our: {
-            name: statistics.median(a / b for a, b in zip(series[our].rates, other.rates, strict=True))
-            for name, other in series.items()
-            if not SERVERS[name].ours
+            name: statistics.median(a / b for a, b in zip(series[our].rates, series[name].rates, strict=True))
+            for name in others
         }
-        for our in ours
+        for our in series
+        if our not in others
     }
 
 
@@ -258,6 +268,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("--hooks", action="store_true", help="a host with and without a plugin with hooks")
     parser.add_argument("--quick", action="store_true", help="fewer images")
     parser.add_argument("--only", action="append", default=[], help="scenarios whose name holds this text")
     parser.add_argument("--servers", help="these servers only, by name, with commas between")
@@ -265,8 +276,9 @@ def main() -> None:
     parser.add_argument("--disk", type=Path, default=Path("/var/tmp"), help="where what is synced goes")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
-    names = arguments.servers.split(",") if arguments.servers else list(SERVERS)
-    missing = [name for name in names if not _installed(SERVERS[name])]
+    known, scenarios = (HOOKS, _WITH_HOOKS) if arguments.hooks else (SERVERS, SCENARIOS)
+    names = arguments.servers.split(",") if arguments.servers else list(known)
+    missing = [name for name in names if not _installed(known[name])]
     if missing:
         _say(f"left out, because not installed: {', '.join(missing)}")
     results = []
@@ -275,11 +287,9 @@ def main() -> None:
         tempfile.TemporaryDirectory(dir=arguments.disk, prefix="dicomnode-") as disk,
     ):
         benchmark = Benchmark(Path(shm), Path(disk), arguments.runs, quick=arguments.quick)
-        for scenario in SCENARIOS:
+        for scenario in scenarios:
             if all(text in scenario.name for text in arguments.only):
-                servers = [
-                    SERVERS[name] for name in scenario.servers if name in names and name not in missing
-                ]
+                servers = [known[name] for name in scenario.servers if name in names and name not in missing]
                 results.append(benchmark.run(scenario, servers))
                 _show(results[-1])
     if arguments.json:

@@ -41,6 +41,8 @@ class Server:
     name: str
     command: Command
     ours: bool = False
+    hooks: str = ""
+    """The source of a plugin with hooks that is installed for this server alone."""
 
 
 def _storescp(*options: str) -> Command:
@@ -114,6 +116,40 @@ settle = "1 h"  # what is measured is receiving: no job begins while others stil
     )
     return [str(Path(sys.executable).with_name("dicomnode-host")), "--config", str(file), "run"]
 
+
+_IMAGE_HOOK = """
+from dicomnode import Blueprint, StaticElement, hookimpl, looks_at
+
+@hookimpl
+{named}def dicomnode_validate_image(image):
+    if "LOCALIZER" in image.get("ImageType", ()):
+        return "localizers are not processed here"
+    if image.get("BurnedInAnnotation") == "YES":
+        return "images with burned-in annotation are not processed here"
+"""
+_OTHER_HOOKS = """
+@hookimpl
+def dicomnode_blueprint():
+    return Blueprint([StaticElement("InstitutionName", "Example Hospital")])
+
+@hookimpl
+def dicomnode_job_changed(job):
+    pass
+"""
+HOOKS = {
+    server.name: server
+    for server in (
+        Server("host", _host(1), ours=True),
+        Server(
+            "+hooks",
+            _host(1),
+            ours=True,
+            hooks=_IMAGE_HOOK.format(named='@looks_at("ImageType", "BurnedInAnnotation")\n') + _OTHER_HOOKS,
+        ),
+        Server("+unnamed", _host(1), ours=True, hooks=_IMAGE_HOOK.format(named="") + _OTHER_HOOKS),
+    )
+}
+"""A host without hooks, with those of a site, and with one that does not say which attributes it looks at."""
 
 SERVERS = {
     server.name: server
@@ -212,6 +248,8 @@ def running(
     given = Conditions(max_pdu, durability, directory, free_port(), no_delay)
     log = (directory / "log").open("wb")
     environment = {key: value for key, value in os.environ.items() if key != "TCP_NODELAY"}
+    if server.hooks:
+        environment["PYTHONPATH"] = str(_installed(directory / "plugins", server.hooks))
     if no_delay:
         environment["TCP_NODELAY"] = "1"
     with (
@@ -231,6 +269,21 @@ def running(
                 process.kill()
                 process.wait()
             shutil.rmtree(directory, ignore_errors=True)
+
+
+def _installed(folder: Path, source: str) -> Path:
+    """Install a plugin with hooks in a folder, as pip would; return the folder."""
+    metadata = folder / "benchmark_hooks-1.0.dist-info"
+    metadata.mkdir(parents=True)
+    (metadata / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: benchmark-hooks\nVersion: 1.0\nRequires-Dist: dicomnode-host\n",
+        encoding="ascii",
+    )
+    (metadata / "entry_points.txt").write_text(
+        "[dicomnode.hooks]\nbenchmark = benchmark_hooks\n", encoding="ascii"
+    )
+    (folder / "benchmark_hooks.py").write_text(source, encoding="ascii")
+    return folder
 
 
 def _wait_for(given: Conditions, process: subprocess.Popen[bytes]) -> None:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from pydicom.uid import generate_uid
 
 from dicomnode import AbstractInput, LazyDataset, Not
+from dicomnode.dicom.values.tags import ABSENT
 from dicomnode.errors import ConfigurationError, DuplicateImageError
 from sources import ct_slices, mr_slices
 
@@ -149,8 +150,11 @@ def test_a_rule_that_forbids(rule: object, image_type: list[str] | None, fits: b
         del image.ImageType
     else:
         image.ImageType = image_type
-    reason = made(required_values={"ImageType": rule}).why_not(image)
+    images = made(required_values={"ImageType": rule})
+    reason = images.why_not(image)
     assert (reason is None) is fits
+    indexed = {0x00080008 | ABSENT: 1} if image_type is None else {0x00080008: image_type or None}
+    assert images.why_not(LazyDataset("/nowhere/at/all.dcm", indexed)) == reason
     if isinstance(rule, Not) and reason is not None:
         assert reason.startswith("ImageType is ")
         assert reason.endswith(", which is not taken")

@@ -14,6 +14,7 @@ from pydicom.tag import BaseTag, Tag
 from dicomnode.dicom.geometry.grinders import Grinder, ListGrinder
 from dicomnode.dicom.geometry.slice_sorting import sort_by_geometry
 from dicomnode.dicom.reading.lazy import LazyDataset
+from dicomnode.dicom.reading.lazy_elements import are_texts
 from dicomnode.dicom.reading.planes import PLANE_KEYWORDS
 from dicomnode.dicom.tree.dicom_tree import SeriesTree
 from dicomnode.dicom.tree.image_tree import ImageTreeInterface
@@ -286,14 +287,14 @@ class AbstractInput(ImageTreeInterface):
 
     def _other_value(self, image: Dataset) -> str | None:
         for (tag, rule), plain in zip(self._rules, _plain(image, self._ruled), strict=True):
+            texts = _texts(plain, rule)
             if isinstance(rule, Not):
-                if (found := _forbidden(image, tag, rule)) is not None:
+                if (found := _forbidden(_values(image, tag) if texts is None else texts, rule)) is not None:
                     return f"{_keyword(tag)} is {found}, which is not taken"
                 continue
-            if type(plain) is str and type(rule) in _PLAIN_RULES and _fits(rule, plain):
+            if texts is not None and any(_fits(rule, each) for each in texts):
                 continue
-            value = image[tag].value
-            values = tuple(value) if isinstance(value, MultiValue) else (value,)
+            values = _values(image, tag)
             if not any(_fits(rule, each) for each in values):
                 return f"{_keyword(tag)} is {_shown(values)}, not {_described(rule)}"
         return None
@@ -369,13 +370,27 @@ def expected_keyword(expected: ExpectedImages | None) -> str | None:
     return expected if isinstance(expected, str) and not asks_peer(expected) else None
 
 
-def _forbidden(image: Dataset, tag: int, rule: Not) -> str | None:
-    """Return the value of an attribute that a rule forbids, ``None`` where it has no such value."""
-    element = image.get(tag)
-    if element is None or element.value is None:
+def _texts(plain: Any, rule: Rule) -> tuple[str, ...] | None:
+    """Return a value of the index as texts where a rule needs no element made of it, else None."""
+    rules = rule.rules if isinstance(rule, Not) else (rule,)
+    if not all(type(each) in _PLAIN_RULES for each in rules):
         return None
-    value = element.value
-    values = tuple(value) if isinstance(value, MultiValue) else (value,)
+    if type(plain) is str:
+        return (plain,)
+    return plain if are_texts(plain) else None
+
+
+def _values(image: Dataset, tag: int) -> tuple[Any, ...]:
+    """Return the values of an attribute, none where it is missing or empty."""
+    element = image.get(tag)
+    value = None if element is None else element.value
+    if value is None:
+        return ()
+    return tuple(value) if isinstance(value, MultiValue) else (value,)
+
+
+def _forbidden(values: tuple[Any, ...], rule: Not) -> str | None:
+    """Return the value that a rule forbids, ``None`` where it forbids none."""
     return next((str(each) for each in values for one in rule.rules if _fits(one, each)), None)
 
 

@@ -12,6 +12,7 @@ import pydicom
 import pytest
 from pydicom.data import get_testdata_file
 from pydicom.dataelem import DataElement
+from pydicom.multival import MultiValue
 
 from dicomnode.dicom.reading.lazy import LazyDataset
 
@@ -59,6 +60,31 @@ def test_values_changed_in_place_stay(ct: Path, change: object, expected: list[s
     change(image.ImageType)
     held = image.ImageType
     assert held == expected or held == expected[0]
+
+
+def test_texts_are_looked_at_without_an_element(nowhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Several texts of the index are equal to pydicom's, and no element is made until one is changed."""
+    made: list[object] = []
+    monkeypatch.setattr("dicomnode.dicom.reading.lazy.IndexedElement", lambda *given: made.append(given))
+    values = LazyDataset(nowhere, {0x00080008: ["ORIGINAL", "PRIMARY"]}).ImageType
+    assert isinstance(values, MultiValue)
+    assert values == ["ORIGINAL", "PRIMARY"]
+    assert "PRIMARY" in values
+    assert str(values) == "['ORIGINAL', 'PRIMARY']"
+    with pytest.raises(AttributeError):
+        values.nothing  # noqa: B018 - a name that no list has
+    assert made == []
+
+
+def test_texts_that_were_taken_before_are_those_of_the_dataset(ct: Path) -> None:
+    """What is changed twice in a list that was taken while the file was unread is changed in the dataset."""
+    image = LazyDataset(ct, {0x00080008: ["A", "B"]})
+    values = image.ImageType
+    values.append("C")
+    assert image.was_read
+    values[0] = "D"
+    assert image.ImageType == values == ["D", "B", "C"]
+    assert image["ImageType"].value == ["D", "B", "C"]
 
 
 def test_an_indexed_element_can_be_taken_elsewhere(nowhere: Path) -> None:

@@ -7,7 +7,7 @@ import os
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, TypeAlias
@@ -21,7 +21,13 @@ from pydicom.tag import BaseTag, Tag
 from pydicom.uid import UID
 from pydicom.valuerep import AMBIGUOUS_VR
 
-from dicomnode.dicom.reading.lazy_elements import ElementOnDisk, IndexedElement
+from dicomnode.dicom.reading.lazy_elements import (
+    TEXT_AS_IT_IS,
+    ElementOnDisk,
+    IndexedElement,
+    LateTexts,
+    are_texts,
+)
 from dicomnode.dicom.reading.lazy_reading import opened, read_without_pixels
 from dicomnode.dicom.values.indexed_value import IndexedValue
 from dicomnode.dicom.values.tags import ABSENT, PIXEL_KEYWORDS, STORED_BYTES
@@ -31,7 +37,6 @@ _SOP_INSTANCE_UID = 0x00080018
 _NEVER_INDEXED = frozenset({"SQ", "UN", "OB", "OD", "OF", "OL", "OV", "OW"}) | {
     str(VR) for VR in AMBIGUOUS_VR
 }
-_TEXT_AS_IT_IS = frozenset({"AE", "AS", "CS", "LO", "LT", "SH", "ST", "UC", "UR", "UT"})
 _COMES_WITH_READING = frozenset(vars(FileDataset("", {})))
 """The attributes that pydicom's own methods expect, none of which an untouched handle has."""
 
@@ -204,6 +209,18 @@ class LazyDataset(FileDataset):
         except (TypeError, ValueError):  # text that is no number: the file says it as pydicom would
             return None
 
+    def _kept_as_it_is(self, tag: int, entry: tuple[int, str]) -> Any:
+        """Return the value of an indexed tag that needs no element to be read from, else None."""
+        value, vr = self._index_values[entry[0]], entry[1]
+        if type(value) is str and "\\" not in value:
+            if vr in TEXT_AS_IT_IS:
+                return value
+            if vr == "UI":
+                return UID(value, IGNORE)
+        elif vr in TEXT_AS_IT_IS and are_texts(value):
+            return LateTexts(partial(IndexedElement, BaseTag(tag), vr, value, self._adopt), value)
+        return None
+
     def _adopt(self, element: DataElement) -> None:
         self[element.tag] = element
 
@@ -219,13 +236,9 @@ class LazyDataset(FileDataset):
                 return object.__getattribute__(self, name)
             entry = self._index_layout.get(tag)
             if entry is not None:
-                value = self._index_values[entry[0]]
-                # What pydicom would keep as it is needs no element to be read from.
-                if type(value) is str and "\\" not in value:
-                    if entry[1] in _TEXT_AS_IT_IS:
-                        return value
-                    if entry[1] == "UI":
-                        return UID(value, IGNORE)
+                kept = self._kept_as_it_is(tag, entry)
+                if kept is not None:
+                    return kept
                 element = self._indexed(tag)
                 if element is not None:
                     return element.value

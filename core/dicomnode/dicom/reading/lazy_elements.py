@@ -11,10 +11,17 @@ from pydicom.multival import MultiValue
 from pydicom.tag import BaseTag
 from pydicom.valuerep import DSfloat
 
+TEXT_AS_IT_IS = frozenset({"AE", "AS", "CS", "LO", "LT", "SH", "ST", "UC", "UR", "UT"})
+"""The VRs of which pydicom keeps a text as it is."""
+
 
 def plain_element(tag: BaseTag, vr: str, value: Any) -> DataElement:
     """Return an element of a value that has been accepted before, so without validating it again."""
     return DataElement(tag, vr, value, validation_mode=IGNORE)
+
+
+def _as_it_is(value: Any) -> Any:
+    return value
 
 
 def _plain_values(tag: BaseTag, vr: str, values: list[Any]) -> Any:
@@ -41,8 +48,11 @@ class IndexedElement(DataElement):
 
     def __init__(self, tag: BaseTag, vr: str, value: Any, adopt: Callable[[DataElement], None]) -> None:
         self._adopt: Callable[[DataElement], None] | None = None
-        super().__init__(tag, vr, _prepared(vr, value), validation_mode=IGNORE)
-        if isinstance(self._value, MultiValue):
+        # pydicom would go over each text twice, and change none.
+        texts = vr in TEXT_AS_IT_IS and are_texts(value)
+        held = value if texts else _prepared(vr, value)
+        super().__init__(tag, vr, held, already_converted=texts, validation_mode=IGNORE)
+        if texts or isinstance(self._value, MultiValue):
             self._value = _IndexedValues(self, self._value)
         self._adopt = adopt
 
@@ -83,7 +93,8 @@ class _IndexedValues(MultiValue[Any]):
 
     def __init__(self, element: IndexedElement, values: Iterable[Any]) -> None:
         self._element = element
-        super().__init__(element._convert, values)
+        super().__init__(_as_it_is, values)  # they were converted with the element
+        self._constructor = element._convert
 
     def __setitem__(self, index: Any, value: Any) -> None:
         self._element.join()
@@ -119,6 +130,39 @@ class _IndexedValues(MultiValue[Any]):
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
         function, arguments = self.__reduce__()
         return function(*arguments)
+
+
+class LateTexts(_IndexedValues):
+    """Several texts of the index, whose element is made when one of them is changed.
+
+    Rules look at Image Type of every image, and change none: an element would take most of that time.
+
+    Parameters
+    ----------
+    element : callable
+        Makes the element.
+    values : sequence of str
+        The texts.
+    """
+
+    def __init__(self, element: Callable[[], IndexedElement], values: Iterable[str]) -> None:
+        self._make: Callable[[], IndexedElement] | None = element
+        MultiValue.__init__(self, _as_it_is, values)
+
+    def __getattr__(self, name: str) -> Any:
+        if name != "_element" or self._make is None:
+            raise AttributeError(name)
+        element, self._make = self._make(), None
+        element.__dict__["_value"] = (
+            self  # what is changed here is changed in the element, and in the dataset
+        )
+        self._element, self._constructor = element, element._convert
+        return element
+
+
+def are_texts(value: Any) -> bool:
+    """Say whether a value of the index is several texts."""
+    return type(value) is tuple and len(value) > 1 and set(map(type, value)) == {str}
 
 
 class ElementOnDisk(DataElement):
