@@ -228,7 +228,9 @@ def test_what_holds_a_job_back_is_told(study, plugins, configured):
     assert (waiting["held"], waiting["inputs"]) == ("late", {"series": 4})
     assert waiting["waits_for"] == "they came after job 1 of the same container had started"
     held = [entry for entry in answer["timeline"] if "is held" in entry.get("event", "")]
-    assert held[0]["event"] == "a container is held: they came after job 1 of the same container had started"
+    assert held[0]["event"] == (
+        "a container is held: they came after job 1 of the same container had started; 1 image waits"
+    )
 
 
 def test_an_abort_completes_nothing(study, plugins):

@@ -316,7 +316,8 @@ def test_sent_again_across_the_delivery(node: Made) -> None:
     made.let_pass(10 * OPEN_WAIT)
     assert len(made.ledger.jobs()) == 1
     assert list(made.held().values()) == ["it is a part of job 1: 4 of its 8 images"]
-    assert "a container is held: it is a part of job 1: 4 of its 8 images" in made.messages(logging.INFO)
+    told = "a container is held: it is a part of job 1: 4 of its 8 images; 4 images wait"
+    assert told in made.messages(logging.INFO)
 
 
 @pytest.mark.parametrize(
@@ -332,7 +333,7 @@ def test_late_images(node: Made, late_images: str, jobs: list[set[int]]) -> None
     if late_images == "hold":
         (why,) = made.held().values()
         assert why == "they came after job 1 of the same container had started"
-        assert f"a container is held: {why}" in made.messages(logging.WARNING)
+        assert f"a container is held: {why}; 1 image waits" in made.messages(logging.WARNING)
     if late_images == "join":
         assert [job.state for job in made.ledger.jobs()] == [JobState.DISCARDED, JobState.QUEUED]
 
@@ -403,7 +404,8 @@ def test_a_job_that_cannot_be_entered_is_tried_again(node: Made, monkeypatch: py
     assert view.hold is not None
     assert view.hold.kind is HoldKind.FAILED
     assert [each for each in made.messages(logging.WARNING) if "no job could be made" in each] == [
-        "a container is held: no job could be made: the ledger cannot be written: database or disk is full"
+        "a container is held: no job could be made: the ledger cannot be written: database or disk is full;"
+        " 3 images wait"
     ]
     mend()
     made.let_pass(10)
@@ -428,6 +430,28 @@ def test_expiry_counts_on_while_a_job_cannot_be_entered(node: Made, monkeypatch:
     assert set(made.states().values()) == {"expired"}
 
 
+def test_what_is_held_names_its_associations(node: Made) -> None:
+    """Those that brought an image since it was held last, the newest last: for who reads the log."""
+    made, images = node(), series(20)
+    Images.least = 30
+    for number in range(3):
+        made.send(images[number], association=f"a{number}")
+    made.send(images[0], association="a0")
+    made.release("a0", "a1", "a2")
+    made.let_pass(SETTLE)
+    sent(made, images[3], association="b")
+    for number in range(4, 20):
+        made.send(images[number], association=f"c{number}")
+    made.release(*(f"c{number}" for number in range(4, 20)))
+    made.let_pass(SETTLE)
+    held = [event for event in made.events if "is held" in event.message]
+    assert [(event.association, event.message.rpartition("; ")[2]) for event in held] == [
+        ("a1,a2,a0", "3 images wait"),
+        ("b", "4 images wait"),
+        (",".join(f"c{number}" for number in range(12, 20)), "20 images wait"),
+    ]
+
+
 def test_the_code_of_an_input_that_raises(node: Made) -> None:
     """Its container is held, and the log has the type of it only; the next image asks again."""
     made, images = node(), series(3)
@@ -435,7 +459,7 @@ def test_the_code_of_an_input_that_raises(node: Made) -> None:
     sent(made, *images[:2])
     assert made.held() == {made.key: "images: its validation raised ValueError: Doe^John"}
     assert made.messages(logging.WARNING) == [
-        "a container is held: the code of input 'images' raised ValueError"
+        "a container is held: the code of input 'images' raised ValueError; 2 images wait"
     ]
     Images.raises = None
     sent(made, images[2])

@@ -87,6 +87,8 @@ class ContainerJobs(Protocol):
 AskCount = Callable[[str, str, str, Callable[["int | None", str], None]], None]
 """Peer (name or AE title), study, series, and what is told the number, or ``None`` and why there is none."""
 
+_MOST_NAMED = 8
+"""Of the associations that brought images of a container, the last ones are named in the log."""
 _ASK_AGAIN = 60.0
 """Seconds after which a peer is asked again that could not say it, as long as its series waits."""
 
@@ -127,6 +129,8 @@ class Gatherer:
         self._wake_at: dict[WaitingImages, float] = {}
         self._ask_count = ask_count
         self._senders: dict[tuple[WaitingImages, str], str] = {}
+        self._brought: dict[tuple[WaitingImages, str], dict[str, None]] = {}
+        """Container -> the associations that brought an image of it since it was held, the last one last."""
         self._asked: set[tuple[WaitingImages, str, str]] = set()
         self._to_ask_again: set[tuple[WaitingImages, str]] = set()
 
@@ -244,6 +248,9 @@ class Gatherer:
             member = Member(uid, member.SeriesInstanceUID, number)
         if sender and waiting.configured.asks_peers:
             self._senders[waiting, container_key] = sender
+        if association:
+            brought = self._brought.setdefault((waiting, container_key), {})
+            brought[association] = brought.pop(association, None)
         self._handle(waiting, ImageStored(container_key, member, association))
         if association:
             self._image_came(waiting, container_key)
@@ -358,10 +365,11 @@ class Gatherer:
         match decision:
             case StartJob():
                 self._jobs.create(waiting, decision)
-                self._senders.pop((waiting, key), None)
+                self._forget(waiting, key)
                 return Done(key, decision.uids)
             case RunAgain():
                 self._jobs.run_again(waiting, decision)
+                self._forget(waiting, key)
                 return Done(key, decision.uids)
             case Join():
                 images = self._jobs.reopen(decision.job, decision.why)
@@ -369,22 +377,31 @@ class Gatherer:
                 return Joined(key, tuple(_member(image) for image, _ in images))
             case Drop():
                 self._jobs.drop(waiting, decision)
-                self._senders.pop((waiting, key), None)
+                self._forget(waiting, key)
                 return Done(key, decision.uids)
             case Hold():
                 self._jobs.hold(waiting, decision, self._machines[waiting].series(key))
                 self._tell_held(waiting, decision)
                 return None
 
+    def _forget(self, waiting: WaitingImages, container_key: str) -> None:
+        """Forget who sent what is in the container no more."""
+        self._senders.pop((waiting, container_key), None)
+        self._brought.pop((waiting, container_key), None)
+
     def _tell_held(self, waiting: WaitingImages, hold: Hold) -> None:
         """Say why a container waits. What inputs miss may quote a plugin or an image: at DEBUG only."""
         level = logging.INFO if hold.kind in {HoldKind.INCOMPLETE, HoldKind.PART} else logging.WARNING
         detail = f"{hold.container_key}: {hold.why}"
+        images = sum(self._machines[waiting].series(hold.container_key).values())
+        counted = "1 image waits" if images == 1 else f"{images} images wait"
+        brought = self._brought.pop((waiting, hold.container_key), {})
         self._events.tell(
             Event(
                 Station.WAITING,
-                f"a container is held: {hold.summary}",
+                f"a container is held: {hold.summary}; {counted}",
                 pipeline=waiting.configured.name,
+                association=",".join([*brought][-_MOST_NAMED:]),
                 detail=detail,
                 level=level,
             )
