@@ -244,7 +244,7 @@ def test_an_abort_completes_nothing(study, plugins):
     assert waiting["held"] == "interrupted"
     assert "send them again, or start it with `dicomnode-host process`" in waiting["waits_for"]
     shown = command("simulate", "petct", study, *options, "--no-resend", expect=1).stdout
-    assert f"held: {waiting['waits_for']}" in shown
+    assert f"held: {waiting['held']}: {waiting['waits_for']}" in shown
     answer = told("simulate", "petct", study, *options)
     assert [job["inputs"] for job in answer["jobs"]] == [{"ct": 5, "pet": 2}]
     again = [entry for entry in images(answer) if entry["reason"] == "it is here already"]

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from dicomnode.cli.tables import print_table
+from dicomnode.cli.tables import print_table, wrapped_line
 
 HEADINGS = (">job", "state", "changed", "reason")
 LONG = "the result must not be sent out: " + "something is wrong with it; " * 15
@@ -92,3 +92,11 @@ def test_a_table_is_a_grid_where_all_of_it_fits(
     assert ("delivered   2026-11-24 14:28   A" in plain) is beside
     assert "2026-11-24 14:28" in plain
     assert "…" not in plain
+
+
+def test_a_line_that_is_too_long_goes_on_below_itself() -> None:
+    """Further in than it begins; a word that is longer than the line is not cut."""
+    assert wrapped_line("  one two three four", 12) == "  one two\n    three\n    four"
+    assert wrapped_line("  one two", 12) == "  one two"
+    assert wrapped_line("one 1234567890123", 8, 3) == "one\n   1234567890123"
+    assert wrapped_line("", 8) == ""

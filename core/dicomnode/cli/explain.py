@@ -10,7 +10,7 @@ import click
 
 from dicomnode.cli.exit_codes import DONE, NOT_DONE
 from dicomnode.cli.options import config_option, json_option
-from dicomnode.cli.tables import console, wrapped
+from dicomnode.cli.tables import console, wrapped_line
 from dicomnode.cli.waiting import shown_rules
 from dicomnode.dicom.values.safe import safe_text
 from dicomnode.errors import ConfigurationError
@@ -104,15 +104,17 @@ def _print(report: Mapping[str, Any]) -> None:
         lines.append("(No host was asked: what is missing does not count the images that wait there.)")
     width = console().width
     for line in lines:
-        text = safe_text(line.strip(), longest=_LONGEST)
-        indent = " " * (len(line) - len(line.lstrip()))
-        whole = len(indent) == _KEY or " " not in text
-        click.echo(f"{indent}{text}" if whole else wrapped(text, width, f"{indent}  ", indent))
+        text = safe_text(line, longest=_LONGEST)
+        click.echo(
+            text if line.startswith(" " * _KEY) or line == report["file"] else wrapped_line(text, width)
+        )
 
 
 def _lines(report: Mapping[str, Any]) -> list[str]:
     """Return what is to be said of one pipeline."""
     verdict = "takes it" if report["taken"] else f"does not take it: answered with {report['status']:#06x}"
+    if not report["taken"] and not report["status"]:
+        verdict += ", and not kept for a job"
     lines = [f"  {report['ae_title']} ({report['pipeline']}) {verdict}"]
     if report["taken"]:
         lines.append(f"    one job is {_group(report['gather_by'])}; the container of this one is")

@@ -14,9 +14,12 @@ import click
 
 from dicomnode.cli.exit_codes import DONE, NOT_DONE
 from dicomnode.cli.options import config_option, json_option
+from dicomnode.cli.tables import console, wrapped_line
 from dicomnode.dicom.values.safe import safe_text
 
 _LONGEST = 2000
+_TIMELINE, _CONTINUED = 3, 16
+"""How far lines of the timeline are indented at least, and where those go on that are too long."""
 _FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
 
 
@@ -85,8 +88,11 @@ def simulate(
     if as_json:
         click.echo(json.dumps(simulated.to_json(), indent=2))
     else:
+        width = console().width
         for line in _lines(simulated.to_json(), folder):
-            click.echo(safe_text(line, longest=_LONGEST))
+            text = safe_text(line, longest=_LONGEST)
+            indent = len(text) - len(text.lstrip())
+            click.echo(wrapped_line(text, width, 2 if indent < _TIMELINE else _CONTINUED - indent))
     return DONE if simulated.succeeded else NOT_DONE
 
 
@@ -107,7 +113,8 @@ def _lines(report: Mapping[str, Any], folder: Path) -> Iterator[str]:
         counts = ", ".join(f"{count} in {name}" for name, count in patient["inputs"].items())
         yield ""
         yield f"left waiting: patient container {patient['container_key']} ({counts})"
-        yield f"  held: {patient['waits_for']}"
+        state = "waits for" if patient["held"] is None else f"held: {patient['held']}"
+        yield f"  {state}: {patient['waits_for']}"
 
 
 def _alike(entry: Mapping[str, Any]) -> object:

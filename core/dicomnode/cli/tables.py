@@ -143,6 +143,12 @@ def wrapped(text: str, width: int, indent: str, first: str | None = None) -> str
     )
 
 
+def wrapped_line(line: str, width: int, further: int = 2) -> str:
+    """Return a line in lines of a width, those after the first indented by `further` more than it is."""
+    indent = " " * (len(line) - len(line.lstrip()))
+    return wrapped(line.lstrip(), width, indent + " " * further, indent)
+
+
 def _print_grid(
     headings: Sequence[str], cells: Sequence[Sequence[Text]], title: str, below: Sequence[Text] = ()
 ) -> None:
