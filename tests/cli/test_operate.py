@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import sqlite3
@@ -754,3 +755,42 @@ def test_a_threaded_pipeline_discards_what_it_does_not_want(tmp_path, site):
         shown = command("status", "--patients", *on, **site.environment).stdout
         assert images[0].SeriesInstanceUID in shown
         assert "images: Modality is MR, not CT" in shown
+
+
+@pytest.mark.parametrize("receivers", [1, 2])
+def test_what_no_job_gets_is_counted_over_a_kill(tmp_path, site, receivers):
+    """Refused and held: by pipeline, by series with the reason, and in the log once an association."""
+    site.add("pushed", PUSHED.replace("sorts_before_answer = False", "sorts_before_answer = True"))
+    site.add("waiting", WAITING)
+    config = f"[receiver]\nreceivers = {receivers}\n[pipelines.pushed]\n[pipelines.waiting]\n"
+    unwanted, held = mr_slices(4), ct_slices()[:3]
+    with RunningHost(tmp_path / "host", config, host={"settle": 0}, environment=site.environment) as host:
+        on = ("--config", host.config)
+
+        def pipelines(*more):
+            return told("status", *more, *on, **site.environment)["ledger"]["pipelines"]
+
+        for part in (unwanted[:3], unwanted[3:]):
+            assert set(send(part, ("127.0.0.1", host.port), "PUSHED")) == {0x0124}
+        send_to(host.port, "WAITING", held)
+        host.wait_for_log("a container is held: its inputs are not complete yet; 3 images wait")
+        told_once = re.findall(r"of this association: (\d) images? of 1 series refused", host.text())
+        assert sorted(told_once) == ["1", "3"]
+        counted = {"pushed": {"refused": 4, "discarded": 0, "held": 0}}
+        counted["waiting"] = {"refused": 0, "discarded": 0, "held": 3}
+        for restarted in (False, True):
+            if restarted:
+                host.kill()
+                host.start()
+            wait_until(lambda: {name: each["unprocessed"] for name, each in pipelines().items()} == counted)
+            named = pipelines("--patients")
+            (refused,), (waits,) = (named[name]["unprocessed_series"] for name in ("pushed", "waiting"))
+            assert (refused["SeriesInstanceUID"], refused["images"], refused["reason"]) == (
+                *(unwanted[0].SeriesInstanceUID, 4, "images: Modality is MR, not CT"),
+            )
+            assert (waits["SeriesInstanceUID"], waits["images"], waits["reason"]) == (
+                *(held[0].SeriesInstanceUID, 3, "images: 3 of 99 images"),
+            )
+            shown = command("status", *on, **site.environment).stdout
+            assert "waiting: 1 container held (1 incomplete); `status --patients` says why" in shown
+            assert unwanted[0].SeriesInstanceUID not in shown
