@@ -13,6 +13,7 @@ import hashlib
 import itertools
 import json
 import os
+import signal
 import threading
 import time
 from collections import Counter
@@ -256,9 +257,7 @@ class Route:
 
     def died(self, seconds: float = 20) -> None:
         """Wait until the host has been killed."""
-        assert self.host.process is not None
-        code = self.host.process.wait(seconds)
-        assert code == -9, f"exit code {code}:\n{self.host.text()}"
+        self.host.wait_ended(-signal.SIGKILL, seconds)
 
     # -- senders ------------------------------------------------------------------------------------------
 

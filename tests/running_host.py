@@ -14,6 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from dicomnode.host.foundation.failpoints import VARIABLE
 from dicomnode.host.ledger.ledger_reading import LedgerReader
 from dicomnode.host.operation.control import NotRunningError, ask
 
@@ -55,23 +56,28 @@ class RunningHost:
         table = {"bind": "127.0.0.1:0", "data": str(self.data), "reserve": 0, **(host or {})}
         lines = "".join(f"{key} = {_toml(value)}\n" for key, value in table.items())
         self.config.write_text(f"[host]\n{lines}\n{config}\n")
-        self.environment = {**os.environ, "PYTHONUNBUFFERED": "1", **(environment or {})}
+        self.environment = {
+            **os.environ,
+            "PYTHONUNBUFFERED": "1",
+            "PYTHONFAULTHANDLER": "1",
+            **(environment or {}),
+        }
         self.process: subprocess.Popen[bytes] | None = None
         self.port = 0
         self.seconds_to_serve = 0.0
 
     def start(self) -> Self:
         """Start the process and wait until it listens."""
-        began = time.monotonic()
         self.start_only()
         text = self.wait_for_log(r"\S+ listens on 127\.0\.0\.1:(\d+)")
         self.port = int(text[1])
-        self.seconds_to_serve = time.monotonic() - began
+        self.seconds_to_serve = time.monotonic() - self._began
         return self
 
     def start_only(self) -> None:
         """Start the process and wait for nothing."""
         command = [sys.executable, "-m", "dicomnode.cli", "run", "--config", str(self.config)]
+        self._began = time.monotonic()
         self._log_from = self.log.stat().st_size if self.log.exists() else 0
         with self.log.open("ab") as output:
             self.process = subprocess.Popen(
@@ -82,8 +88,28 @@ class RunningHost:
         """Stop it as systemd would (SIGTERM)."""
         assert self.process is not None
         self.process.send_signal(signal.SIGTERM)
-        code = self.process.wait(timeout)
-        assert code == expect, f"exit code {code}:\n{self.text()}"
+        self.wait_ended(expect, timeout)
+
+    def wait_ended(self, expect: int, timeout: float = 60.0) -> None:
+        """Wait until the process has ended, with this exit code (minus the number of a signal)."""
+        assert self.process is not None
+        try:
+            code = self.process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            msg = f"the host has not ended within {timeout:g} s: {self.run_as_text()}"
+            raise AssertionError(msg) from None
+        assert code == expect, f"the host ended with {code} instead of {expect}: {self.run_as_text()}"
+
+    def run_as_text(self) -> str:
+        """Return what explains this run: how old it is, where it was to be killed, its log, its threads."""
+        assert self.process is not None
+        age = time.monotonic() - self._began
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGABRT)  # faulthandler adds to the log where each thread is
+            self.process.wait(30)
+        point = self.environment.get(VARIABLE, "none")
+        log = self.text() or "(empty: it ended before it had anything to say)"
+        return f"process {self.process.pid}, {age:.2f} s old, kill point: {point}, log:\n{log}"
 
     def kill(self) -> None:
         """Kill it (SIGKILL)."""
@@ -122,8 +148,8 @@ class RunningHost:
             found = re.search(pattern, self.text())
             if found:
                 return found
-            assert not ended, f"the host has ended:\n{self.text()}"
-            assert time.monotonic() < deadline, f"nothing matches {pattern!r} in:\n{self.text()}"
+            assert not ended, f"the host ended with {self.process.returncode}: {self.run_as_text()}"
+            assert time.monotonic() < deadline, f"nothing matches {pattern!r}: {self.run_as_text()}"
             threading.Event().wait(0.02)  # a file cannot be awaited
 
     def wait_for_jobs(self, count: int, *states: str, timeout: float = _PATIENCE) -> None:

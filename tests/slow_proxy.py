@@ -1,4 +1,4 @@
-"""A TCP proxy that is slow, cuts connections, or loses answers: a bad network in a few lines."""
+"""A TCP proxy that is slow, cuts connections, loses answers or holds them back: a bad network."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
-P_DATA = 4
+A_ASSOCIATE_AC, P_DATA = 2, 4
 
 
 @dataclass
@@ -26,18 +26,34 @@ class Proxy:
         Seconds before anything passes, in each direction.
     lose_answers : int
         How many more connections lose their first P-DATA-TF from the target: the connection is cut instead.
+    hold_at : int, optional
+        Which answer of the target is the first that is held back, of all connections: 0 is the first
+        A-ASSOCIATE-AC, 1 the first C-STORE-RSP then. Changed by :meth:`hold`.
     """
 
     target: int
     rate: float | None = None
     delay: float = 0.0
     lose_answers: int = 0
+    hold_at: int | None = None
     port: int = 0
     connections: int = 0
     passed: int = 0
     _open: list[socket.socket] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
-    _stopping: bool = False
+    _answers: int = -1
+    _changed: threading.Condition = field(default_factory=threading.Condition)
+
+    def hold(self, hold_at: int | None) -> None:
+        """Let answers pass up to another one; all of them if none is given."""
+        with self._changed:
+            self.hold_at = hold_at
+            self._changed.notify_all()
+
+    def wait_held(self, seconds: float = 60) -> None:
+        """Wait until an answer is held back: the target has done what was asked, and the other waits."""
+        with self._changed:
+            assert self._changed.wait_for(lambda: self._answers == self.hold_at, seconds)
 
     def cut(self) -> None:
         """Cut every connection."""
@@ -94,6 +110,11 @@ class Proxy:
         if data[0] == P_DATA and self.lose_answers > 0:
             self.lose_answers -= 1
             return False
+        if data[0] in {A_ASSOCIATE_AC, P_DATA}:
+            with self._changed:
+                self._answers += 1
+                self._changed.notify_all()
+                self._changed.wait_for(lambda: self.hold_at is None or self._answers < self.hold_at)
         return True
 
 
@@ -111,5 +132,6 @@ def slow_proxy(target: int, **ways: float) -> Iterator[Proxy]:
             with suppress(OSError):
                 listener.shutdown(socket.SHUT_RDWR)
             listener.close()
+            proxy.hold(None)
             proxy.cut()
             thread.join(5)
