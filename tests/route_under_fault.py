@@ -39,7 +39,7 @@ from dicomnode.plugins.registry import Registration
 from plugin_factory import PluginFactory
 from raw_peer import ACCEPTED, RELEASED, RawPeer, check_echo
 from receiving import dataset_bytes, encoded, small_dataset
-from running_host import RunningHost
+from running_host import HostEndedError, RunningHost
 
 TITLE = "THREE"
 IMAGES = 3
@@ -189,6 +189,8 @@ class Route:
         The text of the pipeline's module.
     pipelines : mapping of str to str
         Its entry points: name -> class.
+    patience : float
+        Seconds within which the host must have started.
     """
 
     def __init__(
@@ -202,6 +204,7 @@ class Route:
         environment: Mapping[str, str] | None = None,
         plugin: str = PIPELINE,
         pipelines: Mapping[str, str] = MappingProxyType({"three": "Pipeline"}),
+        patience: float = 60.0,
     ) -> None:
         self.plugins = PluginFactory(directory / "plugins")
         self.plugins.add("three", plugin, pipelines=pipelines)
@@ -216,7 +219,7 @@ class Route:
         given = {**({} if data is None else {"data": str(data)}), **(host or {})}
         path = os.pathsep.join(filter(None, (str(self.plugins.folder), os.environ.get("PYTHONPATH"))))
         self.environment = {"PYTHONPATH": path, **(environment or {})}
-        self.host = RunningHost(directory, lines, host=given, environment=self.environment)
+        self.host = RunningHost(directory, lines, host=given, environment=self.environment, patience=patience)
         if data is not None:
             self.host.data = data
         self.acknowledged = Acknowledged()
@@ -241,6 +244,12 @@ class Route:
         began = time.monotonic()
         try:
             self.host.start()
+        except HostEndedError:
+            if not kill_point:
+                raise
+            self.died()
+            return False
+        try:
             check_echo(self.address)
         except (AssertionError, OSError):
             if not kill_point:
@@ -255,7 +264,7 @@ class Route:
         """Where the host listens."""
         return "127.0.0.1", self.host.port
 
-    def died(self, seconds: float = 20) -> None:
+    def died(self, seconds: float = 60) -> None:
         """Wait until the host has been killed."""
         self.host.wait_ended(-signal.SIGKILL, seconds)
 

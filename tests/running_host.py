@@ -21,6 +21,10 @@ from dicomnode.host.operation.control import NotRunningError, ask
 _PATIENCE = 60.0
 
 
+class HostEndedError(AssertionError):
+    """The host has ended before it had logged what was waited for."""
+
+
 class RunningHost:
     """A host process on a data directory and a free port of its own; it can be killed and started again.
 
@@ -34,6 +38,8 @@ class RunningHost:
         Keys of ``[host]`` besides ``bind`` and ``data``.
     environment : mapping of str to str
         Further environment variables.
+    patience : float
+        Seconds within which it must have started; more for tests that run at a low priority.
 
     Examples
     --------
@@ -48,7 +54,9 @@ class RunningHost:
         *,
         host: Mapping[str, Any] | None = None,
         environment: Mapping[str, str] | None = None,
+        patience: float = _PATIENCE,
     ) -> None:
+        self.patience = patience
         self.directory, self.data = directory, directory / "data"
         self.log = directory / "host.log"
         self.config = directory / "dicomnode.toml"
@@ -69,7 +77,7 @@ class RunningHost:
     def start(self) -> Self:
         """Start the process and wait until it listens."""
         self.start_only()
-        text = self.wait_for_log(r"\S+ listens on 127\.0\.0\.1:(\d+)")
+        text = self.wait_for_log(r"\S+ listens on 127\.0\.0\.1:(\d+)", self.patience)
         self.port = int(text[1])
         self.seconds_to_serve = time.monotonic() - self._began
         return self
@@ -148,7 +156,8 @@ class RunningHost:
             found = re.search(pattern, self.text())
             if found:
                 return found
-            assert not ended, f"the host ended with {self.process.returncode}: {self.run_as_text()}"
+            if ended:
+                raise HostEndedError(f"the host ended with {self.process.returncode}: {self.run_as_text()}")
             assert time.monotonic() < deadline, f"nothing matches {pattern!r}: {self.run_as_text()}"
             threading.Event().wait(0.02)  # a file cannot be awaited
 

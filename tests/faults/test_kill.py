@@ -31,14 +31,14 @@ peers = pytest.mark.peers
     "times",
     [
         pytest.param(4, marks=pytest.mark.timeout(600)),
-        pytest.param(200, marks=[pytest.mark.slow, pytest.mark.timeout(3600)]),
+        pytest.param(200, marks=[pytest.mark.slow, pytest.mark.timeout(7200)]),
     ],
 )
 def test_killed_at_random(tmp_path: Path, times: int) -> None:
     """SIGKILL at random instants, with four senders sending: nothing lost, torn, twice, or of a part."""
     with (
         storescp(tmp_path / "pacs") as pacs,
-        route(tmp_path / "host", peer=pacs.port, plugin=UNPROVEN) as made,
+        route(tmp_path / "host", peer=pacs.port, plugin=UNPROVEN, patience=300) as made,
     ):
         chance = random.Random(times)
         for number in range(times):
@@ -69,12 +69,12 @@ def test_killed_at_every_named_point(tmp_path: Path) -> None:
     """SIGKILL at each station of the route: nothing lost, nothing torn, nothing twice, nothing of a part."""
     with (
         storescp(tmp_path / "pacs") as pacs,
-        route(tmp_path / "host", peer=pacs.port, plugin=UNPROVEN) as made,
+        route(tmp_path / "host", peer=pacs.port, plugin=UNPROVEN, patience=300) as made,
     ):
         for point in KILL_POINTS:
             if made.start(point):
                 with made.senders(patients=8):
-                    made.died(60)
+                    made.died(300)
             made.check_disk()
             made.check_whole()
         made.start()
