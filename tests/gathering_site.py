@@ -49,6 +49,9 @@ class PET(AbstractInput):
 class Whole(AbstractInput):
     complete_volume = True
 
+class Counted(AbstractInput):
+    expected_images = "peer"
+
 class Everything(AbstractInput):
     several_series = several_studies = True
 
@@ -69,6 +72,9 @@ class Pipeline(AbstractPipeline):
 class Volume(Pipeline):
     inputs = {"images": Whole}
 
+class AsThePeerSays(Pipeline):
+    inputs = {"images": Counted}
+
 class OnlyMR(Pipeline):
     inputs = {"images": MR}
 
@@ -80,7 +86,8 @@ class Patient(Pipeline):
 """
 )
 PIPELINES = {
-    "series": "Pipeline", "volume": "Volume", "onlymr": "OnlyMR", "petct": "PETCT", "patient": "Patient"
+    "series": "Pipeline", "volume": "Volume", "counted": "AsThePeerSays", "onlymr": "OnlyMR",
+    "petct": "PETCT", "patient": "Patient",
 }  # fmt: skip
 TABLES = """
 [pipelines.series]
@@ -194,15 +201,17 @@ class Site:
     Parameters
     ----------
     directory : pathlib.Path
+    tables : str
+        Further tables of its configuration; ``{results}`` is the folder of all results.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, tables: str = "") -> None:
         self.directory, self.results = directory, directory / "results"
         plugins = PluginFactory(directory / "plugins")
         plugins.add("gathering", PLUGIN, pipelines=PIPELINES)
         environment = {"HOLDS": str(directory), "PYTHONPATH": str(plugins.folder)}
         self.host = RunningHost(
-            directory / "host", TABLES.format(results=self.results), environment=environment
+            directory / "host", (TABLES + tables).format(results=self.results), environment=environment
         )
 
     # -- senders ------------------------------------------------------------------------------------------

@@ -36,10 +36,11 @@ class Orthanc:
     ae_title: str = "ORTHANC"
 
     def ask(self, path: str, data: bytes | None = None, method: str | None = None) -> Any:
-        """Ask the REST interface; return what its JSON says."""
+        """Ask the REST interface; return what its JSON says, ``None`` where it says nothing."""
         request = urllib.request.Request(f"http://127.0.0.1:{self.http_port}{path}", data, method=method)
         with urllib.request.urlopen(request, timeout=20) as answer:
-            return json.load(answer)
+            text = answer.read()
+        return json.loads(text) if text else None
 
     def instances(self) -> list[str]:
         """Return the SOP Instance UIDs of all that it holds, sorted."""

@@ -123,7 +123,8 @@ def test_it_is_asked_again_every_minute(node: Made) -> None:
         made.release(f"a{number}")
     made.let_pass(SETTLE)
     assert made.held() == {made.key: "images: the peer does not say how many images there are"}
-    assert made.messages(logging.WARNING)[-1] == "a peer did not say how many images a series has"
+    told = "a peer did not say how many images a series has: it does not know the series"
+    assert made.messages(logging.WARNING)[-1] == told
     asked = len(made.asked)
     made.let_pass(60 * 10)
     assert len(made.asked) - asked == 10

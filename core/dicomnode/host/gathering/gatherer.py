@@ -291,11 +291,9 @@ class Gatherer:
     ) -> None:
         self._asked.discard((waiting, container_key, series))
         if count is None:
-            message = "a peer did not say how many images a series has"
+            message = f"a peer did not say how many images a series has: {reason}"
             name = waiting.configured.name
-            self._events.tell(
-                Event(Station.WAITING, message, pipeline=name, detail=reason, level=logging.WARNING)
-            )
+            self._events.tell(Event(Station.WAITING, message, pipeline=name, level=logging.WARNING))
         else:
             waiting.set_peer_count(container_key, series, count)
             self._handle(waiting, InputsChanged(container_key))

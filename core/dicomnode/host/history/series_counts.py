@@ -11,13 +11,14 @@ from typing import Final
 from dicomnode.errors import DeliveryError
 from dicomnode.host.configuration.config import Config
 from dicomnode.host.dimse.peer import Peer
+from dicomnode.host.foundation.error_text import delivery_reason
 from dicomnode.host.history.query_retrieve import find_series
 
 _LAST_WAIT: Final = 2.0
 
 
 Answered = Callable[["int | None", str], None]
-"""Is told the number of images, or ``None`` and why there is none."""
+"""Is told the number of images, or ``None`` and why there is none, in words that name no patient."""
 
 
 class SeriesCounts:
@@ -70,7 +71,7 @@ class SeriesCounts:
             try:
                 count, reason = self._count(*question)
             except DeliveryError as error:
-                count, reason = None, str(error)
+                count, reason = None, delivery_reason(error)
             except Exception as error:  # what a peer answers may be anything
                 count, reason = None, f"the answer cannot be read: {type(error).__name__}"
             answered(count, reason)
