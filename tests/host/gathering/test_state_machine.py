@@ -14,7 +14,7 @@ from dicomnode.host.gathering.messages import (
     ReleaseOrdered,
     Restored,
 )
-from dicomnode.host.gathering.state_machine import Policy
+from dicomnode.host.gathering.state_machine import LateImages, Policy
 from pretended_host import SETTLE, UNLIMITED, WAIT, PretendedHost, names, send
 
 FAILED, ENDED = EarlierState.FAILED, EarlierState.ENDED
@@ -50,6 +50,33 @@ def test_one_association_an_image() -> None:
     assert not host.jobs
     host.advance(SETTLE)
     assert [len(job.uids) for job in host.jobs] == [10]
+
+
+def test_an_image_whose_event_is_still_to_come() -> None:
+    """The inputs hold it already: it is not started without its association being waited for."""
+    host = PretendedHost()
+    send(host, "a", ["a.0"], "1")
+    host.waiting["a"]["a.1"] = "a"
+    host.advance(SETTLE)
+    assert not host.jobs
+    send(host, "a", ["a.1", "a.2"], "2")
+    host.advance(SETTLE)
+    assert [len(job.uids) for job in host.jobs] == [3]
+
+
+def test_how_many_are_waited_for() -> None:
+    """An open association is, for so long after its last image; a released one is not."""
+    host = PretendedHost()
+    host.store("a", "a.0", "1")
+    host.store("a", "a.1", "2")
+    host.end("2", released=True)
+    view = host.machine.view("a", host.now)
+    assert view is not None
+    assert (view.images, view.open_associations, view.settled_in) == (2, 1, WAIT)
+    host.advance(WAIT - 1)
+    view = host.machine.view("a", host.now)
+    assert view is not None
+    assert (view.open_associations, view.settled_in) == (1, 1)
 
 
 def test_a_pause_on_an_open_association() -> None:
@@ -318,6 +345,62 @@ def test_late_images_that_cannot_join_end_no_job(expected: dict[str, int]) -> No
             "they came after job 1 of the same container had started,"
             " and cannot go into one job with its images"
         )
+
+
+@pytest.mark.parametrize("expected", [{}, {"a": 9}], ids=["complete", "incomplete"])
+def test_late_images_do_not_join_where_both_would_be_late(expected: dict[str, int]) -> None:
+    """A job that the operator has started of late images goes on: with more of them it would not start."""
+    host = PretendedHost(Policy(SETTLE, WAIT, late_images="join"))
+    send(host, "a", names("a", 4), "1")
+    host.advance(SETTLE)
+    host.jobs[0].state = ENDED
+    send(host, "a", ["a.5"], "2")
+    host.tell(ProcessOrdered("a", "it belongs to nothing else"))
+    host.expected = expected
+    send(host, "a", ["a.6"], "3")
+    host.advance(UNLIMITED)
+    assert [(sorted(job.uids), job.superseded) for job in host.jobs] == [
+        (names("a", 4), False),
+        (["a.5"], False),
+    ]
+    assert host.hold_of("a") is (HoldKind.INCOMPLETE if expected else HoldKind.LATE)
+
+
+@pytest.mark.parametrize("late_images", ["hold", "new", "join"])
+def test_a_part_and_late_images(late_images: LateImages) -> None:
+    """Images of a delivered job are no part of a job with others, until all of them have come again."""
+    host = PretendedHost(Policy(SETTLE, WAIT, late_images=late_images))
+    send(host, "a", names("a", 4), "1")
+    host.advance(SETTLE)
+    host.jobs[0].state = ENDED
+    send(host, "a", ["a.2", "a.3", "a.4"], "2")
+    host.advance(UNLIMITED)
+    assert len(host.jobs) == 1
+    assert host.holds[-1].why == "2 of the 4 images of job 1 came again, with others"
+    assert host.hold_of("a") is HoldKind.PART
+    send(host, "a", ["a.0", "a.1"], "3")
+    host.advance(SETTLE)
+    assert [len(job.uids) for job in host.jobs] == [4, 5]
+
+
+def test_late_images_do_not_join_with_a_part_of_another_job() -> None:
+    """The job that they would join goes on: one of both would have a part of a delivered one's images."""
+    host = PretendedHost(Policy(SETTLE, WAIT, late_images="join", one_group_a_container=False))
+    send(host, "a", names("a", 2), "1")
+    host.advance(SETTLE)
+    host.jobs[0].state = ENDED
+    host.store("a", "a.5", "2", "another series")
+    host.end("2", released=True)
+    host.advance(SETTLE)
+    host.incomplete = {"a"}
+    host.store("a", "a.6", "3", "another series")
+    send(host, "a", ["a.0"], "3")
+    host.advance(UNLIMITED)
+    assert [(sorted(job.uids), job.superseded) for job in host.jobs] == [
+        (names("a", 2), False),
+        (["a.5"], False),
+    ]
+    assert host.hold_of("a") is HoldKind.INCOMPLETE
 
 
 def test_late_images_do_not_join_what_is_built() -> None:

@@ -274,7 +274,7 @@ class Gathering:
         container = self._containers.get(key)
         if container is None:
             return None
-        settled = self._settled_at(container, now)
+        settled = self._settled_at(container)
         return View(
             key,
             len(container.members),
@@ -384,16 +384,16 @@ class Gathering:
 
     def _expired(self, key: str, now: float) -> list[Decision]:
         container = self._containers.get(key)
-        if container is None or now < self._expires_at(container, now):
+        if container is None or now < self._expires_at(container):
             return []
         self._queue(container, now + self.policy.retry)
         return self._drop(key, f"no image came for {self.policy.expires:g} s", ordered=False)
 
-    def _expires_at(self, container: _Container, now: float) -> float:
+    def _expires_at(self, container: _Container) -> float:
         """Return when a container has waited for too long: not while something is waited for."""
         if self.policy.expires is None:
             return _NEVER
-        waited_for = max(self._settled_at(container, now), container.kept_until)
+        waited_for = max(self._settled_at(container), container.kept_until)
         return max(container.last_image + self.policy.expires, waited_for)
 
     # -- is it time? --------------------------------------------------------------------------------------
@@ -406,7 +406,7 @@ class Gathering:
         self._schedule(container, now)
         if proven := self._start_if_proven(container):
             return proven
-        if not container.sent or self._settled_at(container, now) > now:
+        if not container.sent or self._settled_at(container) > now:
             return []
         if container.interrupted:
             return self._held(container, _INTERRUPTED, HoldKind.INTERRUPTED)
@@ -420,13 +420,10 @@ class Gathering:
             return []
         return self._compare(container, assessment, assessment.proof)
 
-    def _settled_at(self, container: _Container, now: float) -> float:
+    def _settled_at(self, container: _Container) -> float:
         """Return from when on nothing more is waited for."""
         wait = self.policy.open_association_wait
-        last = max((at + wait for at in container.open.values()), default=-_NEVER)
-        if self._waited_for(container, now) or container.ended == -_NEVER:
-            return last
-        return max(last, container.ended + self.policy.settle)
+        return max([*(at + wait for at in container.open.values()), container.ended + self.policy.settle])
 
     def _waited_for(self, container: _Container, now: float) -> list[str]:
         """Return the open associations that brought an image lately."""
@@ -434,8 +431,8 @@ class Gathering:
         return [name for name, at in container.open.items() if at + wait > now]
 
     def _schedule(self, container: _Container, now: float) -> None:
-        settled = self._settled_at(container, now)
-        self._queue(container, min(settled if settled > now else _NEVER, self._expires_at(container, now)))
+        settled = self._settled_at(container)
+        self._queue(container, min(settled if settled > now else _NEVER, self._expires_at(container)))
 
     # -- is it new, the same again, a part, or late? ------------------------------------------------------
 
@@ -458,19 +455,21 @@ class Gathering:
             if own < job.uids or (own == job.uids and not job.state.is_over):
                 count = f"{len(own)} of its {len(job.uids)} images"
                 return self._held(container, f"it is a part of job {job.number}: {count}", HoldKind.PART)
-        if again := self._compare_failed(container, earlier):
+        if again := self._compare_failed(container, assessment, earlier):
             return [again]
         if assessment.missing:
             return self._compare_incomplete(container, assessment, earlier)
         return self._compare_complete(container, assessment, why, earlier)
 
-    def _compare_failed(self, container: _Container, earlier: Sequence[EarlierJob]) -> RunAgain | Join | None:
+    def _compare_failed(
+        self, container: _Container, assessment: Assessment, earlier: Sequence[EarlierJob]
+    ) -> RunAgain | Join | None:
         """Decide about a failed job all of whose images came again: their files are not in the tree yet."""
         own, of_failed = frozenset(container.members), container.failed_jobs
         for job in earlier:
             if job.number in of_failed and job.uids <= own:
                 again = f"the images of job {job.number} came again"
-                if own != job.uids and self._can_join(container.key, job.number):
+                if own != job.uids and self._joins(container, assessment, job, earlier):
                     return Join(container.key, job.number, f"{again}, with more")
                 return RunAgain(container.key, job.number, job.uids, again)
         return None
@@ -482,13 +481,9 @@ class Gathering:
         if assessment.raised:
             return self._held(container, assessment.missing, HoldKind.CHECK_FAILED, assessment.raised)
         for job in earlier if self.policy.late_images == "join" else ():
-            if (
-                job.state is EarlierState.UNBUILT
-                and self._of_one_group(container, assessment, job)
-                and self._can_join(container.key, job.number)
-            ):
-                why = f"images came late for job {job.number}, and join it"
-                return [Join(container.key, job.number, why)]
+            series = container.series_without(assessment.fetched)
+            if self._is_of_group(job, series) and self._can_be_joined(container, assessment, job, earlier):
+                return [self._join(container, job)]
         return self._held(container, assessment.missing, HoldKind.INCOMPLETE, _INCOMPLETE)
 
     def _compare_complete(
@@ -502,33 +497,61 @@ class Gathering:
                     return [RunAgain(container.key, job.number, container.in_tree, again)]
                 same = f"job {job.number} of the same images is not over"
                 return self._held(container, same, HoldKind.PART)
-        for job in earlier:
-            if chosen >= job.uids:
-                continue
-            if self._of_one_group(container, assessment, job):
-                return self._late(container, assessment, why, job)
+        others = [job for job in earlier if not chosen >= job.uids]
+        for job in others:
+            if sent_again := (chosen - assessment.fetched) & job.uids:
+                count = f"{len(sent_again)} of the {len(job.uids)} images of job {job.number}"
+                return self._held(container, f"{count} came again, with others", HoldKind.PART)
+        series = container.series_without(assessment.fetched)
+        for job in others:
+            if self._is_of_group(job, series):
+                return self._late(container, assessment, why, job, earlier)
         return [self._started(container, assessment, why)]
 
-    def _of_one_group(self, container: _Container, assessment: Assessment, job: EarlierJob) -> bool:
-        """Say whether images that senders have brought belong to those of an earlier job."""
-        shared = job.series & container.series_without(assessment.fetched)
-        return self.policy.one_group_a_container or bool(shared)
-
     def _late(
-        self, container: _Container, assessment: Assessment, why: str, job: EarlierJob
+        self,
+        container: _Container,
+        assessment: Assessment,
+        why: str,
+        job: EarlierJob,
+        earlier: Sequence[EarlierJob],
     ) -> list[Decision]:
-        match self.policy.late_images:
-            case "new":
-                return [self._started(container, assessment, f"{why}; late for job {job.number}")]
-            case "join" if job.state is EarlierState.UNBUILT and self._can_join(container.key, job.number):
-                return [
-                    Join(container.key, job.number, f"images came late for job {job.number}, and join it")
-                ]
+        if self.policy.late_images == "new":
+            return [self._started(container, assessment, f"{why}; late for job {job.number}")]
+        if self.policy.late_images == "join" and self._can_be_joined(container, assessment, job, earlier):
+            return [self._join(container, job)]
         same = "container" if self.policy.one_group_a_container else "series"
         late = f"they came after job {job.number} of the same {same} had started"
         if self.policy.late_images == "join" and job.state is EarlierState.UNBUILT:
             late = f"{late}, and cannot go into one job with its images"
         return self._held(container, late, HoldKind.LATE)
+
+    def _is_of_group(self, job: EarlierJob, series: Collection[str]) -> bool:
+        """Say whether images of these series belong to the group of a job's."""
+        return self.policy.one_group_a_container or not job.series.isdisjoint(series)
+
+    def _can_be_joined(
+        self, container: _Container, assessment: Assessment, job: EarlierJob, earlier: Sequence[EarlierJob]
+    ) -> bool:
+        return job.state is EarlierState.UNBUILT and self._joins(container, assessment, job, earlier)
+
+    def _joins(
+        self, container: _Container, assessment: Assessment, job: EarlierJob, earlier: Sequence[EarlierJob]
+    ) -> bool:
+        """Say whether what waits would start a job together with the images of one: it ends for that."""
+        sent = container.in_tree - assessment.fetched
+        series = container.series_without(assessment.fetched) | job.series
+        for other in earlier:
+            if other is job or (container.in_tree | job.uids) >= other.uids:
+                continue
+            late = self.policy.late_images != "new" and self._is_of_group(other, series)
+            if late or sent & other.uids:
+                return False
+        return self._can_join(container.key, job.number)
+
+    @staticmethod
+    def _join(container: _Container, job: EarlierJob) -> Join:
+        return Join(container.key, job.number, f"images came late for job {job.number}, and join it")
 
     def _started(
         self,
