@@ -20,11 +20,12 @@ from dicomnode.host.gathering.messages import (
     Join,
     Joined,
     Member,
+    Policy,
     Restored,
     RunAgain,
     StartJob,
 )
-from dicomnode.host.gathering.state_machine import Gathering, Policy
+from dicomnode.host.gathering.state_machine import Gathering
 
 SETTLE, WAIT = 5.0, 120.0
 UNLIMITED = 10_000.0

@@ -19,8 +19,14 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from dicomnode.host.gathering.messages import EarlierState, HoldKind, ProcessOrdered, ReleaseOrdered
-from dicomnode.host.gathering.state_machine import LateImages, Policy
+from dicomnode.host.gathering.messages import (
+    EarlierState,
+    HoldKind,
+    LateImages,
+    Policy,
+    ProcessOrdered,
+    ReleaseOrdered,
+)
 from pretended_host import SETTLE, UNLIMITED, WAIT, Job, PretendedHost
 
 UNBUILT, BUILT = EarlierState.UNBUILT, EarlierState.BUILT

@@ -25,8 +25,9 @@ from dicomnode.host.gathering.messages import (
     EarlierState,
     ImageStored,
     Member,
+    Policy,
 )
-from dicomnode.host.gathering.state_machine import Gathering, Policy
+from dicomnode.host.gathering.state_machine import Gathering
 from dicomnode.host.gathering.waiting_images import WaitingImages
 from dicomnode.host.ledger.ledger_records import JobRecord
 from dicomnode.host.ledger.states import JobState

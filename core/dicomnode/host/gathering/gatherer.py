@@ -30,6 +30,7 @@ from dicomnode.host.gathering.messages import (
     Join,
     Joined,
     Member,
+    Policy,
     ProcessOrdered,
     ReleaseOrdered,
     Restored,
@@ -37,7 +38,7 @@ from dicomnode.host.gathering.messages import (
     StartJob,
 )
 from dicomnode.host.gathering.messages import Event as GatheringEvent
-from dicomnode.host.gathering.state_machine import Gathering, Policy, View
+from dicomnode.host.gathering.state_machine import Gathering, View
 from dicomnode.host.gathering.waiting_images import WaitingImages
 
 _NOT_NOW = (DicomnodeError, OSError, sqlite3.Error)

@@ -1,11 +1,46 @@
-"""What goes into the state machine of gathering, and what comes out: events and decisions, plain data."""
+"""What the state machine of gathering is given and decides: policy, events and decisions, plain data."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum, StrEnum
-from typing import TypeAlias
+from typing import Literal, TypeAlias
+
+# -- how the machine is set ---------------------------------------------------------------------------------
+
+LateImages = Literal["hold", "new", "join"]
+"""What becomes of new images that come after a job of their container has started."""
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How long a container waits, and what becomes of late images.
+
+    Attributes
+    ----------
+    settle : float
+        Seconds after the end of its last association.
+    open_association_wait : float
+        Seconds for which an open association holds a container back after the last image that it brought.
+    expires : float, optional
+        Seconds after its last image after which what waits is dropped; ``None`` for never.
+    late_images : {"hold", "new", "join"}
+        What becomes of new images that come after a job of their container has started.
+    one_group_a_container : bool
+        Whether all images of a container belong together by its key alone (containers by series or study);
+        else images are late only if a series of theirs was in the earlier job.
+    retry : float
+        Seconds after which a decision that could not be carried out is made again.
+    """
+
+    settle: float = 5.0
+    open_association_wait: float = 120.0
+    expires: float | None = None
+    late_images: LateImages = "hold"
+    one_group_a_container: bool = True
+    retry: float = 10.0
+
 
 # -- what the machine is told --------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ A container starts a job when all of these hold:
    image of it since and was released.
 
 Inputs that prove that they are whole, and an order of the operator, end the waiting at once. What is complete
-is then compared with the earlier jobs of the same container: see :meth:`Gathering._compare`.
+is then compared with the earlier jobs of the same container: see :mod:`~dicomnode.host.gathering.comparison`.
 """
 
 from __future__ import annotations
@@ -24,8 +24,9 @@ import math
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import Any, Final
 
+from dicomnode.host.gathering.comparison import Comparison, Gathered
 from dicomnode.host.gathering.messages import (
     Assessment,
     AssociationEnded,
@@ -41,47 +42,13 @@ from dicomnode.host.gathering.messages import (
     ImagesRemoved,
     ImageStored,
     InputsChanged,
-    Join,
     Joined,
     Member,
+    Policy,
     ProcessOrdered,
     ReleaseOrdered,
     Restored,
-    RunAgain,
-    StartJob,
 )
-
-LateImages = Literal["hold", "new", "join"]
-"""What becomes of new images that come after a job of their container has started."""
-
-
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """How long a container waits, and what becomes of late images.
-
-    Attributes
-    ----------
-    settle : float
-        Seconds after the end of its last association.
-    open_association_wait : float
-        Seconds for which an open association holds a container back after the last image that it brought.
-    expires : float, optional
-        Seconds after its last image after which what waits is dropped; ``None`` for never.
-    late_images : {"hold", "new", "join"}
-        What becomes of new images that come after a job of their container has started.
-    one_group_a_container : bool
-        Whether all images of a container belong together by its key alone (containers by series or study);
-        else images are late only if a series of theirs was in the earlier job.
-    retry : float
-        Seconds after which a decision that could not be carried out is made again.
-    """
-
-    settle: float = 5.0
-    open_association_wait: float = 120.0
-    expires: float | None = None
-    late_images: LateImages = "hold"
-    one_group_a_container: bool = True
-    retry: float = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +79,6 @@ class View:
     interrupted: bool
     quiet: float
 
-
-_INCOMPLETE: Final = "its inputs are not complete yet"
 
 # -- the machine ---------------------------------------------------------------------------------------------
 
@@ -147,20 +112,6 @@ class _Container:
     queued_at: float = _NEVER
     """When it stands in the queue of what is due: at :attr:`look_at`, or before."""
     hold: Hold | None = None
-
-    @property
-    def failed_jobs(self) -> set[int]:
-        """The failed jobs that have files of it."""
-        return {member.job for member in self.members.values() if member.job is not None}
-
-    @property
-    def in_tree(self) -> frozenset[str]:
-        """The images that are in the tree: all but those of which a failed job has the files."""
-        return frozenset(uid for uid, member in self.members.items() if member.job is None)
-
-    def series_without(self, uids: Collection[str]) -> frozenset[str]:
-        """Return the Series Instance UIDs of what is in the tree, but for some images."""
-        return frozenset(self.members[uid].SeriesInstanceUID for uid in self.in_tree.difference(uids))
 
     def forget_taken_back(self, earlier: Sequence[EarlierJob]) -> None:
         """Forget images of jobs that are failed no more: they are theirs, if replayed; else they are gone."""
@@ -364,7 +315,8 @@ class Gathering:
         assessment = self._assess(event.container_key)
         if not assessment.uids:
             return []
-        return [self._started(container, assessment, event.reason, ordered=True)]
+        gathered = Gathered(container.key, container.members, assessment, event.reason)
+        return [gathered.start(ordered=True)]
 
     def _release(self, event: ReleaseOrdered, now: float) -> list[Decision]:  # noqa: ARG002 - as all handlers
         return self._drop(event.container_key, event.reason, ordered=True)
@@ -380,7 +332,7 @@ class Gathering:
         if container is None:
             return []
         self._queue(container, now + self.policy.retry)
-        return self._held(container, event.reason, HoldKind.FAILED)
+        return self._hold(container, Hold(container.key, event.reason, HoldKind.FAILED, event.reason))
 
     def _expired(self, key: str, now: float) -> list[Decision]:
         container = self._containers.get(key)
@@ -409,7 +361,7 @@ class Gathering:
         if not container.sent or self._settled_at(container) > now:
             return []
         if container.interrupted:
-            return self._held(container, _INTERRUPTED, HoldKind.INTERRUPTED)
+            return self._hold(container, Hold(key, _INTERRUPTED, HoldKind.INTERRUPTED, _INTERRUPTED))
         return self._compare(container, self._assess(key), "every input is complete and nothing more comes")
 
     def _start_if_proven(self, container: _Container) -> list[Decision]:
@@ -434,138 +386,19 @@ class Gathering:
         settled = self._settled_at(container)
         self._queue(container, min(settled if settled > now else _NEVER, self._expires_at(container)))
 
-    # -- is it new, the same again, a part, or late? ------------------------------------------------------
-
     def _compare(self, container: _Container, assessment: Assessment, why: str) -> list[Decision]:
-        """Compare what has gathered with the earlier jobs of the container.
-
-        * the same images: that job runs again, under its own UIDs;
-        * a part of a job's: nothing runs;
-        * more than a job's: a new job;
-        * others than a job's, of the same group: they are late.
-        """
         if not assessment.uids <= container.members.keys():
             return []  # the inputs hold an image already whose event is yet to come: then it is looked again
         earlier = self._earlier_jobs(container.key)
         container.forget_taken_back(earlier)
         if not container.members:
             return self._drop(container.key, "its images are those of a job that is not over", ordered=False)
-        own = frozenset(container.members)
-        for job in earlier:
-            if own < job.uids or (own == job.uids and not job.state.is_over):
-                count = f"{len(own)} of its {len(job.uids)} images"
-                return self._held(container, f"it is a part of job {job.number}: {count}", HoldKind.PART)
-        if again := self._compare_failed(container, assessment, earlier):
-            return [again]
-        if assessment.missing:
-            return self._compare_incomplete(container, assessment, earlier)
-        return self._compare_complete(container, assessment, why, earlier)
-
-    def _compare_failed(
-        self, container: _Container, assessment: Assessment, earlier: Sequence[EarlierJob]
-    ) -> RunAgain | Join | None:
-        """Decide about a failed job all of whose images came again: their files are not in the tree yet."""
-        own, of_failed = frozenset(container.members), container.failed_jobs
-        for job in earlier:
-            if job.number in of_failed and job.uids <= own:
-                again = f"the images of job {job.number} came again"
-                if own != job.uids and self._joins(container, assessment, job, earlier):
-                    return Join(container.key, job.number, f"{again}, with more")
-                return RunAgain(container.key, job.number, job.uids, again)
-        return None
-
-    def _compare_incomplete(
-        self, container: _Container, assessment: Assessment, earlier: Sequence[EarlierJob]
-    ) -> list[Decision]:
-        """Hold what is not complete, unless it may join a job: with the images of that it may be."""
-        if assessment.raised:
-            return self._held(container, assessment.missing, HoldKind.CHECK_FAILED, assessment.raised)
-        for job in earlier if self.policy.late_images == "join" else ():
-            series = container.series_without(assessment.fetched)
-            if self._is_of_group(job, series) and self._can_be_joined(container, assessment, job, earlier):
-                return [self._join(container, job)]
-        return self._held(container, assessment.missing, HoldKind.INCOMPLETE, _INCOMPLETE)
-
-    def _compare_complete(
-        self, container: _Container, assessment: Assessment, why: str, earlier: Sequence[EarlierJob]
-    ) -> list[Decision]:
-        chosen = assessment.uids
-        for job in earlier:
-            if chosen == job.uids and job.identity == self._identity(container.key, chosen):
-                if job.state.is_over:
-                    again = f"the images of job {job.number} came again"
-                    return [RunAgain(container.key, job.number, container.in_tree, again)]
-                same = f"job {job.number} of the same images is not over"
-                return self._held(container, same, HoldKind.PART)
-        others = [job for job in earlier if not chosen >= job.uids]
-        for job in others:
-            if sent_again := (chosen - assessment.fetched) & job.uids:
-                count = f"{len(sent_again)} of the {len(job.uids)} images of job {job.number}"
-                return self._held(container, f"{count} came again, with others", HoldKind.PART)
-        series = container.series_without(assessment.fetched)
-        for job in others:
-            if self._is_of_group(job, series):
-                return self._late(container, assessment, why, job, earlier)
-        return [self._started(container, assessment, why)]
-
-    def _late(
-        self,
-        container: _Container,
-        assessment: Assessment,
-        why: str,
-        job: EarlierJob,
-        earlier: Sequence[EarlierJob],
-    ) -> list[Decision]:
-        if self.policy.late_images == "new":
-            return [self._started(container, assessment, f"{why}; late for job {job.number}")]
-        if self.policy.late_images == "join" and self._can_be_joined(container, assessment, job, earlier):
-            return [self._join(container, job)]
-        same = "container" if self.policy.one_group_a_container else "series"
-        late = f"they came after job {job.number} of the same {same} had started"
-        if self.policy.late_images == "join" and job.state is EarlierState.UNBUILT:
-            late = f"{late}, and cannot go into one job with its images"
-        return self._held(container, late, HoldKind.LATE)
-
-    def _is_of_group(self, job: EarlierJob, series: Collection[str]) -> bool:
-        """Say whether images of these series belong to the group of a job's."""
-        return self.policy.one_group_a_container or not job.series.isdisjoint(series)
-
-    def _can_be_joined(
-        self, container: _Container, assessment: Assessment, job: EarlierJob, earlier: Sequence[EarlierJob]
-    ) -> bool:
-        return job.state is EarlierState.UNBUILT and self._joins(container, assessment, job, earlier)
-
-    def _joins(
-        self, container: _Container, assessment: Assessment, job: EarlierJob, earlier: Sequence[EarlierJob]
-    ) -> bool:
-        """Say whether what waits would start a job together with the images of one: it ends for that."""
-        sent = container.in_tree - assessment.fetched
-        series = container.series_without(assessment.fetched) | job.series
-        for other in earlier:
-            if other is job or (container.in_tree | job.uids) >= other.uids:
-                continue
-            late = self.policy.late_images != "new" and self._is_of_group(other, series)
-            if late or sent & other.uids:
-                return False
-        return self._can_join(container.key, job.number)
+        gathered = Gathered(container.key, container.members, assessment, why)
+        decision = Comparison(self.policy, gathered, earlier, self._identity, self._can_join).decide()
+        return self._hold(container, decision) if isinstance(decision, Hold) else [decision]
 
     @staticmethod
-    def _join(container: _Container, job: EarlierJob) -> Join:
-        return Join(container.key, job.number, f"images came late for job {job.number}, and join it")
-
-    def _started(
-        self,
-        container: _Container,
-        assessment: Assessment,
-        why: str,
-        *,
-        ordered: bool = False,
-    ) -> StartJob:
-        left_out = container.in_tree - assessment.uids
-        return StartJob(container.key, assessment.inputs, left_out, why, ordered)
-
-    def _held(self, container: _Container, why: str, kind: HoldKind, summary: str = "") -> list[Decision]:
-        hold = Hold(container.key, why, kind, summary or why)
+    def _hold(container: _Container, hold: Hold) -> list[Decision]:
         if container.hold == hold:
             return []
         container.hold = hold
