@@ -148,7 +148,7 @@ def test_a_job_is_not_given_a_file_that_has_changed(tmp_path: Path) -> None:
     data[5000] ^= 0x10
     path.write_bytes(data)
     (tmp_path / "more").mkdir()
-    with pytest.raises(JobFailedError, match=f"1 of its 4 .*{path}.* Send these images again") as failed:
+    with pytest.raises(JobFailedError, match=f"1 of its 4 .*{path}.* Send all images of the job") as failed:
         InputFiles({"images": images}, tmp_path / "more", checksums)
     assert failed.value.kind == Failure.DAMAGED
     del checksums[str(path)]
