@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, Literal, TypeAlias
 from urllib.parse import quote_from_bytes
 
@@ -77,7 +78,7 @@ class Grouping:
     @property
     def tags(self) -> tuple[int, ...]:
         """The tags whose stored bytes make the key."""
-        return tuple(int(Tag(keyword)) for keyword in self.keywords)
+        return _tags_of(self.keywords)
 
     @property
     def indexed(self) -> frozenset[int]:
@@ -100,16 +101,11 @@ class Grouping:
         The parts stand in the order of :attr:`keywords` with slashes between them, the Issuer of Patient ID
         behind an ``@``. What is no printable ASCII is written as ``%XX``: equal keys are equal bytes.
         """
-        parts: list[str] = []
-        for keyword, value in zip(self.keywords, self._values(image), strict=True):
-            part = quote_from_bytes(value, safe=_PLAIN)
-            if keyword == "IssuerOfPatientID" and self.is_level:
-                parts[-1] += f"@{part}" if part else ""
-            elif part or keyword in _OPTIONAL:
-                parts.append(part)
-            else:
-                return ""
-        return "/".join(parts)
+        if isinstance(image, LazyDataset):
+            texts = image.indexed_values(_stored_tags_of(self.keywords))
+            if None not in texts:
+                return _key_of_texts(self.keywords, self.is_level, tuple(texts))
+        return _key_of(self.keywords, self.is_level, self._values(image))
 
     def lacking(self, image: Dataset) -> str:
         """Return which attributes the key needs and the image lacks, in words."""
@@ -120,6 +116,35 @@ class Grouping:
 
     def _values(self, image: Dataset) -> Iterable[bytes]:
         return (stored_bytes(image, tag) for tag in self.tags)
+
+
+@lru_cache
+def _tags_of(keywords: tuple[str, ...]) -> tuple[int, ...]:
+    return tuple(int(Tag(keyword)) for keyword in keywords)
+
+
+@lru_cache
+def _stored_tags_of(keywords: tuple[str, ...]) -> tuple[int, ...]:
+    return tuple(tag | STORED_BYTES for tag in _tags_of(keywords))
+
+
+@lru_cache(maxsize=1024)
+def _key_of_texts(keywords: tuple[str, ...], is_level: bool, texts: tuple[str, ...]) -> str:
+    """Return the key of bytes of the index, each as one character. The images of a series have the same."""
+    return _key_of(keywords, is_level, (text.encode("latin-1") for text in texts))
+
+
+def _key_of(keywords: tuple[str, ...], is_level: bool, values: Iterable[bytes]) -> str:
+    parts: list[str] = []
+    for keyword, value in zip(keywords, values, strict=True):
+        part = quote_from_bytes(value, safe=_PLAIN)
+        if keyword == "IssuerOfPatientID" and is_level:
+            parts[-1] += f"@{part}" if part else ""
+        elif part or keyword in _OPTIONAL:
+            parts.append(part)
+        else:
+            return ""
+    return "/".join(parts)
 
 
 def stored_bytes(image: Dataset, tag: int) -> bytes:

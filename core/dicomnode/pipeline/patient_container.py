@@ -94,6 +94,9 @@ class PatientContainer(ImageTreeInterface):
         self.container_key = container_key
         self._inputs = {name: kind(name, copied_tags.get(name, ())) for name, kind in inputs.items()}
         self._alternatives = alternatives
+        self._fetching = tuple(
+            name for name, kind in inputs.items() if issubclass(kind, HistoricAbstractInput)
+        )
 
     @property
     def inputs(self) -> Mapping[str, AbstractInput]:
@@ -118,8 +121,8 @@ class PatientContainer(ImageTreeInterface):
             raise ImageRefusedError("; ".join(f"{name}: {reason}" for name, reason in reasons.items()))
         self.insert(image, names)
 
-    def insert(self, image: Dataset, names: Collection[str]) -> None:
-        """Add an image to the inputs that were found to take it.
+    def insert(self, image: Dataset, names: Collection[str]) -> tuple[str, ...]:
+        """Add an image to the inputs that were found to take it; return those that it joins.
 
         An earlier image that an input has fetched goes to that input, and no image that was not fetched does.
 
@@ -130,7 +133,9 @@ class PatientContainer(ImageTreeInterface):
         Exception
             What the code of an input raises: then the image is not here.
         """
-        self._hold(image, self.joins(image, names))
+        joined = self.joins(image, names)
+        self._hold(image, joined)
+        return joined
 
     def _hold(self, image: Dataset, names: Collection[str]) -> None:
         self._insert(image)
@@ -143,12 +148,10 @@ class PatientContainer(ImageTreeInterface):
 
     def joins(self, image: Dataset, names: Collection[str]) -> tuple[str, ...]:
         """Return the inputs that an image joins, of those that were found to take it."""
-        fetching = [name for name, held in self._inputs.items() if held.claims(image)]
+        fetching = [name for name in self._fetching if self._inputs[name].claims(image)]
         if fetching:
             return tuple(name for name in fetching if name in names)
-        return tuple(
-            name for name in names if not isinstance(self._inputs.get(name), HistoricAbstractInput | None)
-        )
+        return tuple(name for name in names if name in self._inputs and name not in self._fetching)
 
     def remove(self, SOPInstanceUID: str) -> None:  # noqa: N803 - DICOM's own spelling
         """Take an image out, of every input that holds it.

@@ -205,14 +205,15 @@ class PipelineTree(ImageTreeInterface):
         """
         self._insert(image)
         container = self._containers.get(container_key) or self._new_container(container_key)
+        uid = identifier(image, "SOPInstanceUID")
         try:
-            container.insert(image, inputs)
+            joined = container.insert(image, inputs)
         except BaseException:
-            super().remove(identifier(image, "SOPInstanceUID"))
+            super().remove(uid)
             raise
         self._containers[container_key] = container
-        self._key_of[identifier(image, "SOPInstanceUID")] = container_key
-        return container.joins(image, inputs)
+        self._key_of[uid] = container_key
+        return joined
 
     def remove(self, SOPInstanceUID: str) -> None:  # noqa: N803 - DICOM's own spelling
         """Take an image out, and its container when that is empty then.

@@ -79,6 +79,47 @@ def test_the_thread_does_what_is_due_and_what_comes_later() -> None:
     assert names == ["sorter"]
 
 
+class _Watched(threading.Condition):
+    """A condition that says when somebody waits for it, and counts how often that one was woken."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waited_for, self.notified = threading.Event(), 0
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.waited_for.set()
+        return super().wait(timeout)
+
+    def notify_all(self) -> None:
+        self.notified += 1
+        super().notify_all()
+
+
+def test_what_has_patience_is_done_together() -> None:
+    """The thread is woken for the first of many, and for what cannot wait; all are done in order."""
+    work, watched = TimerThread("test"), _Watched()
+    work._changed = watched  # before anybody waits for it
+    done, all_done = list[int](), threading.Event()
+    work.start()
+    assert watched.waited_for.wait(20)
+    for number in range(100):
+        work.at(0, lambda number=number: done.append(number), patience=3600)  # type: ignore[misc]  # binds it now
+    assert (watched.notified, done) == (1, [])
+    work.at(0, all_done.set)
+    assert all_done.wait(20)
+    assert (watched.notified, done) == (2, list(range(100)))
+    work.stop()
+
+
+def test_patience_ends() -> None:
+    """What has patience is done when that is over, though nothing else comes."""
+    work, done = TimerThread("test"), threading.Event()
+    work.start()
+    work.at(0, done.set, patience=0.01)
+    assert done.wait(20)
+    work.stop()
+
+
 def test_stopping_does_what_is_due_already() -> None:
     """And leaves what is not; stopping one that was never started is no error."""
     done: list[str] = []

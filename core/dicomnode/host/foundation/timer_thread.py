@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -32,18 +33,31 @@ class TimerThread:
         self._count = itertools.count()
         self._changed = threading.Condition()
         self._stopping = False
-        self._busy = False
+        self._wakes_at = -math.inf
+        """When the thread looks again by itself; before all times while it is awake."""
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def start(self) -> None:
         """Begin."""
         self._thread.start()
 
-    def at(self, delay: float, action: Callable[[], None]) -> None:
-        """Do something in so many seconds; what is due at the same time keeps the order of the asking."""
+    def at(self, delay: float, action: Callable[[], None], *, patience: float = 0.0) -> None:
+        """Do something in so many seconds; what is due at the same time keeps the order of the asking.
+
+        Parameters
+        ----------
+        delay : float
+        action : callable
+        patience : float
+            Seconds by which it may come later, together with others: to wake a thread for each of a thousand
+            small things takes longer than to do them. What is due after it is done after it all the same.
+        """
         with self._changed:
-            heapq.heappush(self._due, (self._now() + delay, next(self._count), action))
-            self._changed.notify_all()
+            due = self._now() + delay
+            heapq.heappush(self._due, (due, next(self._count), action))
+            if due + patience < self._wakes_at:
+                self._wakes_at = due + patience
+                self._changed.notify_all()
 
     def now(self) -> float:
         """Return the time, in seconds that only grow."""
@@ -101,10 +115,17 @@ class TimerThread:
 
     def _run(self) -> None:
         while True:
-            wait = self.run_due()
+            self.run_due()
             with self._changed:
                 if self._due and self._due[0][0] <= self._now():
                     continue
                 if self._stopping:
                     return
-                self._changed.wait(wait)
+                self._sleep(self._due[0][0] if self._due else math.inf)
+
+    def _sleep(self, until: float) -> None:
+        """Wait, with the lock held, until something is due or the thread is to end."""
+        self._wakes_at = until
+        while not self._stopping and (wait := self._wakes_at - self._now()) > 0:
+            self._changed.wait(None if wait == math.inf else wait)
+        self._wakes_at = -math.inf

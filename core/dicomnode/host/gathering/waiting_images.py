@@ -13,6 +13,7 @@ from typing import TypeVar
 from pydicom.dataset import Dataset
 
 from dicomnode.dicom.reading.lazy import LazyDataset
+from dicomnode.dicom.tree.identifiers import identifier
 from dicomnode.errors import ImageRefusedError, InputsIncompleteError
 from dicomnode.host.configuration.configured_pipeline import ConfiguredPipeline
 from dicomnode.host.dimse.store_handler import Prevalidation
@@ -221,7 +222,7 @@ class WaitingImages:
         Exception
             What the code of an input or `record` raises: then the image is not there.
         """
-        uid = str(image.SOPInstanceUID)
+        uid = identifier(image, "SOPInstanceUID")
         with self._lock:
             self._tree.insert(image, placement.container_key, placement.inputs)
             try:
