@@ -115,7 +115,8 @@ class AbstractInput(ImageTreeInterface):
         keyword of the attribute that says it (``"ImagesInAcquisition"``, ``"NumberOfSlices"``,
         ``"NumberOfTemporalPositions"``); a function that is given the images of a series and returns the
         number; or ``"peer"``, for which the peer that sent the series is asked (C-FIND of Number of Series
-        Related Instances (0020,1209)), ``"peer:NAME"`` for another one.
+        Related Instances (0020,1209)), ``"peer:NAME"`` for another one. Where :meth:`choose_series`
+        chooses among the series of a study or patient, it proves nothing: another one may still come.
     complete_volume : bool
         Whether the images must form one volume without gaps (by position, not by number) to be complete. It
         cannot know of slices that are missing at either end of the volume, so it proves nothing: the

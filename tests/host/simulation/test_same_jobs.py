@@ -56,8 +56,19 @@ class Largest(CT):
 class Pipeline(Base):
     inputs = {"ct": Largest, "pt": PT}
 """,
+    "chosen": """
+class Largest(CT):
+    expected_images = "NumberOfSlices"
+
+    def choose_series(self, candidates):
+        return max(candidates, key=len)
+
+class Pipeline(Base):
+    inputs = {"ct": Largest}
+    gather_by = "study"
+""",
 }
-"""One series with time, one series with proof, and studies in which a series is to be chosen."""
+"""One series with time, one with proof, and studies in which a series is to be chosen, whole or not."""
 _SENDINGS = (
     SendingOptions(associations="image", interleave=True, order="shuffle", seed=1),
     SendingOptions(associations="image", order="reverse"),
@@ -116,7 +127,9 @@ def outcome(name: str, folder: Path, options: SendingOptions, root: Path) -> dic
     }
 
 
-@pytest.mark.parametrize(("name", "counts"), [("volumes", (3, 1)), ("counted", (3, 1)), ("studies", (2, 2))])
+@pytest.mark.parametrize(
+    ("name", "counts"), [("volumes", (3, 1)), ("counted", (3, 1)), ("studies", (2, 2)), ("chosen", (2, 1))]
+)
 def test_the_same_jobs(
     name: str, counts: tuple[int, int], folder: Path, installed: None, tmp_path: Path
 ) -> None:

@@ -106,8 +106,14 @@ class ConfiguredPipeline:
 
     @cached_property
     def proves(self) -> bool:
-        """Whether an input can prove that it is whole."""
-        return any(each.expectation() is not None for each in self.kind.inputs.values())
+        """Whether an input can prove that it is whole, so that nothing more is waited for.
+
+        Where an input chooses among the series of a container it cannot: a better one may still come.
+        """
+        inputs = self.kind.inputs.values()
+        if self.gathers_by != "series" and any(each.chooses_series() for each in inputs):
+            return False
+        return any(each.expectation() is not None for each in inputs)
 
     @cached_property
     def asks_peers(self) -> bool:
