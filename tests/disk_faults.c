@@ -18,6 +18,9 @@
 #include <time.h>
 #include <unistd.h>
 
+/* A signal's handler writes, too, on the small stack that faulthandler gives it: no room for PATH_MAX. */
+enum { LONGEST = 1024 };
+
 static void path_of(int descriptor, char *path, size_t size) {
     char link[64];
     snprintf(link, sizeof link, "/proc/self/fd/%d", descriptor);
@@ -28,7 +31,7 @@ static void path_of(int descriptor, char *path, size_t size) {
 /* Return the errno with which a call on a path fails; sleep first, if told to. */
 static int fault(const char *call, const char *path) {
     const char *file = getenv("DISK_FAULTS");
-    char rules[4096], *save = NULL;
+    char rules[LONGEST], *save = NULL;
     int (*real)(const char *, int, ...) = dlsym(RTLD_NEXT, "open");
     int result = 0, descriptor = file ? real(file, O_RDONLY | O_CLOEXEC) : -1;
     if (descriptor < 0) return 0;
@@ -54,7 +57,7 @@ static int fault(const char *call, const char *path) {
 
 static void note(int error, const char *path) {
     const char *file = getenv("DISK_FAULTS_LOG");
-    char line[4200];
+    char line[LONGEST + 32];
     int (*open_it)(const char *, int, ...) = dlsym(RTLD_NEXT, "open");
     int descriptor = file ? open_it(file, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600) : -1;
     if (descriptor < 0) return;
@@ -65,7 +68,7 @@ static void note(int error, const char *path) {
 }
 
 static int synced(const char *name, int descriptor) {
-    char path[4096];
+    char path[LONGEST];
     path_of(descriptor, path, sizeof path);
     int (*real)(int) = dlsym(RTLD_NEXT, name);
     int error = fault("fsync", path);
@@ -79,7 +82,7 @@ int fsync(int descriptor) { return synced("fsync", descriptor); }
 int fdatasync(int descriptor) { return synced("fdatasync", descriptor); }
 
 ssize_t write(int descriptor, const void *data, size_t size) {
-    char path[4096];
+    char path[LONGEST];
     path_of(descriptor, path, sizeof path);
     int error = path[0] == '/' ? fault("write", path) : 0;
     if (error) { errno = error; return -1; }
@@ -88,7 +91,7 @@ ssize_t write(int descriptor, const void *data, size_t size) {
 }
 
 ssize_t writev(int descriptor, const struct iovec *parts, int count) {
-    char path[4096];
+    char path[LONGEST];
     path_of(descriptor, path, sizeof path);
     int error = path[0] == '/' ? fault("write", path) : 0;
     if (error) { errno = error; return -1; }
