@@ -211,10 +211,12 @@ class Measurement:
         The file of the results, one a line.
     patience : int
         Seconds that a test may take beyond five times those of the longest when nothing was changed.
+    covering : bool
+        Whether only tests are run that ran the changed line, where there are any.
     """
 
-    def __init__(self, copy: Copy, store: Path, patience: int) -> None:
-        self._copy, self._store, self._patience = copy, store, patience
+    def __init__(self, copy: Copy, store: Path, patience: int, *, covering: bool = False) -> None:
+        self._copy, self._store, self._patience, self._covering = copy, store, patience, covering
         self.results = {each.key: each for each in self._stored()}
         self._tests_of: dict[str, list[str]] = {}
         self._timeout = self._test_timeout = 0
@@ -257,7 +259,8 @@ class Measurement:
         own = f"{self._copy.tests}/test_{mutant.module.removesuffix('.py')}.py"
         first = sorted(names, key=lambda name: (not name.startswith(own), name))
         # Processes that the tests start run lines of which the recorder does not know.
-        for tests in ([first] if first else []) + [[self._copy.tests]]:
+        every = [] if self._covering and first else [[self._copy.tests]]
+        for tests in ([first] if first else []) + every:
             code, output = self._copy.run([f"--timeout={self._test_timeout}", *tests], self._timeout)
             if code is None or "from pytest-timeout" in output:
                 return "timeout", ""
@@ -281,7 +284,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         copy = Copy(asked.root, asked.room, Path(directory).resolve())
         sources = dict(copy.modules())
         mutants = _drawn(sources, asked)
-        measurement = Measurement(copy, store, asked.patience)
+        measurement = Measurement(copy, store, asked.patience, covering=asked.covering)
         missing = [each for each in mutants if _is_missing(each, measurement, again=asked.again)]
         if missing and not asked.report:
             _become_subreaper()
@@ -306,6 +309,11 @@ def _parser() -> argparse.ArgumentParser:
         "--module", metavar="NAME.py", action="append", help="mutants of this module only; may be repeated"
     )
     parser.add_argument("--again", action="store_true", help="run the survivors of the sample again")
+    parser.add_argument(
+        "--covering",
+        action="store_true",
+        help="run only tests that ran the changed line: sooner, some survive",
+    )
     parser.add_argument("--report", action="store_true", help="print what is known, run nothing")
     parser.add_argument("--least", type=float, default=0, metavar="PERCENT", help="exit with 1 below it")
     parser.add_argument("--patience", type=int, default=15, metavar="SECONDS", help="before a test hangs")

@@ -28,6 +28,9 @@ FILES = {
         def twice(number):
             return number + number
 
+        def thrice(number):
+            return 3 * number
+
         def nobody_asks():
             return "unknown"
 
@@ -38,7 +41,7 @@ FILES = {
     "tests/host/spool/test_small.py": """
         import threading
         import subprocess, sys
-        from dicomnode.host.spool.small import first_even, twice, wait
+        from dicomnode.host.spool.small import first_even, thrice, twice, wait
 
         def test_first_even():
             assert first_even([1, 4, 6]) == 4
@@ -46,6 +49,13 @@ FILES = {
         def test_twice_in_another_process():
             code = "from dicomnode.host.spool.small import twice; raise SystemExit(twice(4))"
             assert subprocess.run([sys.executable, "-c", code]).returncode == 8
+
+        def test_thrice():
+            thrice(4)
+
+        def test_thrice_in_another_process():
+            code = "from dicomnode.host.spool.small import thrice; raise SystemExit(thrice(4))"
+            assert subprocess.run([sys.executable, "-c", code]).returncode == 12
 
         def test_wait():
             event = threading.Event()
@@ -88,6 +98,23 @@ def test_what_tests_notice_and_what_not(project: Path) -> None:
     assert ("boolean", "timeout", "") in found
     assert {outcome for _kind, outcome, _test in found} == {"killed", "survived", "timeout"}
     assert not [path for path in project.rglob("*.py") if "mutated" in path.read_text()]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "outcome", "test"),
+    [
+        ((), "killed", "tests/host/spool/test_small.py::test_thrice_in_another_process"),
+        (("--covering",), "survived", ""),
+    ],
+)
+def test_only_tests_that_ran_the_line(
+    project: Path, arguments: tuple[str, ...], outcome: str, test: str
+) -> None:
+    """What only another test notices survives then; what no test is known to have run is tried with all."""
+    mutate(project, *arguments)
+    found = {(each["mutation"].split(":")[2], each["outcome"], each["test"]) for each in results(project)}
+    assert ("arithmetic", outcome, test) in found
+    assert ("arithmetic", "killed", "tests/host/spool/test_small.py::test_twice_in_another_process") in found
 
 
 def test_a_run_goes_on_where_it_was(project: Path) -> None:
