@@ -57,6 +57,15 @@ def test_when_the_last_image_came(capsys: pytest.CaptureFixture[str]) -> None:
     assert lines[2] == "    images   ct 2, pet 0; the last one came 2 min ago"
 
 
+def test_a_container_of_which_a_failed_job_has_all_images(capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing of it waits but to be told of."""
+    held = container(inputs={}, held="part", held_because="it is a part of job 1: 1 of its 3 images")
+    assert printed(capsys, one={"patients": [held]})[2:] == [
+        "    images   none that are not in a failed job",
+        "    held     part: it is a part of job 1: 1 of its 3 images",
+    ]
+
+
 def test_what_is_held(capsys: pytest.CaptureFixture[str]) -> None:
     """Its kind and why; what it waits for is not said of what waits for nothing."""
     held = container(held="late", held_because="they came after job 7", waits_for="a release", missing=None)

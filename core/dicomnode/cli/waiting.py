@@ -100,6 +100,7 @@ def images(count: int) -> str:
 def _lines(container: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield what is to be said of a container, each with its label."""
     counts = ", ".join(f"{name} {count}" for name, count in container["inputs"].items())
+    counts = counts or "none that are not in a failed job"
     quiet = container["quiet"]
     last = "" if quiet is None else f"; the last one came {shown_seconds(quiet)} ago"
     yield "images", f"{counts}{last}"

@@ -12,7 +12,7 @@ from dicomnode import AbstractInput, AbstractPipeline, NoOutput
 from dicomnode.errors import JobStateError
 from dicomnode.host.ledger.states import InstanceState
 from dicomnode.host.operation.container_orders import container_orders
-from gathering import NAME, Node, series, uids
+from gathering import NAME, SETTLE, Node, series, uids
 
 
 class Study(AbstractPipeline):
@@ -79,6 +79,23 @@ def test_a_container_is_given_up(node: Node, named: str) -> None:
     node.let_pass()
     assert order(node, "give-up", named) == 3
     assert sorted(node.states().values()) == ["expired"] * 3 + ["waiting"]
+
+
+def test_what_came_again_of_a_failed_job(node: Node) -> None:
+    """It can be given up, by its patient too: the job keeps its images. It is no job of its own."""
+    images = series(3)
+    node.send(*images)
+    node.release()
+    node.let_pass(SETTLE)
+    node.fail(1)
+    node.send(images[0], association="again")
+    node.release("again")
+    node.let_pass(SETTLE)
+    with pytest.raises(JobStateError, match="what came again are images that a failed job has: replay"):
+        order(node, "process", "P1")
+    assert order(node, "give-up", "P1") == 0
+    assert node.gatherer.views(node.waiting) == {}
+    assert (node.job_images(), set(node.states().values())) == ([uids(images)], {"in_job"})
 
 
 def test_what_waits_for_a_pipeline_that_is_gone(node: Node) -> None:

@@ -110,7 +110,8 @@ class Waiting:
     def assess(self, key: str) -> Assessment:
         """Return what the inputs say, as the host asks them."""
         found = self.images.completeness(key)
-        assert found is not None
+        if found is None:
+            return Assessment({}, "no image")
         return Assessment({"ct": tuple(self.images.members(key))}, str(found), raised=", ".join(found.raised))
 
     def store(self, uid: str, association: str = "A", series: str = SERIES) -> None:
@@ -275,6 +276,17 @@ def test_a_check_of_a_plugin_that_fails_is_what_is_missing(waiting: Waiting) -> 
     found = waiting.container()
     assert found["missing"] == "ct: its validation raised RuntimeError: the check broke"
     assert (found["held"], found["held_because"]) == ("check failed", found["missing"])
+
+
+def test_images_that_a_failed_job_has(waiting: Waiting) -> None:
+    """They came again in part: nothing of them is in the tree, and yet it is said that they are held."""
+    waiting.earlier = [EarlierJob(7, EarlierState.FAILED, frozenset({"1.8", "1.9"}), frozenset({SERIES}))]
+    waiting.machine.handle(ImageStored(KEY, Member("1.8", SERIES, 7), "A"), waiting.now)
+    waiting.end()
+    waiting.wait(6.0)
+    found = waiting.container()
+    assert (found["container_key"], found["inputs"], found["quiet"], found["missing"]) == (KEY, {}, 6.0, None)
+    assert found["held_because"] == "it is a part of job 7: 1 of its 2 images"
 
 
 def test_what_waits_is_readable_in_80_columns(

@@ -333,6 +333,9 @@ class Gatherer:
     def _process(self, waiting: WaitingImages, container_key: str, reason: str) -> None:
         found = waiting.completeness(container_key)
         if found is None:
+            if self._machines[waiting].series(container_key):
+                msg = "what came again are images that a failed job has: replay that job"
+                raise JobStateError(msg)
             raise JobStateError(nothing_waits(container_key, waiting.configured.name))
         if undecided := found.undecided:
             msg = f"{undecided}; name the one to process with --series"
@@ -341,7 +344,7 @@ class Gatherer:
 
     def _release(self, waiting: WaitingImages, container_key: str, reason: str) -> int:
         count = len(waiting.members(container_key))
-        if not count:
+        if not count and not self._machines[waiting].series(container_key):
             raise JobStateError(nothing_waits(container_key, waiting.configured.name))
         self._obey(waiting, ReleaseOrdered(container_key, reason))
         return count

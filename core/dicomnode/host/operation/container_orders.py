@@ -19,8 +19,17 @@ def container_orders(gatherer: Gatherer, trees: Mapping[str, WaitingImages], job
     container of that patient waits.
     """
 
+    def named(order: Mapping[str, Any]) -> tuple[WaitingImages, str]:
+        pipeline, name = str(order["pipeline"]), str(order["container_key"])
+        if pipeline not in trees:
+            known = ", ".join(trees)
+            msg = f"there is no pipeline {pipeline!r}; there are: {known}"
+            raise JobStateError(msg)
+        waiting = trees[pipeline]
+        return waiting, named_container({*waiting.keys(), *gatherer.views(waiting)}, name, pipeline)
+
     def process(order: Mapping[str, Any]) -> str:
-        waiting, key = _named(trees, order)
+        waiting, key = named(order)
         series = order.get("series")
         if series is not None and not waiting.choose_series(key, str(series)):
             msg = f"no image of the series {series} waits there"
@@ -32,16 +41,7 @@ def container_orders(gatherer: Gatherer, trees: Mapping[str, WaitingImages], job
         pipeline = str(order["pipeline"])
         if pipeline not in trees:
             return jobs.release_recorded(pipeline, str(order["container_key"]), str(order["reason"]))
-        waiting, key = _named(trees, order)
+        waiting, key = named(order)
         return gatherer.release_container(waiting, key, str(order["reason"]))
 
     return {"process": process, "give-up": release}
-
-
-def _named(trees: Mapping[str, WaitingImages], order: Mapping[str, Any]) -> tuple[WaitingImages, str]:
-    pipeline, name = str(order["pipeline"]), str(order["container_key"])
-    if pipeline not in trees:
-        known = ", ".join(trees)
-        msg = f"there is no pipeline {pipeline!r}; there are: {known}"
-        raise JobStateError(msg)
-    return trees[pipeline], named_container(trees[pipeline].keys(), name, pipeline)

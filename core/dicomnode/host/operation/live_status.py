@@ -86,14 +86,14 @@ def _pipeline(tree: WaitingImages, gatherer: Gatherer, *, patients: bool) -> dic
     }
     if patients:
         report["rules"] = gathering_rules(configured)
+        # Of images that came again a failed job may have all the files: then the tree has none of them.
         report["patients"] = [
             {
                 "container_key": container_key,
-                "inputs": inputs,
-                "quiet": tree.quiet_for(container_key),
+                "inputs": counts.get(container_key, {}),
                 **_waits_for(tree, container_key, views.get(container_key)),
             }
-            for container_key, inputs in counts.items()
+            for container_key in dict.fromkeys([*counts, *views])
         ]
     return report
 
@@ -104,9 +104,13 @@ def _waits_for(tree: WaitingImages, container_key: str, view: View | None) -> di
     It is held where it was looked at and no job was started; then only another image, the end of another
     association or the operator changes that.
     """
-    missing = tree.missing(container_key)
+    quiet = tree.quiet_for(container_key)
+    if quiet is None and view is not None:
+        quiet = view.quiet
+    missing = tree.missing(container_key) if container_key in tree.keys() else None  # noqa: SIM118 - no mapping
     hold = None if view is None else view.hold
     return {
+        "quiet": quiet,
         "missing": missing,
         "held": None if hold is None else hold.kind.value,
         "held_because": None if hold is None else hold.why,
