@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -130,3 +131,13 @@ def test_stopping_does_what_is_due_already() -> None:
     work.stop()
     assert done == ["due"]
     TimerThread("never").stop()
+
+
+def test_what_is_called_for_while_the_thread_ends_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also by somebody who saw it alive, and asked when it had looked for the last time at what is due."""
+    work = TimerThread("test")
+    work.start()
+    work.stop()
+    monkeypatch.setattr(work._thread, "is_alive", lambda: True)
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(work.call, lambda: "done").result(20) == "done"

@@ -31,7 +31,7 @@ class TimerThread:
         self._now = now
         self._due: list[tuple[float, int, Callable[[], None]]] = []
         self._count = itertools.count()
-        self._changed = threading.Condition()
+        self._changed = threading.Condition()  # it may be held twice by one thread
         self._stopping = False
         self._wakes_at = -math.inf
         """When the thread looks again by itself; before all times while it is awake."""
@@ -87,7 +87,13 @@ class TimerThread:
             except BaseException as error:
                 outcome.set_exception(error)
 
-        self.at(0.0, carry_out)
+        with self._changed:
+            ending = self._stopping  # it may have looked for the last time at what is due
+            if not ending:
+                self.at(0.0, carry_out)
+        if ending:
+            self._thread.join()
+            return action()
         return outcome.result()
 
     def stop(self) -> None:
