@@ -139,8 +139,8 @@ class Node:
         found = Recovery(self.data, self.ledger, self.spool, trees, self.reception.wanted).run()
         for key in self.waiting.keys():  # noqa: SIM118 - it is no mapping
             container = self.waiting, key
-            released, sender = container in found.released, found.senders.get(container, "")
-            self.gatherer.restored(*container, released=released, sender=sender)
+            interrupted, sender = found.interrupted.get(container), found.senders.get(container, "")
+            self.gatherer.restored(*container, interrupted=interrupted, sender=sender)
         self.reception.resume(found.unsorted)
         self.reception.flush()
         self.timer.run_due()

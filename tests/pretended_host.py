@@ -192,7 +192,8 @@ class PretendedHost:
         self.start()
         for key, held in {key: dict(held) for key, held in self.waiting.items() if held}.items():
             members = tuple(Member(*each) for each in held.items())
-            self.tell(Restored(key, members, released=key in released))
+            cut = frozenset() if key in released else frozenset(held.values())
+            self.tell(Restored(key, members, interrupted=cut))
 
     def advance(self, seconds: float) -> None:
         """Let time pass, with a look at each moment that the machine has asked for."""

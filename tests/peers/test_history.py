@@ -17,6 +17,7 @@ import pytest
 from pydicom.dataset import Dataset
 from pydicom.uid import JPEGLSLossless, generate_uid
 
+from command_line import wait_until
 from dicomnode.host.configuration.config import Config
 from dicomnode.host.foundation.events import Event, Events
 from dicomnode.host.host import Host
@@ -332,7 +333,7 @@ def test_a_restart_goes_on_fetching(tmp_path: Path) -> None:
         with configured(tmp_path, archive.port, port) as host:
             host.send(now)
             host.wait_event("earlier images are being fetched")
-            assert host.recorded() == ["fetching"]
+            wait_until(lambda: host.recorded() == ["fetching"])  # entered by the ledger's own thread
         os.kill(archive.process.pid, signal.SIGCONT)
         with configured(tmp_path, archive.port, port) as host:
             (seen,) = host.wait_seen()

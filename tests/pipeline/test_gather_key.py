@@ -125,3 +125,20 @@ def test_a_dataset_in_memory_has_the_bytes_that_would_be_stored(text: str) -> No
     """Text that was decoded is encoded again in the character set of its data set."""
     made = image(SpecificCharacterSet="ISO_IR 192", PatientID=text)
     assert stored_bytes(made, PATIENT) == text.encode()
+
+
+def test_keywords_keep_issuers_apart() -> None:
+    """Two hospitals have the same numbers; an issuer that is named is a part of its own."""
+    grouping = Grouping.of(["AccessionNumber", "PatientID"])
+    assert grouping.name == "AccessionNumber, PatientID"
+    one, other, neither = Dataset(), Dataset(), Dataset()
+    for image in (one, other, neither):
+        image.AccessionNumber, image.PatientID = "A1", "4711"
+    one.IssuerOfPatientID, other.IssuerOfPatientID = "HOSP1", "HOSP2"
+    assert [grouping.key(each) for each in (one, other, neither)] == [
+        "A1/4711@HOSP1",
+        "A1/4711@HOSP2",
+        "A1/4711",
+    ]
+    named = Grouping.of(["PatientID", "IssuerOfPatientID"])
+    assert [named.key(each) for each in (one, neither)] == ["4711/HOSP1", "4711/"]

@@ -363,7 +363,7 @@ class Host:
                 self.gatherer.restored(
                     tree,
                     key,
-                    released=(tree, key) in found.released,
+                    interrupted=found.interrupted.get((tree, key)),
                     sender=found.senders.get((tree, key), ""),
                 )
         self.reception.resume(found.unsorted)

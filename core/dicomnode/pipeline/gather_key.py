@@ -46,11 +46,15 @@ class Grouping:
     name : str
         ``"series"``, ``"study"``, ``"patient"``, or the keywords with commas between them.
     keywords : tuple of str
-        The attributes whose stored bytes make the key.
+        The attributes whose stored bytes make the key. Patients are told apart by their issuer, too, where
+        Patient ID is one of them.
+    joins_issuer : bool
+        Whether the Issuer of Patient ID is a part of the Patient ID before it, and not one of its own.
     """
 
     name: str
     keywords: tuple[str, ...]
+    joins_issuer: bool = True
 
     @classmethod
     def of(cls, gather_by: GatherBy) -> Grouping:
@@ -73,7 +77,11 @@ class Grouping:
         if binary := [f"{keyword!r} ({vr})" for keyword, vr in vrs if vr not in _TEXT]:
             msg = f"gather_by names {', '.join(binary)}: images are gathered by attributes that are text"
             raise ConfigurationError(msg)
-        return cls(", ".join(keywords), keywords)
+        name = ", ".join(keywords)
+        if "PatientID" not in keywords or "IssuerOfPatientID" in keywords:
+            return cls(name, keywords, joins_issuer=False)
+        after = keywords.index("PatientID") + 1
+        return cls(name, (*keywords[:after], "IssuerOfPatientID", *keywords[after:]))
 
     @property
     def tags(self) -> tuple[int, ...]:
@@ -104,8 +112,8 @@ class Grouping:
         if isinstance(image, LazyDataset):
             texts = image.indexed_values(_stored_tags_of(self.keywords))
             if None not in texts:
-                return _key_of_texts(self.keywords, self.is_level, tuple(texts))
-        return _key_of(self.keywords, self.is_level, self._values(image))
+                return _key_of_texts(self.keywords, self.joins_issuer, tuple(texts))
+        return _key_of(self.keywords, self.joins_issuer, self._values(image))
 
     def lacking(self, image: Dataset) -> str:
         """Return which attributes the key needs and the image lacks, in words."""
@@ -129,16 +137,16 @@ def _stored_tags_of(keywords: tuple[str, ...]) -> tuple[int, ...]:
 
 
 @lru_cache(maxsize=1024)
-def _key_of_texts(keywords: tuple[str, ...], is_level: bool, texts: tuple[str, ...]) -> str:
+def _key_of_texts(keywords: tuple[str, ...], joins_issuer: bool, texts: tuple[str, ...]) -> str:
     """Return the key of bytes of the index, each as one character. The images of a series have the same."""
-    return _key_of(keywords, is_level, (text.encode("latin-1") for text in texts))
+    return _key_of(keywords, joins_issuer, (text.encode("latin-1") for text in texts))
 
 
-def _key_of(keywords: tuple[str, ...], is_level: bool, values: Iterable[bytes]) -> str:
+def _key_of(keywords: tuple[str, ...], joins_issuer: bool, values: Iterable[bytes]) -> str:
     parts: list[str] = []
     for keyword, value in zip(keywords, values, strict=True):
         part = quote_from_bytes(value, safe=_PLAIN)
-        if keyword == "IssuerOfPatientID" and is_level:
+        if keyword == "IssuerOfPatientID" and joins_issuer:
             parts[-1] += f"@{part}" if part else ""
         elif part or keyword in _OPTIONAL:
             parts.append(part)

@@ -186,7 +186,7 @@ class AbstractInput(ImageTreeInterface):
         """
         if not self:
             return None if self.optional else "no image yet"
-        return self._too_few() or self._gap()
+        return self._other_count() or self._gap()
 
     def choose_series(self, candidates: Sequence[SeriesTree]) -> SeriesTree | str | None:  # noqa: ARG002 - for those who override it
         """Choose the series that a job gets, where more than one has come and the input takes one.
@@ -331,7 +331,7 @@ class AbstractInput(ImageTreeInterface):
         except (TypeError, ValueError):
             return held, None, str(expected)
 
-    def _too_few(self) -> str | None:
+    def _other_count(self) -> str | None:
         if type(self).expected_images is None:
             return None
         for images in by_series(self).values():
@@ -340,6 +340,8 @@ class AbstractInput(ImageTreeInterface):
                 return f"{source} does not say how many images there are"
             if held < expected:
                 return f"{held} of {expected} images" + (f", {gap}" if (gap := self._gap()) else "")
+            if held > expected:
+                return f"{held} images, {expected} expected ({source})"
         return None
 
     def _gap(self) -> str | None:

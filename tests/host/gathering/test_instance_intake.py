@@ -140,7 +140,7 @@ def test_a_resent_image_changes_its_association(node: Made) -> None:
     assert row.association == "again"
     made.release("again")
     found = made.restart()
-    assert found.released == {(made.waiting, made.key)}
+    assert found.interrupted == {(made.waiting, made.key): frozenset()}
     made.let_pass(SETTLE)
     assert made.job_images() == [uids([image])]
 

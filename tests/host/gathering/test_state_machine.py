@@ -132,7 +132,7 @@ def test_a_restart_in_the_middle() -> None:
     """What a stop of the host cut off waits for the sender; known images count when they come again."""
     host = PretendedHost()
     host.waiting["a"] = {"a.0": "a"}
-    host.tell(Restored("a", (Member("a.0", "a"),), released=False))
+    host.tell(Restored("a", (Member("a.0", "a"),), interrupted=frozenset({"a"})))
     host.advance(UNLIMITED)
     assert not host.jobs
     send(host, "a", names("a", 8), "1")
@@ -144,7 +144,7 @@ def test_a_restart_after_the_release() -> None:
     """What had been released before the stop starts after it."""
     host = PretendedHost()
     host.waiting["a"] = {"a.0": "a"}
-    host.tell(Restored("a", (Member("a.0", "a"),), released=True))
+    host.tell(Restored("a", (Member("a.0", "a"),)))
     host.advance(SETTLE)
     assert len(host.jobs) == 1
 
@@ -187,7 +187,7 @@ def test_the_age_of_before_a_restart_counts() -> None:
     host = PretendedHost(Policy(SETTLE, WAIT, expires=1000.0), incomplete={"a", "b"})
     for key, age in (("a", 5000.0), ("b", 700.0)):
         host.waiting[key] = {f"{key}.0": key}
-        host.tell(Restored(key, (Member(f"{key}.0", key),), released=True, age=age))
+        host.tell(Restored(key, (Member(f"{key}.0", key),), age=age))
     host.advance(WAIT - 1)
     assert not host.dropped
     host.advance(1)
@@ -200,7 +200,7 @@ def test_what_is_complete_does_not_expire() -> None:
     """When both are due at once, as after a long stop of the host, a job is made of it."""
     host = PretendedHost(Policy(SETTLE, WAIT, expires=3.0))
     host.waiting["a"] = {"a.0": "a"}
-    host.tell(Restored("a", (Member("a.0", "a"),), released=True, age=5000.0))
+    host.tell(Restored("a", (Member("a.0", "a"),), age=5000.0))
     host.advance(SETTLE)
     assert (len(host.jobs), host.dropped) == (1, [])
 
@@ -215,3 +215,63 @@ def test_nothing_expires_while_it_is_waited_for() -> None:
     assert not host.dropped
     host.advance(1)
     assert len(host.dropped) == 1
+
+
+def test_another_series_does_not_make_up_for_an_abort() -> None:
+    """Of a CT and a PET in one container the PET says nothing of the CT that was cut off."""
+    host = PretendedHost()
+    host.store("a", "pet.0", "2", "pet")
+    host.store("a", "ct.0", "1", "ct")
+    host.end("1", released=False)
+    host.store("a", "pet.1", "2", "pet")
+    host.end("2", released=True)
+    host.advance(UNLIMITED)
+    assert not host.jobs
+    assert host.hold_of("a") is HoldKind.INTERRUPTED
+    host.store("a", "ct.1", "3", "ct")
+    host.end("3", released=True)
+    host.advance(SETTLE)
+    assert [job.uids for job in host.jobs] == [{"ct.0", "ct.1", "pet.0", "pet.1"}]
+
+
+def test_all_series_of_an_association_that_was_cut_off_are_waited_for() -> None:
+    """One that another association has completed was interrupted again by the end of this one."""
+    host = PretendedHost()
+    for series in ("ct", "pet"):
+        host.store("a", f"{series}.0", "1", series)
+    host.end("1", released=False)
+    host.store("a", "ct.1", "2", "ct")
+    host.end("2", released=True)
+    host.advance(UNLIMITED)
+    assert host.hold_of("a") is HoldKind.INTERRUPTED
+    host.store("a", "pet.0", "3", "pet")
+    host.end("3", released=True)
+    host.advance(SETTLE)
+    assert len(host.jobs) == 1
+
+
+def test_a_series_that_was_cut_off_twice() -> None:
+    """Which series an association brought counts at its abort, also what it brought before another's."""
+    host = PretendedHost()
+    host.store("a", "ct.0", "1", "ct")
+    host.store("a", "ct.1", "2", "ct")
+    host.end("1", released=False)
+    host.store("a", "ct.2", "3", "ct")
+    host.end("2", released=False)
+    host.end("3", released=True)
+    host.advance(UNLIMITED)
+    assert host.hold_of("a") is HoldKind.INTERRUPTED
+
+
+def test_a_restart_knows_which_series_was_cut_off() -> None:
+    """What had been released before the stop need not come again."""
+    host = PretendedHost()
+    host.waiting["a"] = {"ct.0": "ct", "pet.0": "pet"}
+    members = (Member("ct.0", "ct"), Member("pet.0", "pet"))
+    host.tell(Restored("a", members, interrupted=frozenset({"pet"})))
+    host.advance(UNLIMITED)
+    assert host.hold_of("a") is HoldKind.INTERRUPTED
+    host.store("a", "pet.1", "1", "pet")
+    host.end("1", released=True)
+    host.advance(SETTLE)
+    assert len(host.jobs) == 1

@@ -185,7 +185,12 @@ class Gatherer:
         self._post(partial(self._handle, waiting, ImagesRemoved(container_key, frozenset(uids))))
 
     def restored(
-        self, waiting: WaitingImages, container_key: str, *, released: bool, sender: str = ""
+        self,
+        waiting: WaitingImages,
+        container_key: str,
+        *,
+        interrupted: Collection[str] | None,
+        sender: str = "",
     ) -> None:
         """Take note of a container that waited when the host was started.
 
@@ -193,14 +198,17 @@ class Gatherer:
         ----------
         waiting : WaitingImages
         container_key : str
-        released : bool
-            Whether the last association that brought an image of it was released before the host stopped.
+        interrupted : collection of str, optional
+            Its series of which an association was aborted or cut off, and nothing has made up for it; all of
+            them where it is ``None``: nothing is known of associations.
         sender : str
             The AE title that sent the last of its images.
         """
         members = tuple(Member(*each) for each in waiting.members(container_key).items())
         age = waiting.quiet_for(container_key) or 0.0
-        event = Restored(container_key, members, released, age)
+        series = {member.SeriesInstanceUID for member in members}
+        cut = frozenset(series if interrupted is None else interrupted)
+        event = Restored(container_key, members, age, cut)
         self._post(partial(self._handle, waiting, event))
         self._post(partial(self._ask_sender, waiting, container_key, sender))
         self._post(partial(self._image_came, waiting, container_key))

@@ -102,16 +102,17 @@ class Restored:
     ----------
     container_key : str
     members : tuple of Member
-    released : bool
-        Whether the last association that brought an image of it was released before the host stopped.
+    interrupted : frozenset of str
+        The series of which an association was aborted or cut off, by the stop of the host too, and none that
+        was released brought an image since.
     age : float
         Seconds since its last image, by the wall clock.
     """
 
     container_key: str
     members: tuple[Member, ...]
-    released: bool
     age: float = 0.0
+    interrupted: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,8 @@ A container starts a job when all of these hold:
 1. every input is complete;
 2. no association is open that brought it an image within the last `open_association_wait` seconds;
 3. `settle` seconds have passed since the last of its associations ended;
-4. none of its associations was aborted, or cut off by a stop of this host, unless another one has brought an
-   image of it since and was released.
+4. none of its associations was aborted, or cut off by a stop of this host, unless each series that it brought
+   was brought by another one since (known images count), which was released.
 
 Inputs that prove that they are whole, and an order of the operator, end the waiting at once. What is complete
 is then compared with the earlier jobs of the same container: see :mod:`~dicomnode.host.gathering.comparison`.
@@ -102,9 +102,12 @@ class _Container:
     """Whether a sender has brought an image of it: what the host itself has fetched completes nothing."""
     ended: float = -_NEVER
     """When the last association that brought an image of it ended."""
-    interrupted: bool = False
-    brought_since: set[str] = field(default_factory=set)
-    """The open associations that brought an image since the last one was aborted or cut off."""
+    interrupted: set[str] = field(default_factory=set)
+    """Series of which an association was aborted or cut off, and nothing has made up for it."""
+    brought: dict[str, set[str]] = field(default_factory=dict)
+    """Open association -> series that it brought images of."""
+    brought_since: dict[str, set[str]] = field(default_factory=dict)
+    """The same, but only what it brought after the last interruption of the series."""
     kept_until: float = -_NEVER
     """Before this it does not expire: after a start of the host senders must be able to go on."""
     look_at: float = _NEVER
@@ -232,7 +235,7 @@ class Gathering:
             len(self._waited_for(container, now)),
             max(settled - now, 0.0) if settled > now else None,
             container.hold,
-            container.interrupted,
+            bool(container.interrupted),
             now - container.last_image,
         )
 
@@ -259,7 +262,8 @@ class Gathering:
         if association:
             container.sent = True
             container.open[association] = now
-            container.brought_since.add(association)
+            for brought in (container.brought, container.brought_since):
+                brought.setdefault(association, set()).add(member.SeriesInstanceUID)
             self._of_association.setdefault(association, set()).add(key)
         self._schedule(container, now)
         return self._start_if_proven(container)
@@ -271,13 +275,14 @@ class Gathering:
             if container is None or container.open.pop(event.association, None) is None:
                 continue
             container.ended = now
+            brought = container.brought.pop(event.association, set())
+            since = container.brought_since.pop(event.association, set())
             if event.released:
-                if event.association in container.brought_since:
-                    container.interrupted = False
+                container.interrupted -= since
             else:
-                container.interrupted = True
-                container.brought_since.clear()
-            container.brought_since.discard(event.association)
+                container.interrupted |= brought
+                for others in container.brought_since.values():
+                    others.difference_update(brought)
             container.hold = None
             decisions += self._look(key, now)
         return decisions
@@ -285,7 +290,7 @@ class Gathering:
     def _restored(self, event: Restored, now: float) -> list[Decision]:
         container = _Container(event.container_key, now - event.age)
         container.members = {member.SOPInstanceUID: member for member in event.members}
-        container.sent, container.ended, container.interrupted = True, now, not event.released
+        container.sent, container.ended, container.interrupted = True, now, set(event.interrupted)
         container.kept_until = now + self.policy.open_association_wait
         self._containers[event.container_key] = container
         return self._look(event.container_key, now)

@@ -34,6 +34,7 @@ from dicomnode.host.spool.data_directory import DataDirectory
 from dicomnode.host.spool.spool import Spool
 
 _LOG = logging.getLogger(__name__)
+_SERIES = 0x0020000E
 _KEPT = frozenset({InstanceState.RECEIVED, InstanceState.WAITING, InstanceState.IN_JOB})
 
 
@@ -53,9 +54,9 @@ class Recovered:
         Instances whose file has gone.
     jobs : int
         Jobs that were cut off and run again.
-    released : set of (WaitingImages, str)
-        Containers of which everything was sent: an association that brought an image of it was released, and
-        brought one after each other association that was aborted or cut off.
+    interrupted : dict of (WaitingImages, str) to frozenset of str
+        Container -> its series of which not everything was sent: no association that brought images of it was
+        released, or none brought one after each that was aborted or cut off.
     senders : dict of (WaitingImages, str) to str
         Container -> the AE title that sent the last of its images, as far as that is known.
     unsorted : list of (InstanceRecord, AssociationRecord)
@@ -69,7 +70,7 @@ class Recovered:
     quarantined: int = 0
     lost: int = 0
     jobs: int = 0
-    released: set[tuple[WaitingImages, str]] = field(default_factory=set)
+    interrupted: dict[tuple[WaitingImages, str], frozenset[str]] = field(default_factory=dict)
     senders: dict[tuple[WaitingImages, str], str] = field(default_factory=dict)
     unsorted: list[tuple[InstanceRecord, AssociationRecord]] = field(default_factory=list)
     seconds: float = 0.0
@@ -112,7 +113,7 @@ class Recovery:
         self._needless = {InstanceState.EXPIRED} | (set() if keep_inputs else {InstanceState.RELEASED})
         self._by_title = {tree.configured.ae_title: tree for tree in trees.values()}
         self._associations = ledger.associations()
-        self._last_of: dict[tuple[WaitingImages, str], dict[AssociationRecord, float]] = {}
+        self._last_of: dict[tuple[WaitingImages, str], dict[str, dict[AssociationRecord, float]]] = {}
         """Container -> association -> when it brought its last image of it, as far as is known."""
         self._came: dict[tuple[WaitingImages, str], float] = {}
 
@@ -125,10 +126,12 @@ class Recovery:
         self._fill_trees(found)
         for path in unknown:
             self._enter(path, found)
-        found.released = {key for key, last_of in self._last_of.items() if _all_was_sent(last_of)}
-        found.senders = {
-            key: max(last_of, key=last_of.__getitem__).calling for key, last_of in self._last_of.items()
-        }
+        for key, of_series in self._last_of.items():
+            found.interrupted[key] = frozenset(
+                series for series, last_of in of_series.items() if not _all_was_sent(last_of)
+            )
+            last_of_all = [each for last_of in of_series.values() for each in last_of.items()]
+            found.senders[key] = max(last_of_all, key=lambda each: each[1])[0].calling
         self._date_patients()
         self._ledger.post(cut_off_associations())
         self._jobs(found)
@@ -356,7 +359,9 @@ class Recovery:
 
     def _note_association(self, tree: WaitingImages, container_key: str, row: InstanceRecord) -> None:
         """Remember when an association brought an image of a container."""
-        last_of, association = self._last_of.setdefault((tree, container_key), {}), self._association_of(row)
+        series = str(row.index.get(_SERIES, ""))
+        last_of = self._last_of.setdefault((tree, container_key), {}).setdefault(series, {})
+        association = self._association_of(row)
         last_of[association] = max(last_of.get(association, -math.inf), row.received)
 
     def _association_of(self, row: InstanceRecord) -> AssociationRecord:
