@@ -47,6 +47,30 @@ def test_the_environment_names_the_file() -> None:
     assert done.output == f"{(Path('b.toml'), False)!r}\n"
 
 
+@click.group()
+@config_option
+def root(config: Path | None) -> None:
+    """Have a command."""
+
+
+root.add_command(told)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "given"),
+    [
+        (["told"], "env.toml"),
+        (["--config", "a.toml", "told"], "a.toml"),
+        (["told", "--config", "b.toml"], "b.toml"),
+        (["--config", "a.toml", "told", "--config", "b.toml"], "b.toml"),
+    ],
+)
+def test_the_option_before_the_command_counts(arguments: list[str], given: str) -> None:
+    """It is stronger than the environment, and weaker than the one behind the command's name."""
+    done = CliRunner().invoke(root, arguments, env={"DICOMNODE_CONFIG": "env.toml"})
+    assert done.output == f"{(Path(given), False)!r}\n"
+
+
 def test_a_folder_is_no_configuration(tmp_path: Path) -> None:
     """It is refused as wrong usage, with its name."""
     done = CliRunner().invoke(told, ["--config", str(tmp_path)])

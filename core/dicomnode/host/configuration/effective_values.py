@@ -153,7 +153,7 @@ def _gather_by(configured: ConfiguredPipeline) -> str | list[str] | None:
     if configured.kind.has_own_key():
         return None
     grouping = configured.grouping
-    return grouping.name if grouping.is_level else list(grouping.keywords)
+    return grouping.name if grouping.is_level else grouping.name.split(", ")
 
 
 def _not_of_class(configured: ConfiguredPipeline, whose: str, sources: ConfigSources) -> dict[str, str]:
