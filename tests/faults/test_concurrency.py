@@ -36,14 +36,14 @@ PLUGIN = (
         uids = UIDSource""",
     )
     + """
-class Joining(Pipeline):
-    late_images = "join"
-
 class AnyNumber(AbstractInput):
     several_series = True
 
 class Unproven(Pipeline):
     inputs = {"images": AnyNumber}
+
+class Joining(Unproven):
+    late_images = "join"
 """
 )
 PLUGIN = (
